@@ -1,0 +1,37 @@
+# Each target makes its own .venv when there is none; only Python >= 3.11 with pip, and make, are needed.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+export TOKENIZERS_PARALLELISM ?= true
+
+.PHONY: demo test check bench format clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,dev,bench]'
+	@$(RUN)/python scripts/check_torch.py
+	touch $@
+
+demo: $(VENV)/installed  ## Fit the packaged MiniLM to real code, with the proof (about ten minutes)
+	$(RUN)/isometry fit python:networkx --out demo-space
+	$(RUN)/isometry search demo-space "which nodes hold the graph together"
+
+test: $(VENV)/installed  ## Run the tests
+	$(RUN)/python scripts/fetch_test_tools.py
+	$(RUN)/pytest
+
+check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folders
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/pyright
+	$(RUN)/lint-imports
+
+bench: $(VENV)/installed  ## Figures that take longer than a test
+	$(RUN)/python benchmarks/retention.py demo-space
+
+format: $(VENV)/installed
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .cache demo-space demo-space.partial

@@ -1,0 +1,33 @@
+"""Isometry turns a pretrained encoder and unlabelled documents into a better embedding space."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from isometry.core.errors import InputError, IsometryError
+    from isometry.encoders.text import TextEncoder
+    from isometry.jobs.evaluate import evaluate
+    from isometry.jobs.fit import fit
+    from isometry.space import Space
+
+__all__ = ["InputError", "IsometryError", "Space", "TextEncoder", "evaluate", "fit"]
+
+# Loaded on first use, so that `import isometry` costs nothing.
+_HOMES = {
+    "InputError": "isometry.core.errors",
+    "IsometryError": "isometry.core.errors",
+    "Space": "isometry.space",
+    "TextEncoder": "isometry.encoders.text",
+    "evaluate": "isometry.jobs.evaluate",
+    "fit": "isometry.jobs.fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'isometry' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m isometry` is the program `isometry`."""
+
+from isometry.cli.main import run
+
+run()

@@ -1,0 +1,76 @@
+"""`isometry encode`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+
+
+class Role(StrEnum):
+    """Whose prompt to use."""
+
+    query = "query"
+    document = "document"
+
+
+class Precision(StrEnum):
+    """Of the matrix products."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+def encode(
+    model: Annotated[
+        str,
+        typer.Argument(help="A Space, a model folder, packaged:minilm, or a hub id."),
+    ],
+    source: Annotated[str, typer.Argument(help="A folder, a file, or python:PACKAGE.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.", show_default=False)],
+    role: Annotated[Role, typer.Option(help="Whose prompt to use.")] = Role.document,
+    text: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
+    title: Annotated[str | None, typer.Option(help="The column with the title.")] = None,
+    id: Annotated[str | None, typer.Option(help="The column with the id.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many documents.")] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the matrix products; bfloat16 may be faster.")
+    ] = Precision.float32,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Encode texts to a Parquet file: id, text, and vector as a fixed-size list.
+
+    A killed run goes on with the same command.
+
+    Example:
+
+      isometry encode docs-space tickets.csv --text body --out tickets.parquet
+    """
+    from isometry.jobs.encode import encode as job
+
+    with progress(quiet):
+        figures = job(
+            model,
+            source,
+            out,
+            role=role.value,
+            text=text,
+            title=title,
+            id=id,
+            limit=limit,
+            precision=precision.value,
+            force=force,
+        )
+    if as_json:
+        print_json(figures)
+        return
+    print_rich(
+        f"{figures['texts']:,} vectors of {figures['dim']} dimensions in {figures['out']};"
+        f" {figures['truncated']:,} texts were longer than the model reads."
+    )

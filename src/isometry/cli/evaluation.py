@@ -1,0 +1,65 @@
+"""`isometry evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isometry.cli.encoding import Precision
+from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Spaces, model folders, packaged:minilm, hub ids; the first is the one"
+            " that the others are compared with."
+        ),
+    ],
+    beir: Annotated[
+        Path | None,
+        typer.Option(help="A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv."),
+    ] = None,
+    documents: Annotated[
+        str | None, typer.Option(help="A source as fit takes it, with the two that follow.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option(help="JSONL with _id and text, or TSV.")] = None,
+    judgements: Annotated[Path | None, typer.Option(help="BEIR's or TREC's layout.")] = None,
+    text: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
+    title: Annotated[str | None, typer.Option(help="The column with the title.")] = None,
+    id: Annotated[str | None, typer.Option(help="The column with the id.")] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the matrix products; bfloat16 may be faster.")
+    ] = Precision.float32,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare models on queries with known answers, by vectors, by words and by both.
+
+    Example:
+
+      isometry evaluate packaged:minilm docs-space --beir my-dataset/
+    """
+    from isometry.jobs.evaluate import evaluate as job
+
+    with progress(quiet):
+        result = job(
+            models,
+            beir=beir,
+            documents=documents,
+            queries=queries,
+            judgements=judgements,
+            text=text,
+            title=title,
+            id=id,
+            precision=precision.value,
+        )
+    if as_json:
+        print_json(result)
+        return
+    from isometry.report.tables import render_comparison
+
+    print_rich(render_comparison(result["rows"]))

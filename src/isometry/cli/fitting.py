@@ -1,0 +1,144 @@
+"""`isometry fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+
+_TABLES = "Tables"
+_LABELS = "Labels, if you have some"
+_MODEL = "Model"
+
+
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder or file (text, Markdown, rst, HTML, source code, JSONL, CSV, Parquet),"
+            " or python:PACKAGE for the source of an installed package.",
+            show_default=False,
+        ),
+    ],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="The encoder to start from: a folder, packaged:minilm, or a hub id.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "packaged:minilm",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the Space.  [default: SOURCE-space]")
+    ] = None,
+    minutes: Annotated[
+        float,
+        typer.Option(help="How long it may take; encoding the final index comes on top."),
+    ] = 10.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its estimate, and stop.")
+    ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="Follow this plan (a Space's, or of --dry-run --json), not the clock."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a finished Space, discard an unfinished one.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(help="Read only the first so many documents.")
+    ] = None,
+    negatives: Annotated[
+        int, typer.Option(help="Hard negatives for each pair.", rich_help_panel=_MODEL)
+    ] = 1,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.  [default: all]")] = None,
+    query_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Put before queries, instead of what the model's configuration says.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    document_prompt: Annotated[
+        str | None,
+        typer.Option(help="Put before documents, likewise.", rich_help_panel=_MODEL),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Queries that people asked: JSONL with _id and text, or TSV.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    judgements: Annotated[
+        Path | None,
+        typer.Option(
+            help="Which documents answer them: BEIR's or TREC's layout.", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="The column with the title.", rich_help_panel=_TABLES)
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option(help="The column with the id.", rich_help_panel=_TABLES)
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Tune an encoder on your own documents, and prove on held-out data what that did.
+
+    Needs no labels and no GPU. Makes a Space: a folder with the model (plain sentence-transformers
+    loads it), an index to search, and report.html, which says first whether it got better, by how
+    much, and how sure that is. Where tuning does not help, the base model is kept.
+
+    A killed run goes on with the same command.
+
+    Examples:
+      isometry fit docs/
+
+      isometry fit tickets.csv --text body --title subject --minutes 30
+
+      isometry fit python:networkx --base ./my-model --out networkx-space
+    """
+    from isometry.jobs import fit as job
+
+    options: dict[str, Any] = {
+        "base": base,
+        "minutes": minutes,
+        "seed": seed,
+        "text": text,
+        "title": title,
+        "id": id,
+        "limit": limit,
+        "queries": None if queries is None else str(queries),
+        "judgements": None if judgements is None else str(judgements),
+        "query_prompt": query_prompt,
+        "document_prompt": document_prompt,
+        "negatives": negatives,
+        "threads": threads,
+    }
+    with progress(quiet):
+        if dry_run:
+            made, facts = job.plan_only(job.FitSettings(source, **options))
+            if as_json:
+                print_json({**made.to_json(), "data": facts})
+            else:
+                from isometry.report.tables import render_plan
+
+                print_rich(render_plan(made.to_json(), facts))
+            return
+        space = job.fit(source, out=out, plan=plan, force=force, **options)
+    if as_json:
+        print_json({"space": str(space.folder), **space.manifest})
+        return
+    from isometry.report.summary import render_summary
+
+    print_rich(
+        render_summary(space.manifest, space=space.folder, model=space.model, report=space.report)
+    )

@@ -1,0 +1,86 @@
+"""The program `isometry`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from isometry.cli import encoding, evaluation, fitting, spaces
+
+app = typer.Typer(
+    name="isometry",
+    help="Turn a pretrained encoder and your own unlabelled documents into a measurably better"
+    " embedding space.\n\nStart with: isometry fit FOLDER",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("fit")(fitting.fit)
+app.command("search")(spaces.search)
+app.command("encode")(encoding.encode)
+app.command("evaluate")(evaluation.evaluate)
+app.command("info")(spaces.info)
+app.command("verify")(spaces.verify)
+app.command("models")(spaces.models)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from isometry import __version__
+
+        typer.echo(f"isometry {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the program and gives its exit code: 0, 2 for bad input, 130 when interrupted.
+
+    Args:
+        arguments: What follows the program's name; `sys.argv` when not given.
+    """
+    import click
+
+    from isometry.core.errors import InputError
+
+    try:
+        code = app(args=arguments, prog_name="isometry", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except InputError as error:
+        _complain(error.message, error.hint)
+        return 2
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("Stopped.", "The same command goes on from where it was.")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nobody is left to tell.
+        sys.stderr.close()
+        return 0
+
+
+def _complain(message: str, hint: str) -> None:
+    print(f"isometry: {message}" + (f" {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+
+
+def run() -> None:
+    """The entry point of the installed program."""
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What the commands share: options of the same meaning, and how they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+@contextmanager
+def progress(quiet: bool) -> Generator[None]:
+    """Shows progress on standard error inside the block, unless quiet."""
+    from isometry.core.progress import progress_shown
+
+    with progress_shown(not quiet):
+        yield
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON object."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def print_rich(*renderables: Any) -> None:
+    """Prints for people, on standard output."""
+    from rich.console import Console
+
+    Console(highlight=False).print(*renderables)

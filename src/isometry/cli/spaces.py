@@ -1,0 +1,137 @@
+"""Commands about a finished Space: search, info, verify; and the models at hand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+
+SpaceFolder = Annotated[Path, typer.Argument(help="The folder that fit made.", show_default=False)]
+
+
+class Mode(StrEnum):
+    """How to search."""
+
+    hybrid = "hybrid"
+    dense = "dense"
+    lexical = "lexical"
+
+
+def search(
+    space: SpaceFolder,
+    query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", help="How many documents.")] = 5,
+    mode: Annotated[
+        Mode, typer.Option(help="By vectors (dense), by words (lexical), or both.")
+    ] = Mode.hybrid,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Search a Space.
+
+    Example:
+      isometry search docs-space "how do I rotate the keys" -k 3
+    """
+    from isometry.space import Space
+
+    with progress(quiet):
+        results = Space.open(space).search(query, k, mode.value)
+    if as_json:
+        rows = [asdict(result) for result in results]
+        print_json({"query": query, "mode": mode.value, "results": rows})
+        return
+    if not results:
+        print_rich("Nothing found.")
+        return
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Text] = []
+    for number, result in enumerate(results, 1):
+        places = ", ".join(
+            f"{name} {rank}"
+            for name, rank in (("dense", result.dense_rank), ("lexical", result.lexical_rank))
+            if rank is not None
+        )
+        head = Text(f"{number}. ") + Text(result.document, style="bold")
+        head += Text(f"  {result.score:.4f}  ({places})", style="dim")
+        parts += [head, _marked(result.text, query), Text("")]
+    print_rich(Group(*parts))
+
+
+def _marked(text: str, query: str) -> object:
+    """The passage's first lines, with the query's words in bold."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines = [line for line in text.splitlines() if line.strip()][:6]
+    shown = Text("\n".join(line[:200] for line in lines))
+    for word in set(re.findall(r"\w{3,}", query)):
+        # A word's stem, roughly: "rotating" marks "rotate" too.
+        stem = re.escape(word[: max(3, len(word) - 3)])
+        shown.highlight_regex(rf"(?i)\b{stem}\w*", style="bold yellow")
+    return Padding(shown, (0, 0, 0, 3))
+
+
+def info(space: SpaceFolder, as_json: Json = False) -> None:
+    """Say what a Space holds and how good it is."""
+    from isometry.space import Space
+
+    opened = Space.open(space)
+    if as_json:
+        print_json(opened.manifest)
+        return
+    from isometry.report.summary import render_summary
+
+    print_rich(
+        render_summary(
+            opened.manifest, space=opened.folder, model=opened.model, report=opened.report
+        )
+    )
+
+
+def verify(space: SpaceFolder, as_json: Json = False) -> None:
+    """Compare every file of a Space with its manifest; names the damaged one."""
+    from isometry.space import Space
+
+    files = Space.open(space).verify()
+    if as_json:
+        print_json({"space": str(space), "files": files, "whole": True})
+    else:
+        print_rich(f"{space}: {files} files, all as they were made.")
+
+
+def models(as_json: Json = False) -> None:
+    """List the models that come with packages, and whether they are installed."""
+    from importlib.util import find_spec
+
+    from isometry.encoders.packaged_models import MODELS, PREFIX
+
+    rows = [
+        {
+            "name": PREFIX + model.name,
+            "model": model.true_name,
+            "about": model.about,
+            "licence": model.licence,
+            "installed": find_spec(model.package) is not None,
+        }
+        for model in MODELS
+    ]
+    if as_json:
+        print_json({"models": rows})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(("yes" if v else "no") if isinstance(v, bool) else v for v in row.values()))
+    print_rich(table)
+    print_rich("Any sentence-transformers or transformers folder, or a hub id, serves as well.")

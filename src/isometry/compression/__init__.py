@@ -1,0 +1,1 @@
+"""Tables and stored vectors -> fewer bytes."""

@@ -1,0 +1,1 @@
+"""Ground that every folder stands on; knows no models."""

@@ -1,0 +1,172 @@
+"""Files that appear whole or not at all.
+
+Everything is written beside its final place, flushed to disk and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from isometry.core.errors import InputError
+
+# A place that the user named and that cannot be written.
+_FORBIDDEN = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+)
+# So few bytes are left on a disk when a write has just failed for want of room.
+_BARELY = 1 << 20
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def clear_disk_errors(path: Path) -> Generator[None]:
+    """Turns what a full disk or a forbidden place raises into an `InputError` that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or _no_room(error, path):
+            raise InputError(
+                f"No room left on the disk that holds {path}.",
+                "Free some space and run the same command again: it resumes.",
+            ) from error
+        if number in _FORBIDDEN:
+            raise InputError(
+                f"Cannot write to {path}: {os.strerror(number)}.", "Choose another --out."
+            ) from error
+        raise
+
+
+def _no_room(error: Exception, path: Path) -> bool:
+    """Whether a library hit a full disk; NumPy, torch and safetensors tell no error number."""
+    if f"(os error {errno.ENOSPC})" in str(error):
+        return True
+    if not isinstance(error, (OSError, RuntimeError)) or getattr(error, "errno", None) is not None:
+        return False
+    place = next((place for place in (path, *path.absolute().parents) if place.exists()), None)
+    return place is not None and shutil.disk_usage(place).free < _BARELY
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Generator[Path]:
+    """Yields a temporary path beside `path`; renames it to `path` when the block succeeds.
+
+    Raises:
+        InputError: When the disk is full or the place may not be written.
+    """
+    with clear_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
+    temporary = Path(name)
+    try:
+        # Inside, so that a full disk is still full when it is looked at.
+        with clear_disk_errors(path):
+            yield temporary
+            temporary.chmod(0o644)
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """Yields a temporary folder beside `path`; it becomes `path` when the block succeeds.
+
+    An existing `path` is replaced; a kill at that moment may leave none, never a part of one.
+
+    Raises:
+        InputError: When the disk is full or the place may not be written.
+    """
+    with clear_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    # A folder cannot be renamed onto a full one: the old one is put aside first.
+    aside = temporary.with_name(f"{temporary.name}.old")
+    try:
+        with clear_disk_errors(path):
+            yield temporary
+            temporary.chmod(0o755)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            if path.is_dir():
+                path.replace(aside)
+            temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, whole or not at all; NaN is refused, since other parsers would refuse it."""
+    write_text(
+        path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: When it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"Cannot read {path} as JSON: {error}") from error
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below a folder, by POSIX path, sorted."""
+    return {
+        file.relative_to(folder).as_posix(): hash_file(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def hash_value(value: Any) -> str:
+    """The sha256 of a value's canonical JSON, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

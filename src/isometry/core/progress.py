@@ -1,0 +1,98 @@
+"""Progress on standard error, for people; silent for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=True)
+
+
+class Task(Protocol):
+    """A running piece of work that reports how far it has come."""
+
+    def advance(self, amount: float = 1) -> None:
+        """Adds to what is done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Shows a few words beside the bar (a loss, a file name)."""
+        ...
+
+
+class _Silent:
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+@contextmanager
+def progress_shown(shown: bool) -> Generator[None]:
+    """Turns progress bars and messages on or off inside the block (off by default)."""
+    token = _quiet.set(not shown)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def say(text: str) -> None:
+    """Prints one line to standard error, unless progress is off."""
+    if not _quiet.get():
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False).print(text)
+
+
+@contextmanager
+def track(title: str, total: float | None = None, unit: str = "") -> Generator[Task]:
+    """Shows a bar with rate and time left while the block runs.
+
+    Args:
+        title: What is being done.
+        total: How much there is to do; `None` where nobody knows.
+        unit: What is counted ("texts", "steps"), for the rate.
+    """
+    if _quiet.get():
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Task as Row
+    from rich.text import Text
+
+    class _Rate(TextColumn):
+        def render(self, task: Row) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if not speed else f"{speed:,.1f} {unit}/s", style="dim")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.completed:,.0f}" + ("/{task.total:,.0f}" if total else "") + f" {unit}"),
+        _Rate(""),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[extra]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        row = bar.add_task(title, total=total, extra="")
+
+        class _Shown:
+            def advance(self, amount: float = 1) -> None:
+                bar.advance(row, amount)
+
+            def note(self, text: str) -> None:
+                bar.update(row, extra=text)
+
+        yield _Shown()

@@ -1,0 +1,126 @@
+"""A folder in which long work goes on: every step leaves its result, so a killed run resumes."""
+
+# pyarrow has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportMissingTypeStubs=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from isometry.core.errors import InputError
+from isometry.core.files import atomic_file, atomic_folder, clear_disk_errors, read_json, write_json
+
+
+class Workspace(AbstractContextManager["Workspace"]):
+    """One writer's folder of finished steps.
+
+    Each of `json`, `table` and `folder` computes a step's result once, stores it whole, and from
+    then on reads it back. Use it as a context manager: it holds a lock.
+
+    Args:
+        path: The folder; made when missing.
+        fingerprint: Says what the work is. A folder that another fingerprint made is refused.
+
+    Raises:
+        InputError: On entering, when another process works there or the fingerprint differs.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self.resumed = False
+        self._lock = FileLock(path / "lock")
+
+    def __enter__(self) -> Workspace:
+        with clear_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise InputError(
+                    f"Another process is working in {self.path}.",
+                    "Wait for it to finish, or choose another --out.",
+                ) from None
+        try:
+            self._claim(self.path / "run.json")
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _claim(self, run: Path) -> None:
+        if not run.exists():
+            write_json(run, {"fingerprint": self.fingerprint, "process": os.getpid()})
+            return
+        if read_json(run).get("fingerprint") != self.fingerprint:
+            raise InputError(
+                f"{self.path} holds unfinished work with another source or other settings.",
+                "Repeat that command to finish it, choose another --out, or discard it"
+                " with --force.",
+            )
+        self.resumed = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def done(self, name: str) -> bool:
+        """Whether the step of this file name has left its result."""
+        return (self.path / name).exists()
+
+    def json(self, name: str, make: Callable[[], Any]) -> Any:
+        """A JSON value, made once; always returned as it reads back from disk."""
+        path = self.path / f"{name}.json"
+        if not path.exists():
+            write_json(path, make())
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def table(self, name: str, make: Callable[[], pa.Table]) -> pa.Table:
+        """An Arrow table, made once, kept as Parquet and memory-mapped when read back."""
+        path = self.path / f"{name}.parquet"
+        if not path.exists():
+            with atomic_file(path) as temporary:
+                pq.write_table(make(), temporary)
+        return pq.read_table(path, memory_map=True)
+
+    def array(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """A NumPy array, made once."""
+        path = self.path / f"{name}.npy"
+        if not path.exists():
+            with atomic_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, make(), allow_pickle=False)
+        return np.load(path, allow_pickle=False)
+
+    def folder(self, name: str, make: Callable[[Path], None]) -> Path:
+        """A folder, made once: `make` fills the one that it is given."""
+        path = self.path / name
+        if not path.exists():
+            with atomic_folder(path) as temporary:
+                make(temporary)
+        return path
+
+    def discard(self, name: str) -> None:
+        """Removes a file or folder of this workspace, if it is there."""
+        path = self.path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What people have -> Arrow tables, curated, split, and made into pairs."""

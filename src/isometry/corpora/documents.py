@@ -1,0 +1,81 @@
+"""What every reader yields and everything after it consumes: documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+import pyarrow as pa
+
+Kind = Literal["prose", "code"]
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("title", pa.string()),
+        ("context", pa.string()),
+        ("summary", pa.string()),
+        ("group", pa.string()),
+        ("order", pa.int32()),
+        ("kind", pa.string()),
+        ("links", pa.list_(pa.string())),
+        ("source", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One thing that a search may return: a section of a page, a row of a table, a function.
+
+    Attributes:
+        id: Stable across readings and unique within a source.
+        text: The body, without title and summary.
+        title: The heading, the row's title, or the function's qualified name.
+        context: The headings above the title ("Guide > Installing"), or a function's module.
+        summary: Words that a person wrote about the text: a docstring.
+        group: What a split never divides: a page, a file, a row.
+        order: The position within the group.
+        kind: Prose or source code.
+        links: The groups that this document links to.
+        source: Where it came from, for people: a path relative to the source, a line number.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    context: str = ""
+    summary: str = ""
+    group: str = ""
+    order: int = 0
+    kind: Kind = "prose"
+    links: tuple[str, ...] = ()
+    source: str = ""
+
+    def header(self) -> str:
+        """The heading path with the title at its end, in one line; may be empty."""
+        return " > ".join(part for part in (self.context, self.title) if part)
+
+    def body(self) -> str:
+        """Summary and text together."""
+        return "\n".join(part for part in (self.summary, self.text) if part)
+
+
+def to_batches(documents: Iterable[Document], size: int = 1024) -> Iterator[pa.RecordBatch]:
+    """Packs documents into Arrow batches, so that memory stays flat as a source grows."""
+    rows: list[dict[str, object]] = []
+    for document in documents:
+        rows.append(asdict(document))
+        if len(rows) == size:
+            yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+            rows = []
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+
+
+def from_table(table: pa.Table) -> list[Document]:
+    """The documents of an Arrow table; columns beyond the schema's are ignored."""
+    rows = table.select([field.name for field in fields(Document)]).to_pylist()
+    return [Document(**{**row, "links": tuple(row["links"] or ())}) for row in rows]

@@ -1,0 +1,72 @@
+"""Bytes -> text, whatever the encoding."""
+
+from __future__ import annotations
+
+import codecs
+
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# Without the code pages of mainframes and terminals, which the guess otherwise takes for German.
+_IN_USE = [
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258",
+    "iso8859_2", "iso8859_5", "iso8859_15", "koi8_r", "mac_roman", "cp437", "cp850", "cp866",
+    "cp932", "euc_jp", "iso2022_jp", "cp949", "gb18030", "big5", "tis_620",
+]  # fmt: skip
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether the first 4 kB hold a NUL, which no text does (UTF-16 with its mark is text)."""
+    return b"\0" in data[:4096] and not data.startswith(_UTF16_MARKS)
+
+
+def detect_encoding(data: bytes) -> str | None:
+    """The name of a codec that reads the bytes; `None` where nothing fits.
+
+    UTF-8 and byte order marks are certain. Everything else is charset-normalizer's best guess
+    among those in use.
+    """
+    if data.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if data.startswith(_UTF16_MARKS):
+        return "utf-16"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        if _nearly_utf8(data):
+            return "utf-8"
+        return _likeliest(data)
+    return "utf-8"
+
+
+def decode(data: bytes) -> str | None:
+    r"""The text of a file's bytes with "\n" as its only line end, or `None` when hopeless."""
+    if is_binary(data):
+        return None
+    encoding = detect_encoding(data)
+    if encoding is None:
+        return None
+    text = data.decode(encoding, errors="replace")
+    if "\0" in text[:4096]:
+        return None
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _likeliest(data: bytes) -> str | None:
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(data, cp_isolation=_IN_USE)
+    best = matches.best()
+    if best is None:
+        return None
+    # Western European is by far the most frequent, so that it wins where the scores cannot tell.
+    western = (match for match in matches if match.encoding == "cp1252")
+    if any((match.chaos, match.coherence) == (best.chaos, best.coherence) for match in western):
+        return "cp1252"
+    return best.encoding
+
+
+def _nearly_utf8(data: bytes) -> bool:
+    # One bad byte, as concatenated logs and dumps have, must not turn a whole page to mojibake.
+    text = data.decode("utf-8", errors="replace")
+    broken = text.count("\ufffd")
+    return sum(not character.isascii() for character in text) > 20 * broken

@@ -1,0 +1,79 @@
+"""Markdown -> a page."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from isometry.corpora.readers.html import BREAKING, read_fragment, tag_name
+from isometry.corpora.readers.markup import Page
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_FRONT_MATTER = re.compile(
+    r"\A---[ \t]*\n((?=[\w-]+:).*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL
+)
+_TITLE = re.compile(r"""^title:[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
+_HEADING_ATTRIBUTES = re.compile(r"\s*\{[#.:][^{}]*\}\s*$")
+
+
+def read_markdown(text: str) -> Page:
+    """A Markdown page (CommonMark with tables): its headings, text and links.
+
+    Code keeps its text. Images and HTML tags go; the words between HTML tags stay, and HTML
+    headings are headings. A `title:` in YAML front matter names the page.
+    """
+    from markdown_it import MarkdownIt
+
+    page = Page()
+    if match := _FRONT_MATTER.match(text):
+        title = _TITLE.search(match[1] or "")
+        page.title = title[2] if title else ""
+        text = text[match.end() :]
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    row: list[str] | None = None
+    begun, fresh = False, False
+    for position, token in enumerate(tokens):
+        if token.type in ("fence", "code_block"):
+            page.add(token.content)
+        elif token.type == "html_block":
+            read_fragment(token.content, page)
+        elif token.type == "tr_open":
+            row = []
+        elif token.type == "tr_close" and row is not None:
+            page.add(" ".join(cell for cell in row if cell), tight=begun)
+            row, begun = None, True
+        elif token.type == "table_open":
+            begun = False
+        elif token.type in ("bullet_list_open", "ordered_list_open"):
+            fresh = token.level == 0
+        elif token.type == "inline":
+            content, links = _inline(token.children or [])
+            opener = tokens[position - 1]
+            if opener.type == "heading_open" and opener.level == 0:
+                page.heading(int(opener.tag[1]), _HEADING_ATTRIBUTES.sub("", content))
+            elif row is not None:
+                row.append(content)
+            else:
+                page.add(content, tight=opener.hidden and not fresh)
+                fresh = False
+            for link in links:
+                page.link(link)
+    return page
+
+
+def _inline(tokens: list[Token]) -> tuple[str, list[str]]:
+    text, links = "", list[str]()
+    for token in tokens:
+        if token.type in ("text", "code_inline", "text_special"):
+            text += token.content
+        elif token.type == "softbreak":
+            text += " "
+        elif token.type == "hardbreak" or (
+            token.type == "html_inline" and tag_name(token.content) in BREAKING
+        ):
+            text += "\n"
+        elif token.type == "link_open":
+            links.append(str(token.attrGet("href") or ""))
+    return re.sub(" {2,}", " ", text), links  # where a tag or an image stood

@@ -1,0 +1,1 @@
+"""One item -> the forms that a learner sees."""

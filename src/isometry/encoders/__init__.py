@@ -1,0 +1,1 @@
+"""One file per modality: raw items -> states and one vector each."""

@@ -1,0 +1,38 @@
+"""Finding a model by what a user types; looks at names and files only, so that it is cheap."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from isometry.core.errors import InputError
+from isometry.encoders.packaged_models import PREFIX, packaged_folder
+
+
+def locate(source: str | Path) -> tuple[str | Path, bool]:
+    """Where a model is: (folder, True), or (hub id, False); looks at names and files only.
+
+    Raises:
+        InputError: When it can be neither.
+    """
+    text = str(source)
+    if text.startswith(PREFIX):
+        return packaged_folder(text), True
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if (folder / "space.json").is_file():
+            folder = folder / "model"
+        if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+            raise InputError(
+                f"{folder} is no model: it has neither modules.json nor config.json.",
+                "Give a sentence-transformers or transformers folder.",
+            )
+        return folder, True
+    if folder.exists():
+        raise InputError(f"{folder} is a file; a model is a folder.")
+    if isinstance(source, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text):
+        return text, False
+    raise InputError(
+        f"There is no model '{text}'.",
+        "Give a folder, packaged:minilm, or a hub id such as owner/name.",
+    )

@@ -1,0 +1,1 @@
+"""A pretrained network -> a changed network, weights kept."""

@@ -1,0 +1,339 @@
+"""Text -> one vector each, by any sentence-transformers or plain transformers model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from isometry.core.errors import InputError
+from isometry.core.files import atomic_folder
+from isometry.core.progress import track
+from isometry.encoders.locate import locate
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+Role = Literal["query", "document"]
+Precision = Literal["float32", "bfloat16"]
+Batch = dict[str, Tensor]
+
+# The names under which published models keep their document prompt.
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+class Encoded(NamedTuple):
+    """What an encoder makes of a batch.
+
+    Attributes:
+        vector: One vector per item, as the model's own last module leaves it.
+        tokens: The states that were pooled.
+        mask: True where a state belongs to the item.
+    """
+
+    vector: Float[Tensor, "batch dim"]
+    tokens: Float[Tensor, "batch tokens width"]
+    mask: Bool[Tensor, "batch tokens"]
+
+
+class TextEncoder(nn.Module):
+    """A sentence-transformers model with its prompts, encoded in batches of equal work.
+
+    Queries and documents get the prompts of the model's own configuration, as the models of the
+    E5, BGE, Nomic and Qwen families need.
+
+    Args:
+        model: The model; it is used, not copied.
+        name: Where it came from, for people.
+        query_prompt: Replaces the model's own query prompt.
+        document_prompt: Replaces the model's own document prompt.
+    """
+
+    modality = "text"
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        name: str = "",
+        *,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.name = name
+        own = dict(model.prompts or {})
+        document = next((own[key] or "" for key in _DOCUMENT_PROMPTS if own.get(key)), "")
+        self.prompts: dict[Role, str] = {
+            "query": (own.get("query") or "") if query_prompt is None else query_prompt,
+            "document": document if document_prompt is None else document_prompt,
+        }
+        model.prompts = {**own, **self.prompts}
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> TextEncoder:
+        """Loads a model.
+
+        Args:
+            source: A sentence-transformers or transformers folder, `packaged:NAME`, or a hub id
+                such as `owner/name`. Only a hub id makes this use the network.
+            query_prompt: Replaces the model's own query prompt.
+            document_prompt: Replaces the model's own document prompt.
+
+        Raises:
+            InputError: When there is no such model, or it needs pickled weights or remote code.
+        """
+        location, is_local = locate(source)
+        from safetensors import SafetensorError
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Transformer
+
+        for pickled in Path(location).glob("*/pytorch_model.bin") if is_local else ():
+            if not pickled.with_name("model.safetensors").exists():
+                raise InputError(
+                    f"The model '{source}' keeps weights in a pickle, {pickled.parent.name}/"
+                    f"{pickled.name}, which may run code.",
+                    "Save them as model.safetensors.",
+                )
+        with _quiet_loading():
+            try:
+                model = SentenceTransformer(
+                    str(location),
+                    device="cpu" if not torch.cuda.is_available() else None,
+                    trust_remote_code=False,
+                    local_files_only=is_local,
+                    model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+                )
+            except (
+                *(OSError, ValueError, KeyError, RuntimeError, TypeError),
+                *(ImportError, AttributeError, SafetensorError),
+            ) as error:
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise InputError(
+                    f"Cannot load a text encoder from '{source}': {reason[:300]}",
+                    "Give a sentence-transformers or transformers folder with safetensors weights,"
+                    " or packaged:minilm.",
+                ) from error
+        if not isinstance(model[0], Transformer):
+            raise InputError(
+                f"The model '{source}' is no transformer but a {type(model[0]).__name__}.",
+                "Give one whose first module is a transformer.",
+            )
+        tokenizer = model.tokenizer
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+            raise InputError(
+                f"The model '{source}' comes without its tokenizer.",
+                "Copy tokenizer.json from where it was trained.",
+            )
+        model.eval()
+        return cls(model, str(source), query_prompt=query_prompt, document_prompt=document_prompt)
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions of a vector."""
+        return int(self.model.get_embedding_dimension() or 0)
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest input in tokens, special ones included; what is beyond is cut off."""
+        return int(self.model.max_seq_length or 512)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """A copy of the underlying fast tokenizer that neither truncates nor pads.
+
+        Raises:
+            InputError: When the model has a slow tokenizer only.
+        """
+        backend = getattr(self.model.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise InputError(f"The model '{self.name}' has no fast tokenizer (tokenizer.json).")
+        from tokenizers import Tokenizer
+
+        copy = Tokenizer.from_str(backend.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        return copy
+
+    def layers(self) -> nn.ModuleList:
+        """The stack of transformer blocks, lowest first.
+
+        Raises:
+            InputError: When the model has no such stack.
+        """
+        stacks = [part for part in self.model[0].modules() if isinstance(part, nn.ModuleList)]
+        if not stacks:
+            raise InputError(f"The model '{self.name}' has no stack of layers.")
+        return max(stacks, key=len)
+
+    def fingerprint(self) -> str:
+        """A hash of everything that decides a vector: weights, tokenizer, pooling, prompts.
+
+        Saving and loading leave it as it is.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            # Flat first: a scalar has no bytes to view.
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
+        digest.update(self.tokenizer.to_str().encode())
+        settings = [type(part).__name__ for part in self.model]
+        settings += [
+            json.dumps(describe(), sort_keys=True, default=str)
+            for part in list(self.model)[1:]
+            if callable(describe := getattr(part, "get_config_dict", None))
+        ]
+        digest.update(json.dumps([settings, self.prompts, self.max_tokens]).encode())
+        return digest.hexdigest()
+
+    def collate(self, texts: Sequence[str], role: Role, *, tokens: int | None = None) -> Batch:
+        """Raw texts -> padded tensors, on the CPU.
+
+        Args:
+            texts: The texts, without their prompt.
+            role: Whose prompt to put before them.
+            tokens: Cut after this many tokens, if that is less than the model's own limit.
+        """
+        options: dict[str, Any] = {}
+        if tokens is not None:
+            length = min(tokens, self.max_tokens)
+            options = {"processing_kwargs": {"text": {"max_length": length, "truncation": True}}}
+        inputs = [_encodable(text) for text in texts]
+        return self.model.preprocess(inputs, prompt=self.prompts[role] or None, **options)
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Encodes a batch that `collate` made; gradients flow."""
+        output = self.model(dict(batch))
+        return Encoded(
+            output["sentence_embedding"],
+            output["token_embeddings"],
+            output["attention_mask"].bool(),
+        )
+
+    def lengths(self, texts: Sequence[str], role: Role) -> list[int]:
+        """The number of tokens of each text with its prompt, before any truncation."""
+        prompt = self.prompts[role]
+        encodings = self.tokenizer.encode_batch_fast([_encodable(prompt + text) for text in texts])
+        return [len(encoding.ids) for encoding in encodings]
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        role: Role = "document",
+        *,
+        tokens: int | None = None,
+        batch_tokens: int = 8192,
+        precision: Precision = "float32",
+        title: str = "Encoding",
+    ) -> Float[np.ndarray, "texts dim"]:
+        """Unit vectors of texts.
+
+        Args:
+            texts: The texts, without their prompt.
+            role: Whose prompt to put before them.
+            tokens: Cut after this many tokens, if that is less than the model's own limit.
+            batch_tokens: Padded tokens a batch at most.
+            precision: Of the matrix products; the vectors are float32 either way.
+            title: What the progress bar says.
+
+        Raises:
+            InputError: When the model gives NaN or infinity for a text.
+        """
+        device = next(self.parameters()).device
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        was_training = self.training
+        self.eval()
+        limit = min(tokens or self.max_tokens, self.max_tokens)
+        lengths = [min(length, limit) for length in self.lengths(texts, role)]
+        with track(title, len(texts), "texts") as task, torch.inference_mode():
+            for rows in token_batches(lengths, batch_tokens):
+                batch = self.collate([texts[row] for row in rows], role, tokens=tokens)
+                batch = {
+                    key: value.to(device) if isinstance(value, Tensor) else value
+                    for key, value in batch.items()
+                }
+                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                    vector = self(batch).vector
+                vector = nn.functional.normalize(vector.float(), dim=-1)
+                vectors[rows] = vector.cpu().numpy()
+                task.advance(len(rows))
+        self.train(was_training)
+        if not np.isfinite(vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise InputError(
+                f"The model '{self.name}' gave NaN or infinity for the text {texts[row][:60]!r}.",
+                "Its weights may be damaged, or float16 overflowed.",
+            )
+        return vectors
+
+    def save(self, folder: Path, *, card: str | None = None) -> None:
+        """Saves a folder that plain `SentenceTransformer(folder)` loads, whole or not at all.
+
+        Args:
+            folder: The folder; an existing one is replaced.
+            card: The text of its README.md.
+        """
+        with atomic_folder(folder) as temporary, _quiet_loading():
+            self.model.save(str(temporary), create_model_card=False, safe_serialization=True)
+            # Absolute paths of this machine are nobody else's business.
+            for config in temporary.rglob("config*.json"):
+                values = json.loads(config.read_text(encoding="utf-8"))
+                if values.pop("_name_or_path", None) is not None:
+                    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            if card is not None:
+                (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def _encodable(text: str) -> str:
+    """The text with `?` for half a surrogate pair, which a terminal or JSON may bring."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Rows in batches of at most `batch_tokens` padded tokens, longest first.
+
+    Longest first, so that memory reaches its peak at once and neighbours need little padding.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    start = 0
+    while start < len(order):
+        size = max(1, batch_tokens // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Generator[None]:
+    """Keeps the libraries' own bars and notices off the terminal; errors still surface."""
+    from transformers.utils import logging as transformers_logging
+
+    restore: list[Callable[[], None]] = []
+    for name in ("transformers", "sentence_transformers"):
+        logger = logging.getLogger(name)
+        restore.append(lambda logger=logger, level=logger.level: logger.setLevel(level))
+        logger.setLevel(logging.ERROR)
+    if transformers_logging.is_progress_bar_enabled():
+        transformers_logging.disable_progress_bar()
+        restore.append(transformers_logging.enable_progress_bar)
+    try:
+        yield
+    finally:
+        for undo in restore:
+            undo()

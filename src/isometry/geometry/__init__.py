@@ -1,0 +1,1 @@
+"""Closed-form maps and distances between sets of vectors."""

@@ -1,0 +1,125 @@
+"""`isometry encode`: texts -> a Parquet file of vectors, resumable."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isometry.core.errors import InputError
+from isometry.core.files import atomic_file, hash_value
+from isometry.core.workspace import Workspace
+from isometry.corpora.documents import Document
+from isometry.corpora.readers import ReadingReport, open_source
+from isometry.encoders.locate import locate
+
+if TYPE_CHECKING:
+    from isometry.encoders.text import Precision, Role
+
+SHARD = 2048
+
+
+def encode(
+    model: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    role: Role = "document",
+    text: str | None = None,
+    title: str | None = None,
+    id: str | None = None,
+    limit: int | None = None,
+    precision: Precision = "float32",
+    force: bool = False,
+) -> dict[str, Any]:
+    """Encodes every document of a source, shard by shard; a killed run goes on with its shards.
+
+    A document is encoded as header and body in one text, cut where the model's limit is.
+
+    Args:
+        model: A Space, a model folder, `packaged:NAME`, or a hub id.
+        source: What `fit` takes.
+        out: The Parquet file: columns `id`, `text` and `vector` (a fixed-size list of float32).
+        role: Whose prompt to use.
+        text: The column of a table that holds the text.
+        title: The column that holds the title.
+        id: The column that holds the id.
+        limit: Encode only this many documents, the first.
+        precision: Of the matrix products.
+        force: Replace an existing file.
+
+    Returns:
+        Figures: `texts`, `truncated` (texts that were longer than the model reads), `dim`,
+        `skipped` (files and rows), `out`.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
+    path = Path(out).expanduser()
+    if path.exists() and not force:
+        raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
+    place, _ = locate(model)
+    reader = open_source(source, text=text, title=title, id=id, limit=limit)
+    fingerprint = hash_value([str(place), reader.fingerprint(), role, precision, limit])
+    with Workspace(path.with_name(f"{path.name}.partial"), fingerprint) as work:
+        from isometry.encoders.text import TextEncoder
+
+        encoder = TextEncoder.load(model)
+        report = ReadingReport()
+        truncated = 0
+        shards: list[Path] = []
+        documents = reader.documents(report)
+        while block := list(islice(documents, SHARD)):
+            name = f"shard-{len(shards):06d}"
+
+            def make(block: list[Document] = block) -> pa.Table:
+                texts = [_text(document) for document in block]
+                lengths = encoder.lengths(texts, role)
+                vectors = encoder.encode(texts, role, precision=precision)
+                flat = pa.array(vectors.ravel(), pa.float32())
+                return pa.table(
+                    {
+                        "id": [document.id for document in block],
+                        "text": texts,
+                        "vector": pa.FixedSizeListArray.from_arrays(flat, encoder.dim),
+                        "truncated": [length > encoder.max_tokens for length in lengths],
+                    }
+                )
+
+            table = work.table(name, make)
+            truncated += sum(table.column("truncated").to_pylist())
+            shards.append(work.path / f"{name}.parquet")
+        _join(shards, path)
+    shutil.rmtree(work.path)
+    return {
+        "texts": report.documents,
+        "truncated": truncated,
+        "dim": encoder.dim,
+        "skipped": len(report.skipped),
+        "out": str(path),
+    }
+
+
+def _text(document: Document) -> str:
+    header, body = document.header(), document.body()
+    return f"{header}\n{body}" if header else body
+
+
+def _join(shards: list[Path], path: Path) -> None:
+    """Streams the shards into one file."""
+
+    def tables() -> Iterator[pa.Table]:
+        for shard in shards:
+            yield pq.read_table(shard).drop_columns("truncated")
+
+    with atomic_file(path) as temporary:
+        schema = pq.read_schema(shards[0])
+        schema = schema.remove(schema.get_field_index("truncated"))
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for table in tables():
+                writer.write_table(table)

@@ -1,0 +1,279 @@
+"""`isometry fit`: somebody's documents and a pretrained encoder -> a better Space, with proof."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry import __version__
+from isometry.core.errors import InputError
+from isometry.core.files import hash_file, hash_value, read_json, write_text
+from isometry.core.progress import say
+from isometry.core.workspace import Workspace
+from isometry.corpora.readers import Source, open_source
+from isometry.encoders.locate import locate
+from isometry.space import FORMAT, MANIFEST, MODEL, REPORT, Space
+
+if TYPE_CHECKING:
+    from isometry.training.plan import Plan
+
+DEFAULT_BASE = "packaged:minilm"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that a user may decide about a fit; `fit` explains each."""
+
+    source: str
+    base: str = DEFAULT_BASE
+    minutes: float = 10.0
+    seed: int = 0
+    text: str | None = None
+    title: str | None = None
+    id: str | None = None
+    limit: int | None = None
+    queries: str | None = None
+    judgements: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    negatives: int = 1
+    threads: int | None = None
+
+
+def fit(
+    source: str | Path,
+    *,
+    base: str | Path = DEFAULT_BASE,
+    out: str | Path | None = None,
+    minutes: float = 10.0,
+    seed: int = 0,
+    text: str | None = None,
+    title: str | None = None,
+    id: str | None = None,
+    limit: int | None = None,
+    queries: str | Path | None = None,
+    judgements: str | Path | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
+    negatives: int = 1,
+    threads: int | None = None,
+    plan: str | Path | None = None,
+    force: bool = False,
+) -> Space:
+    """Makes a Space: tunes an encoder on unlabelled documents and proves what that did.
+
+    The result is never worse than the base on validation: where tuning does not help, the base is
+    kept and the report says so. The same command goes on where a killed one stopped, and gives a
+    finished Space back at once.
+
+    Args:
+        source: A folder, a file, or `python:PACKAGE`.
+        base: The encoder to start from: a folder, `packaged:NAME`, or a hub id.
+        out: The folder of the Space; named after the source when not given.
+        minutes: What to plan for, without encoding the final index.
+        seed: Of every random choice.
+        text: The column of a table that holds the text.
+        title: The column that holds the title.
+        id: The column that holds the id.
+        limit: Read only this many documents, the first.
+        queries: Queries that people asked (JSONL with `_id` and `text`, or TSV).
+        judgements: Which documents answer them (BEIR's or TREC's layout).
+        query_prompt: Replaces the query prompt of the model's own configuration.
+        document_prompt: Replaces its document prompt.
+        negatives: Hard negatives a pair.
+        threads: Processor threads; all by default.
+        plan: A `plan.json` to follow instead of measuring this machine.
+        force: Replace a finished Space, or discard an unfinished one.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
+    settings = FitSettings(
+        source=str(source),
+        base=str(base),
+        minutes=minutes,
+        seed=seed,
+        text=text,
+        title=title,
+        id=id,
+        limit=limit,
+        queries=None if queries is None else str(queries),
+        judgements=None if judgements is None else str(judgements),
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        negatives=negatives,
+        threads=threads,
+    )
+    reader = check(settings)
+    given_plan = None if plan is None else read_json(Path(plan))
+    folder = Path(out).expanduser() if out is not None else default_out(settings.source)
+    partial = folder.with_name(f"{folder.name}.partial")
+    fingerprint = hash_value([__version__, _identity(settings, reader), given_plan])
+    if finished := _finished(folder, fingerprint, force=force):
+        shutil.rmtree(partial, ignore_errors=True)
+        say(f"Nothing to do: {folder} was made from this source with these settings.")
+        return finished
+    if force:
+        shutil.rmtree(partial, ignore_errors=True)
+    with Workspace(partial, fingerprint) as work:
+        if work.resumed:
+            say(f"Going on with {partial}.")
+        _fit(work, reader, settings, given_plan, fingerprint)
+        if folder.exists():
+            shutil.rmtree(folder)
+        (work.path / "space").rename(folder)
+    shutil.rmtree(partial)
+    return Space.open(folder)
+
+
+def plan_only(settings: FitSettings) -> tuple[Plan, dict[str, Any]]:
+    """Reads, pairs and measures as `fit` would, and leaves nothing behind.
+
+    Returns:
+        The plan, and the figures about the data.
+    """
+    reader = check(settings)
+    with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "w", "dry run") as work:
+        from isometry.jobs.fitting import Fitting
+
+        job = Fitting(work, reader, settings, None)
+        if job.data.too_little is not None:
+            raise InputError(
+                f"Nothing to plan: {job.data.too_little}.",
+                "fit would keep the base model and build an index.",
+            )
+        return job.plan, job.data.facts
+
+
+def check(settings: FitSettings) -> Source:
+    """Refuses what cannot work, before anything heavy is imported; gives the opened source back.
+
+    Raises:
+        InputError: With what is wrong and what to do.
+    """
+    if not settings.minutes > 0:
+        raise InputError(f"--minutes must be more than 0, not {settings.minutes}.")
+    if settings.threads is not None and settings.threads < 1:
+        raise InputError(f"--threads must be at least 1, not {settings.threads}.")
+    if settings.negatives < 0:
+        raise InputError(f"--negatives must be at least 0, not {settings.negatives}.")
+    if (settings.queries is None) != (settings.judgements is None):
+        raise InputError("--queries and --judgements belong together: give both or neither.")
+    for path in (settings.queries, settings.judgements):
+        if path is not None and not Path(path).is_file():
+            raise InputError(f"There is no file {path}.")
+    locate(settings.base)
+    return open_source(
+        settings.source,
+        text=settings.text,
+        title=settings.title,
+        id=settings.id,
+        limit=settings.limit,
+    )
+
+
+def default_out(source: str) -> Path:
+    """`docs/` -> `docs-space`, `python:networkx` -> `networkx-space`, in the current folder."""
+    name = (
+        source.rpartition(":")[2] if source.startswith("python:") else Path(source).resolve().stem
+    )
+    return Path(f"{name or 'my'}-space")
+
+
+def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
+    """What must be the same for two runs to be one: settings and contents."""
+    place, is_local = locate(settings.base)
+    weights = [
+        [file.name, hash_file(file)]
+        for file in sorted(Path(place).glob("*.safetensors" if is_local else "nothing"))
+    ]
+    files = [
+        hash_file(Path(path))
+        for path in (settings.queries, settings.judgements)
+        if path is not None
+    ]
+    return {**asdict(settings), "content": source.fingerprint(), "weights": weights, "files": files}
+
+
+def _finished(folder: Path, fingerprint: str, *, force: bool) -> Space | None:
+    """The Space in `folder`, if it is the one that is asked for.
+
+    Raises:
+        InputError: When something else is there.
+    """
+    if not folder.exists():
+        return None
+    if not (folder / MANIFEST).is_file():
+        if folder.is_dir() and not any(folder.iterdir()):
+            return None
+        raise InputError(
+            f"{folder} exists and is no Space; it is left alone.", "Choose another --out."
+        )
+    space = Space.open(folder)
+    if force:
+        return None
+    if space.manifest.get("fingerprint") == fingerprint:
+        return space
+    raise InputError(
+        f"{folder} is a Space of another source or other settings.",
+        "Choose another --out, or replace it with --force.",
+    )
+
+
+def _fit(
+    work: Workspace,
+    reader: Source,
+    settings: FitSettings,
+    given_plan: Any,
+    fingerprint: str,
+) -> None:
+    """The main job, from top to bottom; leaves the finished Space in `work`'s folder `space`."""
+    from isometry.jobs.fitting import Fitting
+    from isometry.jobs.proof import machine, prove, verdict, versions
+    from isometry.report.model_card import render_model_card
+    from isometry.report.page import render_report
+
+    job = Fitting(work, reader, settings, given_plan)
+    job.announce()
+    validation = job.compare_before_training()
+    if job.data.too_little is None:
+        rows, negatives = job.mine()
+        training = job.train(rows)
+        choice = job.choose()
+    else:
+        negatives, training, choice = None, None, job.keep_base(job.data.too_little)
+    proof = prove(job, choice)
+    index = job.build_index(choice)
+
+    manifest = {
+        "format": FORMAT,
+        "isometry": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "fingerprint": fingerprint,
+        "source": {"name": reader.name, "fingerprint": reader.fingerprint()},
+        "settings": asdict(settings),
+        "plan": None if job.data.too_little else job.plan.to_json(),
+        "encoder": job.describe_encoder(choice),
+        "search": job.describe_search(choice),
+        "figures": {
+            "verdict": verdict(choice, proof),
+            "data": {**job.data.facts, **index},
+            "validation": validation | choice["validation"],
+            "negatives": negatives,
+            "training": training,
+            **proof,
+            "seconds": job.seconds,
+            "resumed": work.resumed,
+        },
+        "versions": versions(),
+        "machine": machine(),
+    }
+    folder = work.path / "space"
+    shutil.copyfile(work.path / "documents.parquet", folder / "documents.parquet")
+    write_text(folder / MODEL / "README.md", render_model_card(manifest))
+    write_text(folder / REPORT, render_report(manifest))
+    Space.seal(folder, manifest)

@@ -1,0 +1,477 @@
+"""The steps of `fit`, each done once and resumable; `jobs/fit.py` puts them in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from isometry.core.progress import say
+from isometry.core.workspace import Workspace
+from isometry.corpora.readers import Source
+from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.retention import Encode, gloss_retention, gloss_texts
+from isometry.evaluation.retrieval import score_rankings
+from isometry.evaluation.significance import paired_bootstrap
+from isometry.jobs import ranking
+from isometry.jobs.fit import FitSettings
+from isometry.jobs.mining import mine_rows, passage, sample_pairs
+from isometry.jobs.preparation import Prepared, prepare
+from isometry.jobs.ranking import Collection, Rankings
+from isometry.learners.two_towers import PairRow
+from isometry.merging.average import average
+from isometry.search.lancedb import ChunkIndex, Lexical
+from isometry.space import INDEX, MODEL
+from isometry.training.plan import Plan, Workload, make_learner, make_plan
+from isometry.training.trainer import Batches, Trainer
+from isometry.training.unique_batches import unique_batches
+
+# The most that a tuned encoder may lose of what the base knew, in points of the gloss probe.
+_MOST_FORGOTTEN = 1.0
+# The clock ends a training that takes this many times what was planned.
+_PATIENCE = 1.5
+_PRECISIONS = ("float32", "float16", "int8", "binary")
+_EXAMPLES = 5
+
+
+class Fitting:
+    """One fit in its workspace.
+
+    Args:
+        work: Where every step leaves its result.
+        source: What is read.
+        settings: What the user decided.
+        given_plan: The JSON of a plan to follow; None to make one.
+    """
+
+    def __init__(
+        self, work: Workspace, source: Source, settings: FitSettings, given_plan: Any
+    ) -> None:
+        self.work = work
+        self.settings = settings
+        self._given_plan = given_plan
+        self._started = time.monotonic()
+        self.seconds: dict[str, float] = work.json("seconds", dict)
+        with self.phase("data"):
+            self.data: Prepared = prepare(
+                work,
+                source,
+                seed=settings.seed,
+                queries=None if settings.queries is None else Path(settings.queries),
+                judgements=None if settings.judgements is None else Path(settings.judgements),
+            )
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        self.documents = [document.id for document in self.data.documents]
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None]:
+        """Counts the seconds of a phase; of a resumed one, those of each run."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
+        (self.work.path / "seconds.json").unlink(missing_ok=True)
+        self.work.json("seconds", lambda: self.seconds)
+
+    # -- what the steps stand on ------------------------------------------------------------
+
+    @cached_property
+    def base_encoder(self) -> TextEncoder:
+        """The encoder to start from."""
+        return TextEncoder.load(
+            self.settings.base,
+            query_prompt=self.settings.query_prompt,
+            document_prompt=self.settings.document_prompt,
+        )
+
+    @cached_property
+    def ranked(self) -> Collection:
+        """The documents as the evaluation ranks them: what queries were made from is hidden."""
+        return self._passages("ranked", self.data.views)
+
+    @cached_property
+    def served(self) -> Collection:
+        """The documents as the finished Space has them."""
+        views = [(document.header(), document.body()) for document in self.data.documents]
+        return self._passages("served", views)
+
+    def _passages(self, name: str, views: list[tuple[str, str]]) -> Collection:
+        chunks = self.work.table(
+            f"passages-{name}",
+            lambda: ranking.passages_of(self.base_encoder, self.documents, views),
+        )
+        return ranking.collection(self.documents, chunks)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What this machine can do in the minutes; from here on all is determined."""
+
+        def make() -> Any:
+            if self._given_plan is not None:
+                return Plan.from_json(self._given_plan).to_json()
+            with self.phase("plan"):
+                say("Measuring this machine ...")
+                return make_plan(
+                    self.base_encoder,
+                    self._workload(),
+                    minutes=self.settings.minutes,
+                    seed=self.settings.seed,
+                    negatives=self.settings.negatives,
+                ).to_json()
+
+        plan = Plan.from_json(self.work.json("plan", make))
+        torch.set_num_threads(plan.threads)
+        return plan
+
+    def _workload(self) -> Workload:
+        encoder = self.base_encoder
+        rows = [
+            PairRow(pair.query, passage(pair.header, pair.body), pair.document)
+            for pair in self.data.pairs
+        ]
+        asked = [q for part in self.data.questions.values() for q in part.queries]
+        queries = asked + [row.query for row in rows]
+        return Workload(
+            rows=rows,
+            passage_tokens=encoder.lengths(self.ranked.passages, "document"),
+            query_lengths=encoder.lengths(queries, "query"),
+            served_tokens=sum(encoder.lengths(self.served.passages, "document")),
+            probe_tokens=sum(encoder.lengths(gloss_texts(), "document")),
+            documents=len(self.documents),
+            spent=time.monotonic() - self._started,
+        )
+
+    @cached_property
+    def base(self) -> CachedEncoder:
+        """The base with its vectors kept."""
+        return self.cached(self.base_encoder)
+
+    def cached(self, encoder: TextEncoder) -> CachedEncoder:
+        """An encoder whose vectors are kept in the workspace, in the planned precision."""
+        precision = "float32" if self.data.too_little else self.plan.precision
+        return CachedEncoder(encoder, self.work.path / "vectors", precision)
+
+    @cached_property
+    def words(self) -> Lexical:
+        """How words are matched, by the language of the documents."""
+        return Lexical.for_language(self.data.facts["profile"]["main_language"])
+
+    @cached_property
+    def lexical_index(self) -> ChunkIndex:
+        """The evaluation's passages, searchable by words."""
+        folder = self.work.path / "lexical"
+        if not folder.exists():
+            ranking.build_index(folder, self.ranked.chunks, None, self.words)
+        return ChunkIndex.open(folder)
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """True for the documents that validation ranks: all, or a sample with every answer."""
+        keep = np.zeros(len(self.documents), dtype=bool)
+        for known in self.data.questions["validation"].relevance:
+            keep[list(known)] = True
+        others = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(~keep))
+        size = len(self.documents) if self.data.too_little else self.plan.pool
+        keep[others[: max(0, size - int(keep.sum()))]] = True
+        return keep
+
+    # -- the steps --------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Says what was found and what is planned."""
+        facts = self.data.facts
+        say(
+            f"{facts['documents']:,} documents in {facts['files']:,} files"
+            f" ({facts['skipped_count']:,} skipped); pairs: {facts['pairs']['task']},"
+            f" because {facts['pairs']['why']}"
+        )
+        if self.data.too_little:
+            say(f"Nothing will be trained: {self.data.too_little}.")
+            return
+        plan = self.plan
+        say(
+            f"Plan: {plan.steps} steps of {plan.batch} pairs in {plan.precision},"
+            f" about {sum(plan.estimate_seconds.values()) / 60:.1f} minutes with the final index."
+        )
+
+    def by_words(self, side: str) -> Rankings:
+        """What words find for the queries of one side."""
+        return self.work.array(
+            f"lexical-{side}",
+            lambda: ranking.lexical_rankings(
+                self.lexical_index, self.documents, self.data.questions[side].queries
+            ),
+        )
+
+    def compare_before_training(self) -> dict[str, Any]:
+        """Words, base and their fusion on validation."""
+        if self.data.too_little:
+            return {}
+
+        def make() -> dict[str, Any]:
+            with self.phase("base"):
+                asked = self.data.questions["validation"]
+                # Everything is encoded once here: mining and the final proof need it too.
+                self.base.encode(self.ranked.passages, title="Encoding with the base")
+                words = ranking.restrict(self.by_words("validation"), self.pool)
+                dense = self._validate(self.base)
+                weight, best, grid = self._tune(dense, words)
+                return {
+                    "queries": len(asked.queries),
+                    "documents": int(self.pool.sum()),
+                    "lexical": ranking.mean_score(words, asked.relevance),
+                    "base": ranking.mean_score(dense, asked.relevance),
+                    "fusion": grid,
+                    "dense_weight": weight,
+                    "shrunk_from": best,
+                    "equal_weight": ranking.mean_score(
+                        ranking.fused_rankings(self.documents, dense, words, 0.5), asked.relevance
+                    ),
+                    "retention": gloss_retention(self.probe(self.base)),
+                }
+
+        return self.work.json("before", make)
+
+    def mine(self) -> tuple[list[PairRow], dict[str, Any]]:
+        """Hard negatives for the pairs that will be seen."""
+        plan = self.plan
+        pairs = sample_pairs(self.data.pairs, plan.pairs_to_be_seen, plan.seed)
+        sides = np.array(self.data.sides)
+
+        def make() -> dict[str, Any]:
+            with self.phase("negatives"):
+                rows, facts = mine_rows(
+                    pairs,
+                    self.ranked,
+                    self.data.views,
+                    self.data.clusters,
+                    sides == "train",
+                    self.lexical_index,
+                    self.base,
+                    k=plan.negatives,
+                    seed=plan.seed,
+                )
+                return {"rows": [_row_to_json(row) for row in rows], "facts": facts}
+
+        mined = self.work.json("negatives", make)
+        return [_row_from_json(row) for row in mined["rows"]], mined["facts"]
+
+    def train(self, rows: list[PairRow]) -> dict[str, Any]:
+        """The planned steps, from the last checkpoint on; leaves the folder `tuned`."""
+        plan = self.plan
+
+        def make() -> dict[str, Any]:
+            with self.phase("training"):
+                costs = [
+                    min(max(plan.query_tokens, length), plan.passage_tokens)
+                    for length in self.base_encoder.lengths(
+                        [row.document for row in rows], "document"
+                    )
+                ]
+                order = list(
+                    unique_batches(
+                        [(row.key, row.query) for row in rows],
+                        plan.batch,
+                        plan.steps,
+                        plan.seed,
+                        costs=costs,
+                        budget=plan.batch_tokens,
+                    )
+                )
+                # A copy: the base must stay what it is.
+                encoder = TextEncoder.load(
+                    self.settings.base,
+                    query_prompt=self.settings.query_prompt,
+                    document_prompt=self.settings.document_prompt,
+                )
+                trainer = Trainer(
+                    make_learner(encoder, plan),
+                    Batches(rows, order),
+                    self.work.path / "checkpoints",
+                    learning_rate=plan.learning_rate,
+                    bfloat16=plan.precision == "bfloat16",
+                    checkpoint_every=max(1, min(50, plan.steps // 5)),
+                    seconds=_PATIENCE * max(60.0, plan.estimate_seconds["training"]),
+                )
+                trained = trainer.run()
+                encoder.save(self.work.path / "tuned")
+            return {
+                "steps": plan.steps,
+                "steps_done": trained.steps,
+                "pairs_seen": sum(len(batch) for batch in order[: trained.steps]),
+                "stopped_early": trained.stopped_early,
+                "loss": trained.loss,
+                "seconds": self.seconds["training"],
+            }
+
+        result = self.work.json("training", make)
+        self.work.discard("checkpoints")
+        return result
+
+    def choose(self) -> dict[str, Any]:
+        """The point on the line base .. tuned that validation prefers, or the base.
+
+        A point qualifies when it keeps what the base knew (the gloss probe) and beats the base on
+        validation with a 95 % interval above zero; the best of these is taken.
+        """
+        with self.phase("selection"):
+            candidates = [self._candidate(alpha) for alpha in self.plan.alphas]
+        before = self.compare_before_training()
+        qualified = [row for row in candidates if row["allowed"] and row["low"] > 0]
+        best = max(qualified, key=lambda row: (row["ndcg@10"], -row["alpha"]), default=None)
+        alpha = 0.0 if best is None else best["alpha"]
+        points = [
+            {
+                "alpha": 0.0,
+                "ndcg@10": before["base"],
+                "retention": before["retention"],
+                "allowed": True,
+            },
+            *sorted(candidates, key=lambda row: row["alpha"]),
+        ]
+        for row in points:
+            row["chosen"] = row["alpha"] == alpha
+        if best is None:
+            return self.keep_base(_why_base(candidates, self.data)) | {
+                "validation": {"candidates": points, "tuned_fusion": None},
+            }
+        encoder = self.merged(alpha)
+        dense = self._validate(self.cached(encoder))
+        words = ranking.restrict(self.by_words("validation"), self.pool)
+        weight, _, grid = self._tune(dense, words)
+        return {
+            "alpha": alpha,
+            "reasons": [
+                f"{alpha:.0%} of the way from the base to the tuned weights is best on validation:"
+                f" {100 * best['ndcg@10']:.1f} points of nDCG@10, the base"
+                f" {100 * before['base']:.1f}.",
+                f"What the base knew stays within {_MOST_FORGOTTEN:g} point on the gloss probe.",
+            ],
+            "dense_weight": weight,
+            "validation": {"candidates": points, "tuned_fusion": grid},
+        }
+
+    def keep_base(self, reason: str) -> dict[str, Any]:
+        """The choice of the base as it is."""
+        before = self.compare_before_training()
+        return {
+            "alpha": 0.0,
+            "reasons": [reason],
+            "dense_weight": before.get("dense_weight", 0.5),
+            "validation": {},
+        }
+
+    def build_index(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """Saves the chosen encoder and encodes everything as it will be served."""
+        encoder = self.merged(choice["alpha"])
+        with self.phase("index"):
+            folder = self.work.path / "space"
+            encoder.save(folder / MODEL)
+            vectors = self.cached(encoder).encode(self.served.passages, title="Encoding the index")
+            if not (folder / INDEX).exists():
+                ranking.build_index(folder / INDEX, self.served.chunks, vectors, self.words)
+        return {
+            "chunks": len(self.served.owner),
+            "truncated_documents": self.served.cut_off,
+        }
+
+    # -- their parts ------------------------------------------------------------------------
+
+    def probe(self, encoder: CachedEncoder) -> Encode:
+        """The encoder as the retention probes want it."""
+        return lambda texts: encoder.encode(texts, title="Probing what the base knew")
+
+    def _validate(self, encoder: CachedEncoder) -> Rankings:
+        asked = self.data.questions["validation"]
+        return ranking.dense_rankings(encoder, self.ranked, asked.queries, keep=self.pool)
+
+    def _tune(
+        self, dense: Rankings, words: Rankings
+    ) -> tuple[float, float, list[dict[str, float]]]:
+        prior = ranking.PRIOR_GIVEN if self.data.given else ranking.PRIOR_MADE
+        asked = self.data.questions["validation"]
+        return ranking.tune_fusion(self.documents, dense, words, asked.relevance, prior=prior)
+
+    def merged(self, alpha: float) -> TextEncoder:
+        """The encoder at a point of the line base .. tuned."""
+        if alpha == 0:
+            return self.base_encoder
+        encoder = TextEncoder.load(self.work.path / "tuned")
+        if alpha < 1:
+            models = [self.base_encoder.state_dict(), encoder.state_dict()]
+            encoder.load_state_dict(dict(average(models, [1 - alpha, alpha])))
+        return encoder
+
+    def _candidate(self, alpha: float) -> dict[str, Any]:
+        def make() -> dict[str, Any]:
+            encoder = self.cached(self.merged(alpha))
+            asked = self.data.questions["validation"]
+            before = score_rankings(self._validate(self.base), asked.relevance)
+            after = score_rankings(self._validate(encoder), asked.relevance)
+            interval = paired_bootstrap(before["ndcg@10"], after["ndcg@10"])
+            retention = gloss_retention(self.probe(encoder))
+            known = self.compare_before_training()["retention"]
+            return {
+                "alpha": alpha,
+                "ndcg@10": float(after["ndcg@10"].mean()),
+                "low": interval.low,
+                "high": interval.high,
+                "retention": retention,
+                "allowed": retention >= known - _MOST_FORGOTTEN,
+            }
+
+        return self.work.json(f"candidate-{alpha:g}", make)
+
+    # -- what the manifest says -------------------------------------------------------------
+
+    def describe_encoder(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """What made the vectors."""
+        encoder = self.cached(self.merged(choice["alpha"]))
+        return {
+            "base": self.settings.base,
+            "base_fingerprint": self.base.fingerprint,
+            "fingerprint": encoder.fingerprint,
+            "dim": encoder.encoder.dim,
+            "max_tokens": encoder.encoder.max_tokens,
+            "query_prompt": encoder.encoder.prompts["query"],
+            "document_prompt": encoder.encoder.prompts["document"],
+            "precision": encoder.precision,
+            "parameters": sum(parameter.numel() for parameter in encoder.encoder.parameters()),
+        }
+
+    def describe_search(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """How the Space searches: as it was evaluated."""
+        return {
+            "lexical": {"engine": "lancedb full text", **vars(self.words)},
+            "fusion": "weighted reciprocal rank fusion",
+            "fusion_k": ranking.FUSION_K,
+            "dense_weight": choice["dense_weight"],
+            "depth": ranking.DEPTH,
+        }
+
+
+def _why_base(candidates: list[dict[str, Any]], data: Prepared) -> str:
+    if not any(row["allowed"] for row in candidates):
+        return "every tuned model forgot more than a point of what the base knew (the gloss probe)"
+    best = max(candidates, key=lambda row: row["ndcg@10"])
+    return (
+        f"no tuned model was surely better on {len(data.questions['validation'].queries)}"
+        f" validation queries (the best one's 95 % interval is"
+        f" [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}] points of nDCG@10)"
+    )
+
+
+def _row_to_json(row: PairRow) -> list[Any]:
+    return [row.query, row.document, row.key, list(row.negatives), list(row.negative_keys)]
+
+
+def _row_from_json(values: list[Any]) -> PairRow:
+    return PairRow(values[0], values[1], values[2], tuple(values[3]), tuple(values[4]))

@@ -1,0 +1,293 @@
+"""From a source to everything that training and proof need: documents, sides, pairs, queries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from isometry.core.errors import InputError
+from isometry.core.files import atomic_file
+from isometry.core.progress import track
+from isometry.core.workspace import Workspace
+from isometry.corpora.curation.dedup import near_duplicates
+from isometry.corpora.curation.profile import profile
+from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
+from isometry.corpora.pairs.structure import Pair, build_pairs, choose_builder
+from isometry.corpora.readers import ReadingReport, Source
+from isometry.corpora.readers.judgements import Judgements, read_judgements
+from isometry.corpora.splits import SIZES, leakage, split
+
+FEWEST_DOCUMENTS = 20
+FEWEST_PAIRS = 40
+FEWEST_QUERIES = 10
+MOST_QUERIES = 1000
+_MOST_LISTED = 200
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Queries of one side with the documents that answer them.
+
+    Attributes:
+        queries: Their texts.
+        relevance: For each, the grade of every document number that answers it.
+    """
+
+    queries: list[str]
+    relevance: list[dict[int, int]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source that is ready.
+
+    Attributes:
+        documents: All of them.
+        sides: "train", "validation" or "test" for each.
+        clusters: The near-duplicate cluster of each.
+        pairs: What is trained on.
+        views: Header and body of each document as it is ranked in the evaluation: with what the
+            queries were made from hidden.
+        questions: By side.
+        given: Whether people gave the queries, rather than the documents.
+        too_little: Why nothing can be trained; None where it can.
+        facts: Figures for the report.
+    """
+
+    documents: list[Document]
+    sides: list[str]
+    clusters: Int[np.ndarray, " documents"]
+    pairs: list[Pair]
+    views: list[tuple[str, str]]
+    questions: dict[str, Questions]
+    given: bool
+    too_little: str | None
+    facts: dict[str, Any]
+
+
+def prepare(
+    work: Workspace,
+    source: Source,
+    *,
+    seed: int,
+    queries: Path | None = None,
+    judgements: Path | None = None,
+) -> Prepared:
+    """Reads, curates and splits a source and makes its pairs, each step once.
+
+    Args:
+        work: Where the steps leave their results.
+        source: What to read.
+        seed: Of the split and the pairs.
+        queries: Queries that people gave; without them they are made from the documents.
+        judgements: Which documents answer them.
+
+    Raises:
+        InputError: When the source holds too little, or the judgements do not fit it.
+    """
+    reading = work.json("reading", lambda: _read(work.path / "documents.parquet", source))
+    documents = from_table(pq.read_table(work.path / "documents.parquet"))
+    if len(documents) < FEWEST_DOCUMENTS:
+        raise InputError(
+            f"Too little text in {source.name}: {len(documents)} documents, and a held-out proof"
+            f" needs at least {FEWEST_DOCUMENTS}.",
+            "Add documents, or search these few with the base model as it is.",
+        )
+    known = {document.id: row for row, document in enumerate(documents)}
+    given = None
+    if queries is not None and judgements is not None:
+        given = read_judgements(queries, judgements, known)
+    sides = work.table("sides", lambda: _sides(documents, given, known, seed))
+    clusters = sides.column("cluster").to_numpy()
+    side = sides.column("side").to_pylist()
+    made = work.json("pairing", lambda: _pair(work, documents, clusters, side, given, known, seed))
+    pairs = [Pair(**row) for row in pq.read_table(work.path / "pairs.parquet").to_pylist()]
+    views = pq.read_table(work.path / "views.parquet")
+    questions = {
+        name: Questions(
+            part["queries"],
+            [{int(row): grade for row, grade in known.items()} for known in part["relevance"]],
+        )
+        for name, part in made["questions"].items()
+    }
+    facts = {
+        "documents": len(documents),
+        "files": reading["files"],
+        "skipped": reading["skipped"],
+        "skipped_count": reading["skipped_count"],
+        "profile": made["profile"],
+        "splits": dict(Counter(side)),
+        "leakage": made["leakage"],
+        "pairs": made["pairs"],
+    }
+    return Prepared(
+        documents,
+        side,
+        clusters,
+        pairs,
+        list(
+            zip(views.column("header").to_pylist(), views.column("body").to_pylist(), strict=True)
+        ),
+        questions,
+        given is not None,
+        made["too_little"],
+        facts,
+    )
+
+
+def _read(path: Path, source: Source) -> dict[str, Any]:
+    report = ReadingReport()
+    with (
+        track("Reading", None, "documents") as task,
+        atomic_file(path) as temporary,
+        pq.ParquetWriter(temporary, SCHEMA) as writer,
+    ):
+        for batch in to_batches(source.documents(report)):
+            writer.write_batch(batch)
+            task.advance(batch.num_rows)
+    return {
+        "files": report.files,
+        "documents": report.documents,
+        "skipped": [asdict(skipped) for skipped in report.skipped[:_MOST_LISTED]],
+        "skipped_count": len(report.skipped),
+    }
+
+
+def _sides(
+    documents: Sequence[Document], given: Judgements | None, known: dict[str, int], seed: int
+) -> pa.Table:
+    clusters = near_duplicates([f"{document.title}\n{document.body()}" for document in documents])
+    joined: list[tuple[int, int]] = []
+    if given is not None:
+        for relevant in given.relevance.values():
+            rows = sorted(known[document] for document in relevant)
+            joined += [(rows[0], row) for row in rows[1:]]
+    groups = [document.group or document.id for document in documents]
+    try:
+        sides = split(groups, clusters, seed=seed, mergeable=joined)
+    except InputError:
+        # One repeated page, say: there is nothing to hold out, so nothing can be proven.
+        sides = ["train"] * len(documents)
+    return pa.table({"cluster": pa.array(clusters, pa.int64()), "side": sides})
+
+
+def _pair(
+    work: Workspace,
+    documents: Sequence[Document],
+    clusters: Int[np.ndarray, " documents"],
+    sides: Sequence[str],
+    given: Judgements | None,
+    known: dict[str, int],
+    seed: int,
+) -> dict[str, Any]:
+    judge, builders, why = choose_builder(documents)
+    by_side = {
+        side: [document for document, own in zip(documents, sides, strict=True) if own == side]
+        for side in SIZES
+    }
+    members: dict[int, list[int]] = {}
+    for row, cluster in enumerate(clusters.tolist()):
+        members.setdefault(cluster, []).append(row)
+
+    train, dropped = build_pairs(by_side["train"], builders, seed)
+    asked: dict[str, Questions] = {}
+    views = [judge.view(document) for document in documents]
+    if given is None:
+        for side in ("validation", "test"):
+            pairs, missing = build_pairs(by_side[side], [judge], seed)
+            dropped += missing
+            pairs = _one_each(pairs, seed)
+            for pair in pairs:
+                views[known[pair.document]] = (pair.header, pair.body)
+            # A near-duplicate of the answer is an answer.
+            asked[side] = Questions(
+                [pair.query for pair in pairs],
+                [dict.fromkeys(members[int(clusters[known[pair.document]])], 1) for pair in pairs],
+            )
+    else:
+        why = f"queries and judgements were given; for training also: {why}"
+        views = [(document.header(), document.body()) for document in documents]
+        asked, own = _given_questions(given, documents, sides, known)
+        train = own + train
+    pq.write_table(
+        pa.Table.from_pylist(
+            [asdict(pair) for pair in train],
+            schema=pa.schema([(name, pa.string()) for name in Pair.__dataclass_fields__]),
+        ),
+        work.path / "pairs.parquet",
+    )
+    pq.write_table(
+        pa.table({"header": [view[0] for view in views], "body": [view[1] for view in views]}),
+        work.path / "views.parquet",
+    )
+    counts = {side: len(questions.queries) for side, questions in asked.items()}
+    return {
+        "profile": profile(documents, clusters),
+        "leakage": leakage(
+            sides,
+            [document.group or document.id for document in documents],
+            clusters,
+            [f"{header}\n{body}" for header, body in views],
+            {side: questions.queries for side, questions in asked.items()}
+            | {"train": [pair.query for pair in train]},
+        ),
+        "pairs": {
+            "task": "given queries" if given is not None else judge.name,
+            "why": why,
+            "train": len(train),
+            **counts,
+            "dropped_ambiguous": dropped,
+            "by_task": dict(Counter(pair.task for pair in train)),
+        },
+        "questions": {side: asdict(questions) for side, questions in asked.items()},
+        "too_little": _too_little(len({pair.document for pair in train}), counts),
+    }
+
+
+def _one_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """One query a document, and a sample where there are very many."""
+    generator = np.random.default_rng(seed)
+    by_document: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_document.setdefault(pair.document, []).append(pair)
+    kept = [own[int(generator.integers(len(own)))] for own in by_document.values()]
+    if len(kept) > MOST_QUERIES:
+        rows = np.sort(generator.permutation(len(kept))[:MOST_QUERIES])
+        kept = [kept[row] for row in rows]
+    return kept
+
+
+def _given_questions(
+    given: Judgements, documents: Sequence[Document], sides: Sequence[str], known: dict[str, int]
+) -> tuple[dict[str, Questions], list[Pair]]:
+    asked = {side: Questions([], []) for side in ("validation", "test")}
+    pairs: list[Pair] = []
+    for query, text in given.queries.items():
+        relevant = {known[document]: grade for document, grade in given.relevance[query].items()}
+        side = sides[next(iter(relevant))]
+        if side in asked:
+            asked[side].queries.append(text)
+            asked[side].relevance.append(relevant)
+            continue
+        for row in relevant:
+            document = documents[row]
+            pairs.append(Pair(text, document.id, document.header(), document.body(), "given"))
+    return asked, pairs
+
+
+def _too_little(train: int, counts: dict[str, int]) -> str | None:
+    if train >= FEWEST_PAIRS and min(counts.values()) >= FEWEST_QUERIES:
+        return None
+    return (
+        f"too few independent pairs: {train} documents to train on (at least {FEWEST_PAIRS}), and"
+        f" {counts['validation']} and {counts['test']} queries to validate and test on"
+        f" (at least {FEWEST_QUERIES})"
+    )

@@ -1,0 +1,207 @@
+"""What `fit` proves at its end, on queries and answers that nothing was chosen on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from isometry.compression.precision import bytes_per_vector, round_trip
+from isometry.compression.truncation import truncate
+from isometry.encoders.cached import CachedEncoder
+from isometry.evaluation.retention import gloss_retention, relation_retention
+from isometry.evaluation.retrieval import rank_documents, score_rankings
+from isometry.jobs import ranking
+from isometry.jobs.fitting import Fitting
+from isometry.jobs.preparation import Questions
+from isometry.jobs.ranking import Rankings
+
+_PRECISIONS = ("float32", "float16", "int8", "binary")
+_WIDTHS = (256, 128, 64, 32)
+_EXAMPLES = 5
+_SHOWN = 400
+NOTHING_PROVEN = {
+    "test": None,
+    "curve": [],
+    "precision": [],
+    "retention": None,
+    "examples": None,
+}
+
+
+def prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
+    """All final figures of one fit: the only place where the test queries are ranked.
+
+    Every system ranks all documents. Differences are taken like for like (vectors against
+    vectors, fusion against fusion) with paired bootstrap intervals over the queries.
+    """
+    if job.data.too_little:
+        return NOTHING_PROVEN
+
+    def make() -> dict[str, Any]:
+        with job.phase("test"):
+            return _prove(job, choice)
+
+    return job.work.json("proof", make)
+
+
+def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
+    asked = job.data.questions["test"]
+    words = job.by_words("test")
+    before = job.compare_before_training()
+    encoders = {"base": job.base}
+    if choice["alpha"] > 0:
+        encoders["tuned"] = job.cached(job.merged(choice["alpha"]))
+    weights = {"base": before["dense_weight"], "tuned": choice["dense_weight"]}
+    dense = {
+        name: ranking.dense_rankings(encoder, job.ranked, asked.queries)
+        for name, encoder in encoders.items()
+    }
+    fused = {
+        name: ranking.fused_rankings(job.documents, order, words, weights[name])
+        for name, order in dense.items()
+    }
+    orders = {"lexical": words} | dense | {f"{name} fused": fused[name] for name in fused}
+    scores = {name: score_rankings(order, asked.relevance) for name, order in orders.items()}
+    changes: list[dict[str, Any]] = []
+    examples = None
+    if "tuned" in dense:
+        changes = ranking.differences("tuned - base", "dense", scores["base"], scores["tuned"])
+        changes += ranking.differences(
+            "tuned fused - base fused", "hybrid", scores["base fused"], scores["tuned fused"]
+        )
+        examples = _examples(job, asked, dense["base"], dense["tuned"])
+    return {
+        "test": {
+            "queries": len(asked.queries),
+            "documents": len(job.documents),
+            "kind": "given" if job.data.given else "artificial",
+            "rows": [ranking.row_of(name, values) for name, values in scores.items()],
+            "differences": changes,
+        },
+        **_curves(job, encoders, asked),
+        "retention": _retention(job, encoders.get("tuned", job.base)),
+        "examples": examples,
+    }
+
+
+def _retention(job: Fitting, kept: CachedEncoder) -> dict[str, Any]:
+    base, now = job.probe(job.base), job.probe(kept)
+    return {
+        "gloss": {
+            "base": gloss_retention(base),
+            "kept": gloss_retention(now),
+            "use": "chose the model",
+        },
+        "relations": {
+            "base": relation_retention(base),
+            "kept": relation_retention(now),
+            "use": "final figure",
+        },
+    }
+
+
+def _curves(
+    job: Fitting, encoders: dict[str, CachedEncoder], asked: Questions
+) -> dict[str, list[dict[str, Any]]]:
+    """nDCG@10 of cut vectors, and of coarser ones."""
+    full = job.base.encoder.dim
+    widths = [full, *(width for width in _WIDTHS if width < full)]
+    curve: list[dict[str, Any]] = [{"dimensions": width} for width in widths]
+    precision: list[dict[str, Any]] = [
+        {"precision": name, "bytes": bytes_per_vector(full, name)} for name in _PRECISIONS
+    ]
+    for name, encoder in encoders.items():
+        passages = encoder.encode(job.ranked.passages)
+        queries = encoder.encode(asked.queries, "query")
+
+        def score(asking: np.ndarray, answering: np.ndarray) -> float:
+            order, _ = rank_documents(asking, answering, job.ranked.owner, 10)
+            return ranking.mean_score(order, asked.relevance)
+
+        for row in curve:
+            width = row["dimensions"]
+            row[name] = score(truncate(queries, width), truncate(passages, width))
+        for row in precision:
+            row[name] = score(queries, round_trip(passages, row["precision"]))
+    return {"curve": curve, "precision": precision}
+
+
+def _examples(job: Fitting, asked: Questions, base: Rankings, tuned: Rankings) -> dict[str, Any]:
+    """The queries whose answer moved most, by the change of its reciprocal rank."""
+    rows: list[dict[str, Any]] = []
+    for number, (query, known) in enumerate(zip(asked.queries, asked.relevance, strict=True)):
+        before, after = (_rank_of(order[number], known) for order in (base, tuned))
+        answer = next(iter(known))
+        document = job.data.documents[answer]
+        rows.append(
+            {
+                "query": query,
+                "document": document.id,
+                "title": document.header(),
+                "text": job.data.views[answer][1][:_SHOWN],
+                "base_rank": before,
+                "tuned_rank": after,
+                "gain": (1 / after if after else 0.0) - (1 / before if before else 0.0),
+            }
+        )
+    rows.sort(key=lambda row: -row["gain"])
+    return {
+        "improved": [row for row in rows[:_EXAMPLES] if row["gain"] > 0],
+        "worsened": [row for row in rows[::-1][:_EXAMPLES] if row["gain"] < 0],
+    }
+
+
+def _rank_of(order: np.ndarray, known: dict[int, int]) -> int | None:
+    """The rank of the first answer, from 1; None beyond the depth that was looked at."""
+    places = np.flatnonzero(np.isin(order, list(known)))
+    return int(places[0]) + 1 if len(places) else None
+
+
+def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
+    """Did it get better, by how much, how sure: one sentence, and its reasons."""
+    kept = "tuned" if choice["alpha"] > 0 else "base"
+    headline = f"The base model was kept: {choice['reasons'][0].rstrip('.')}."
+    if kept == "tuned":
+        change = next(
+            row
+            for row in proof["test"]["differences"]
+            if row["mode"] == "dense" and row["metric"] == "ndcg@10"
+        )
+        points, low, high = (100 * change[name] for name in ("difference", "low", "high"))
+        word = "Better" if low > 0 else "Worse" if high < 0 else "No sure difference"
+        headline = (
+            f"{word}: {points:+.1f} points of nDCG@10 [{low:+.1f}, {high:+.1f}] on"
+            f" {proof['test']['queries']} held-out queries."
+        )
+    return {
+        "kept": kept,
+        "alpha": choice["alpha"],
+        "headline": headline,
+        "reasons": choice["reasons"],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed all this."""
+    names = ("torch", "transformers", "sentence-transformers", "tokenizers", "lancedb", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def machine() -> dict[str, Any]:
+    """Where it was computed."""
+    import torch
+
+    memory = None
+    if sys.platform.startswith("linux"):
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": memory,
+        "threads": torch.get_num_threads(),
+    }

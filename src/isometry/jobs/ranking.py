@@ -1,0 +1,243 @@
+"""The three ways of retrieving, compared on one collection: by words, by vectors, by both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from isometry.core.progress import track
+from isometry.corpora.views.chunks import chunk
+from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
+from isometry.evaluation.significance import paired_bootstrap
+from isometry.search.fusion import choose_weight, reciprocal_rank_fusion
+from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from isometry.encoders.cached import CachedEncoder
+    from isometry.encoders.text import TextEncoder
+
+DEPTH = 100
+FUSION_K = 60
+# Given queries say more about the real ones than queries made from the documents; each number is
+# how many queries it takes to move the weight half of the way to what validation prefers.
+PRIOR_GIVEN = 50.0
+PRIOR_MADE = 200.0
+STRIDE = 32
+MOST_CHUNKS = 256
+_GRID = tuple(step / 10 for step in range(11))
+
+Rankings = Int[np.ndarray, "queries depth"]
+PerQuery = dict[str, Float[np.ndarray, " queries"]]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Documents cut into the passages that are ranked.
+
+    Attributes:
+        documents: Their ids.
+        chunks: One row a passage, in the schema of the index, without vectors.
+        owner: The document number of each passage.
+        cut_off: How many documents were too long for the most passages a document may have.
+    """
+
+    documents: list[str]
+    chunks: pa.Table
+    owner: Int[np.ndarray, " passages"]
+    cut_off: int = 0
+
+    @property
+    def passages(self) -> list[str]:
+        """What is encoded and searched."""
+        return self.chunks.column("text").to_pylist()
+
+
+def cut_into_passages(
+    documents: Sequence[str], texts: Sequence[tuple[str, str]], tokenizer: Tokenizer, tokens: int
+) -> pa.Table:
+    """Cuts each (header, body) into passages that the encoder reads to the end.
+
+    Args:
+        documents: The ids.
+        texts: Header and body of each.
+        tokenizer: The encoder's, without truncation.
+        tokens: The encoder's limit, less its prompt.
+    """
+    names = [name for name in chunk_schema(1).names if name != "vector"]
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    with track("Cutting into passages", len(documents), "documents") as task:
+        for document, (header, body) in zip(documents, texts, strict=True):
+            # A token holds four characters or so: this bounds the work on one enormous text.
+            clipped = body[: MOST_CHUNKS * tokens * 16]
+            pieces = chunk(clipped, header, tokenizer, tokens=tokens, stride=STRIDE)
+            for position, piece in enumerate(pieces[:MOST_CHUNKS]):
+                row = (document, header, position, piece.start, piece.end, piece.text)
+                for name, value in zip(names, row, strict=True):
+                    columns[name].append(value)
+            task.advance()
+    return pa.table(columns, schema=pa.schema([chunk_schema(1).field(name) for name in names]))
+
+
+def passages_of(
+    encoder: TextEncoder, documents: Sequence[str], texts: Sequence[tuple[str, str]]
+) -> pa.Table:
+    """Cuts documents into passages of the length that an encoder reads, its prompt counted."""
+    tokenizer = encoder.tokenizer
+    prompt = encoder.prompts["document"]
+    room = encoder.max_tokens - len(tokenizer.encode(prompt, add_special_tokens=False).ids)
+    return cut_into_passages(documents, texts, tokenizer, room)
+
+
+def collection(documents: Sequence[str], chunks: pa.Table) -> Collection:
+    """Puts documents and their passages together."""
+    number = {document: row for row, document in enumerate(documents)}
+    owner = np.array([number[name] for name in chunks.column("document").to_pylist()])
+    positions = chunks.column("position").to_numpy()
+    return Collection(list(documents), chunks, owner, int((positions == MOST_CHUNKS - 1).sum()))
+
+
+def build_index(
+    folder: Path, chunks: pa.Table, vectors: Float[np.ndarray, "passages dim"] | None, how: Lexical
+) -> ChunkIndex:
+    """Writes passages, with vectors or without, as a searchable table."""
+    dim = 1 if vectors is None else vectors.shape[1]
+    schema = chunk_schema(dim)
+    kind = schema.field("vector").type
+
+    def batches(size: int = 4096) -> Iterator[pa.RecordBatch]:
+        for start in range(0, chunks.num_rows, size):
+            part = chunks.slice(start, size)
+            if vectors is None:
+                vector = pa.nulls(part.num_rows, kind)
+            else:
+                flat = pa.array(vectors[start : start + size].ravel(), pa.float32())
+                vector = pa.FixedSizeListArray.from_arrays(flat, dim)
+            yield from (
+                part.append_column("vector", vector).cast(schema).combine_chunks().to_batches()
+            )
+
+    return ChunkIndex.create(folder, batches(), schema, how)
+
+
+def lexical_rankings(
+    index: ChunkIndex, documents: Sequence[str], queries: Sequence[str], depth: int = DEPTH
+) -> Rankings:
+    """Document numbers by words, best first; -1 where fewer were found."""
+    number = {document: row for row, document in enumerate(documents)}
+    rankings = np.full((len(queries), depth), -1, dtype=np.int64)
+    with track("Searching by words", len(queries), "queries") as task:
+        for row, query in enumerate(queries):
+            hits = index.lexical(query, depth)
+            rankings[row, : len(hits)] = [number[hit.document] for hit in hits]
+            task.advance()
+    return rankings
+
+
+def dense_rankings(
+    encoder: CachedEncoder,
+    ranked: Collection,
+    queries: Sequence[str],
+    *,
+    keep: np.ndarray | None = None,
+    depth: int = DEPTH,
+) -> Rankings:
+    """Document numbers by vectors, best first; only documents in `keep`, where it is given."""
+    rows = np.arange(len(ranked.owner)) if keep is None else np.flatnonzero(keep[ranked.owner])
+    passages = ranked.passages
+    vectors = encoder.encode([passages[row] for row in rows], title="Encoding passages")
+    asked = encoder.encode(queries, "query", title="Encoding queries")
+    order, _ = rank_documents(asked, vectors, ranked.owner[rows], depth)
+    return order
+
+
+def fused_rankings(
+    documents: Sequence[str], dense: Rankings, lexical: Rankings, dense_weight: float
+) -> Rankings:
+    """Weighted reciprocal rank fusion, as `Space.search` does it."""
+    number = {document: row for row, document in enumerate(documents)}
+    depth = dense.shape[1]
+    rankings = np.full_like(dense, -1)
+    for row in range(len(dense)):
+        names = [
+            [documents[int(i)] for i in ranking[row] if i >= 0] for ranking in (dense, lexical)
+        ]
+        fused = reciprocal_rank_fusion(names, [dense_weight, 1 - dense_weight], FUSION_K)
+        order = [number[document] for document, _ in fused[:depth]]
+        rankings[row, : len(order)] = order
+    return rankings
+
+
+def restrict(rankings: Rankings, keep: np.ndarray) -> Rankings:
+    """The rankings without the documents outside `keep`, moved up."""
+    result = np.full_like(rankings, -1)
+    for row, ranking in enumerate(rankings):
+        kept = ranking[(ranking >= 0) & keep[ranking]]
+        result[row, : len(kept)] = kept
+    return result
+
+
+def tune_fusion(
+    documents: Sequence[str],
+    dense: Rankings,
+    lexical: Rankings,
+    relevance: Sequence[Mapping[int, int]],
+    *,
+    prior: float,
+    metric: str = "ndcg@10",
+) -> tuple[float, float, list[dict[str, float]]]:
+    """Chooses how much vectors count beside words, shrunk towards equal weights.
+
+    Returns:
+        The weight, the one before it was shrunk, and the score at each weight tried.
+    """
+    grid = [
+        (
+            weight,
+            score_rankings(fused_rankings(documents, dense, lexical, weight), relevance)[metric],
+        )
+        for weight in _GRID
+    ]
+    chosen, best = choose_weight(grid, prior)
+    return (
+        round(chosen, 4),
+        best,
+        [{"dense_weight": weight, metric: float(scores.mean())} for weight, scores in grid],
+    )
+
+
+def mean_score(rankings: Rankings, relevance: Sequence[Mapping[int, int]]) -> float:
+    """Mean nDCG@10."""
+    return float(score_rankings(rankings, relevance, ("ndcg@10",))["ndcg@10"].mean())
+
+
+def row_of(system: str, scores: PerQuery) -> dict[str, Any]:
+    """One line of a results table."""
+    return {"system": system, **{metric: float(scores[metric].mean()) for metric in METRICS}}
+
+
+def differences(
+    what: str, mode: str, before: PerQuery, after: PerQuery, *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """After minus before for every metric, with a paired bootstrap interval."""
+    rows: list[dict[str, Any]] = []
+    for metric in METRICS:
+        interval = paired_bootstrap(before[metric], after[metric], seed=seed)
+        rows.append(
+            {
+                "what": what,
+                "mode": mode,
+                "metric": metric,
+                "difference": interval.difference,
+                "low": interval.low,
+                "high": interval.high,
+            }
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""What a trainer trains: encoders, heads and an objective behind one `loss(batch)`."""

@@ -1,0 +1,93 @@
+"""Two encoders, or one used twice, under a pairwise objective."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isometry.encoders.text import TextEncoder
+from isometry.learners.learner import Learner, Losses
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """One training pair.
+
+    Attributes:
+        query: What asks.
+        document: What answers.
+        key: Two documents with the same key answer each other's queries.
+        negatives: Documents that look like answers and are not; equally many in every row.
+        negative_keys: The keys of the negatives.
+    """
+
+    query: str
+    document: str
+    key: Hashable
+    negatives: tuple[str, ...] = ()
+    negative_keys: tuple[Hashable, ...] = ()
+
+
+class TwoTowers(Learner):
+    """A bi-encoder: one shared text encoder, its two prompts, and a contrast.
+
+    Dropout stays off: few steps at a small learning rate do not overfit, the loss is then a
+    function of weights and batch alone, and a resumed run repeats it without a random state.
+
+    Args:
+        encoder: Encodes queries and documents.
+        objective: Takes `(a, b, negatives, same)` with a leading axis of layers.
+        query_tokens: Where queries are cut.
+        document_tokens: Where documents are cut.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, objective: nn.Module, *, query_tokens: int, document_tokens: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objective = objective
+        self.query_tokens = query_tokens
+        self.document_tokens = document_tokens
+
+    def train(self, mode: bool = True) -> TwoTowers:
+        """Sets the mode of all parts but the encoder, which stays without dropout."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def collate(self, rows: Sequence[PairRow]) -> dict[str, Any]:
+        """Rows -> tokens of queries, documents and negatives, and which candidates match too."""
+        negatives = [text for row in rows for text in row.negatives]
+        keys = [row.key for row in rows]
+        candidates = keys + [key for row in rows for key in row.negative_keys]
+        batch = {
+            "query": self.encoder.collate(
+                [row.query for row in rows], "query", tokens=self.query_tokens
+            ),
+            "document": self.encoder.collate(
+                [row.document for row in rows], "document", tokens=self.document_tokens
+            ),
+            "same": torch.tensor([[key == other for other in candidates] for key in keys]),
+        }
+        if negatives:
+            batch["negatives"] = self.encoder.collate(
+                negatives, "document", tokens=self.document_tokens
+            )
+        return batch
+
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        """The objective on this batch's vectors, in float32 whatever the encoder computes in."""
+        a = self.encoder(batch["query"]).vector
+        b = self.encoder(batch["document"]).vector
+        negatives: Tensor | None = None
+        if "negatives" in batch:
+            flat = self.encoder(batch["negatives"]).vector.float()
+            negatives = flat.reshape(1, a.shape[0], -1, flat.shape[-1])
+        with torch.autocast(a.device.type, enabled=False):
+            loss = self.objective(a.float()[None], b.float()[None], negatives, batch["same"])
+        return {"loss": loss}

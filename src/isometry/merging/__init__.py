@@ -1,0 +1,1 @@
+"""Several state dicts -> one."""

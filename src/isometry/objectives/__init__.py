@@ -1,0 +1,1 @@
+"""Tensors -> a scalar loss; no models, no tokenizers, no devices."""

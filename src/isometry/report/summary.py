@@ -1,0 +1,88 @@
+"""What the terminal shows when a fit is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry.report import figures
+from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, look_up, points
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def render_summary(
+    manifest: Mapping[str, Any], *, space: Path, model: Path, report: Path
+) -> RenderableType:
+    """The verdict, the five systems, the differences, what was kept, and where things are.
+
+    Args:
+        manifest: What stands in `space.json`; parts that are `null` or missing are left out.
+        space: The folder of the Space.
+        model: The folder of the model.
+        report: The report's file.
+
+    Returns:
+        Something that rich prints; words from documents are never read as markup.
+    """
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    kept = look_up(manifest, "figures.verdict.kept")
+    headline = figures.safe_line(look_up(manifest, "figures.verdict.headline") or "Done.")
+    parts: list[RenderableType] = [Text(headline, style="bold" if kept == "base" else "bold green")]
+    reasons = (look_up(manifest, "figures.verdict.reasons") or []) if kept == "base" else []
+    parts += [Text(f"  {figures.safe_line(reason)}") for reason in reasons]
+    rows = look_up(manifest, "figures.test.rows") or []
+    if rows:
+        parts.append(Padding(_systems(rows), (1, 0)))
+    lines = [
+        f"{METRICS.get(row['metric'], row['metric'])}, {MODES.get(row['mode'], row['mode'])}:"
+        f" {points(row['difference'], sign=True)} points"
+        f" [{points(row.get('low'), sign=True)}, {points(row.get('high'), sign=True)}]"
+        for row in look_up(manifest, "figures.test.differences") or []
+        if row.get("metric") == "ndcg@10" and row.get("difference") is not None
+    ]
+    if lines:
+        parts.append(Text("Tuned minus base, with 95 % intervals", style="bold"))
+        parts += [Text(f"  {line}") for line in lines]
+        parts.append(Padding(Text(figures.certainty(manifest)), (0, 2)))
+    parts.append(Padding(Text(figures.query_kind(manifest), style="dim"), (0, 2)))
+    probes = [
+        f"{PROBES.get(name, figures.safe_line(name))} {figures.decimal(row.get('base'))}"
+        f" → {figures.decimal(row.get('kept'))}"
+        for name, row in (look_up(manifest, "figures.retention") or {}).items()
+        if row
+    ]
+    if probes:
+        parts.append(Text.assemble(("Kept of what the base knew  ", "bold"), "; ".join(probes)))
+    parts.append(Text())
+    for name, path in (("Report", report), ("Model", model), ("Space", space)):
+        place = figures.safe_line(path)
+        parts.append(Text.assemble((f"{name:<8}", "bold"), place, overflow="fold"))
+    return Group(*parts)
+
+
+def _systems(rows: list[Mapping[str, Any]]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    best = figures.best_rows(rows)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title="Test split, points (• best)")
+    table.title_justify = "left"
+    table.add_column("System")
+    for name in METRICS.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for place, row in enumerate(rows):
+        cells = [
+            Text(f"• {points(row.get(metric))}", style="bold")
+            if place in best[metric]
+            else Text(points(row.get(metric)))
+            for metric in METRICS
+        ]
+        table.add_row(SYSTEMS.get(row["system"], figures.safe_line(row["system"])), *cells)
+    return table

@@ -1,0 +1,341 @@
+"""What a number of minutes buys on this machine: measured once, written down, then followed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from isometry.core.errors import InputError
+from isometry.encoders.surgery.freezing import freeze_below
+from isometry.encoders.text import Precision, TextEncoder
+from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import MRL, Matryoshka
+
+# bfloat16 must be clearly faster before its rounding is accepted.
+_WORTH_BFLOAT16 = 1.25
+_MOST_EPOCHS = 8
+_FEWEST_STEPS = 10
+_ALPHAS = (1.0, 0.75, 0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a fit that depends on the machine; with it the run is deterministic.
+
+    Attributes:
+        minutes: What the user allowed.
+        seed: Of every random choice.
+        steps: Optimiser steps.
+        batch: Pairs a step at most.
+        batch_tokens: Padded tokens a tower and step at most.
+        precision: Of encoding and training.
+        query_tokens: Where training cuts queries.
+        passage_tokens: Where training cuts passages.
+        negatives: Hard negatives a pair.
+        frozen_layers: How many of the lowest layers, with the word vectors, stay as they are.
+        layers: How many layers the encoder has.
+        learning_rate: The peak.
+        temperature: Of the contrast.
+        dims: The prefixes that are trained.
+        alphas: The points on the line base .. tuned that validation chooses from.
+        pool: Documents that validation ranks at most.
+        pairs_to_be_seen: Steps times batch.
+        epochs: The same, in passes over the training pairs.
+        threads: Processor threads.
+        measured: Speeds, in tokens and steps per second.
+        estimate_seconds: The expected time of each phase.
+    """
+
+    minutes: float
+    seed: int
+    steps: int
+    batch: int
+    batch_tokens: int
+    precision: Precision
+    query_tokens: int
+    passage_tokens: int
+    negatives: int
+    frozen_layers: int
+    layers: int
+    learning_rate: float
+    temperature: float
+    dims: tuple[int, ...]
+    alphas: tuple[float, ...]
+    pool: int
+    pairs_to_be_seen: int
+    epochs: float
+    threads: int
+    measured: dict[str, float]
+    estimate_seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Any) -> Plan:
+        """Reads what `to_json` gave.
+
+        Raises:
+            InputError: When it is no plan of this version.
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            given = set(values) if isinstance(values, dict) else set()
+            wrong = ", ".join(sorted(names ^ given)[:4])
+            raise InputError(
+                f"This is no plan of this version of Isometry (it differs in: {wrong}).",
+                "Make a new one with --dry-run --json, or leave --plan out.",
+            )
+        for name, value in values.items():
+            if not _may_be(name, value):
+                raise InputError(f"This is no plan that can be followed: its {name} is {value!r}.")
+        if values["frozen_layers"] > values["layers"]:
+            raise InputError("This is no plan that can be followed: it freezes too many layers.")
+        return cls(**{**values, "dims": tuple(values["dims"]), "alphas": tuple(values["alphas"])})
+
+
+# The least value of every whole number in a plan.
+_LEAST = {
+    "seed": 0,
+    "steps": 1,
+    "batch": 2,
+    "batch_tokens": 1,
+    "query_tokens": 1,
+    "passage_tokens": 1,
+    "negatives": 0,
+    "frozen_layers": 0,
+    "layers": 1,
+    "pool": 1,
+    "pairs_to_be_seen": 0,
+    "threads": 1,
+}
+
+
+def _may_be(name: str, value: Any) -> bool:
+    """Whether a field of a plan can have this value; a plan may come from a user's file."""
+    if name in _LEAST:
+        return type(value) is int and value >= _LEAST[name]
+    if name == "precision":
+        return value in get_args(Precision)
+    if name == "dims":
+        return _all(value, lambda width: type(width) is int and width >= 1)
+    if name == "alphas":
+        return _all(value, lambda alpha: _is_number(alpha) and 0 < alpha <= 1)
+    if name in ("measured", "estimate_seconds"):
+        return isinstance(value, dict) and all(map(_is_number, value.values()))
+    return _is_number(value) and value > 0
+
+
+def _all(values: Any, rule: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list | tuple) and len(values) > 0 and all(map(rule, values))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What there is to do, counted before anything is encoded.
+
+    Attributes:
+        rows: Training pairs, without negatives.
+        passage_tokens: The length of every passage that is ranked.
+        query_lengths: The length of every query.
+        served_tokens: Tokens of the final index.
+        probe_tokens: Tokens of one retention probe.
+        documents: How many documents are ranked.
+        spent: Seconds that went by before planning.
+    """
+
+    rows: Sequence[PairRow]
+    passage_tokens: Sequence[int]
+    query_lengths: Sequence[int]
+    served_tokens: int
+    probe_tokens: int
+    documents: int
+    spent: float
+
+
+def nested_dims(dim: int) -> tuple[int, ...]:
+    """The full width and its halves down to an eighth, at least 32."""
+    return tuple(width for width in (dim, dim // 2, dim // 4, dim // 8) if width >= min(32, dim))
+
+
+def make_learner(encoder: TextEncoder, plan: Plan) -> TwoTowers:
+    """The learner that a plan trains, its lowest layers frozen as planned."""
+    freeze_below(encoder, plan.frozen_layers)
+    objective = Matryoshka(InfoNCE(plan.temperature), MRL(plan.dims))
+    return TwoTowers(
+        encoder,
+        objective,
+        query_tokens=plan.query_tokens,
+        document_tokens=plan.passage_tokens,
+    )
+
+
+def make_plan(
+    encoder: TextEncoder,
+    work: Workload,
+    *,
+    minutes: float,
+    seed: int,
+    batch: int = 32,
+    negatives: int = 1,
+    learning_rate: float = 5e-5,
+    temperature: float = 0.05,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Plan:
+    """Measures this machine on the user's own texts and fills the minutes with training.
+
+    Args:
+        encoder: The base encoder; left as it was.
+        work: What there is to do.
+        minutes: For everything but the final index.
+        seed: Of every random choice that follows.
+        batch: Pairs a step.
+        negatives: Hard negatives a pair.
+        learning_rate: The peak.
+        temperature: Of the contrast.
+        clock: Seconds; replaced in tests.
+    """
+    lengths = np.array(work.passage_tokens)
+    query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
+    passage_tokens = _round_up(np.median(lengths), 32, 64, min(256, encoder.max_tokens))
+    batch = min(batch, max(2, len({row.key for row in work.rows}) // 2))
+    sample = [row.document for row in work.rows[:24]]
+    encode_speed = {
+        precision: _encode_speed(encoder, sample, precision, clock)
+        for precision in ("float32", "bfloat16")
+    }
+    fast = encode_speed["bfloat16"] > _WORTH_BFLOAT16 * encode_speed["float32"]
+    precision: Precision = "bfloat16" if fast else "float32"
+    speed = encode_speed[precision]
+
+    layers = len(encoder.layers())
+    draft = Plan(
+        minutes=minutes,
+        seed=seed,
+        steps=1,
+        batch=batch,
+        batch_tokens=batch * passage_tokens,
+        precision=precision,
+        query_tokens=query_tokens,
+        passage_tokens=passage_tokens,
+        negatives=negatives,
+        frozen_layers=0,
+        layers=layers,
+        learning_rate=learning_rate,
+        temperature=temperature,
+        dims=nested_dims(encoder.dim),
+        alphas=_ALPHAS,
+        pool=work.documents,
+        pairs_to_be_seen=0,
+        epochs=0.0,
+        threads=torch.get_num_threads(),
+        measured={},
+        estimate_seconds={},
+    )
+    seconds_a_step = {
+        frozen: _step_seconds(encoder, draft, frozen, work.rows, clock)
+        for frozen in (0, layers // 2)
+    }
+
+    ranked = float(lengths.sum() + sum(work.query_lengths))
+    estimate = {
+        "base": ranked / speed + 2 * work.probe_tokens / speed,
+        "negatives": 0.01 * len(work.rows),
+        "test": ranked / speed + work.probe_tokens / speed,
+    }
+    # Validation looks at every point of the line; it may take a fifth of the time, so on a slow
+    # machine it ranks a sample of the documents.
+    share = 0.2 * 60 * minutes - len(_ALPHAS) * work.probe_tokens / speed
+    affordable = max(0.0, share) * speed / len(_ALPHAS) / max(1.0, float(lengths.sum()))
+    pool = min(work.documents, max(200, int(affordable * work.documents)))
+    one_pool = lengths.sum() * pool / work.documents / speed
+    estimate["selection"] = len(_ALPHAS) * (one_pool + work.probe_tokens / speed)
+    left = 60 * minutes - work.spent - sum(estimate.values())
+
+    most = math.ceil(_MOST_EPOCHS * len(work.rows) / batch)
+    # Half the layers train nearly twice as fast; worth it only where time, not data, is short.
+    frozen = 0
+    if left / seconds_a_step[0] < math.ceil(len(work.rows) / batch):
+        frozen = layers // 2
+    steps = min(most, max(_FEWEST_STEPS, int(left / seconds_a_step[frozen])))
+    estimate["training"] = steps * seconds_a_step[frozen]
+    estimate["index"] = work.served_tokens / speed
+    return Plan(
+        **{
+            **asdict(draft),
+            "steps": steps,
+            "frozen_layers": frozen,
+            "pool": pool,
+            "pairs_to_be_seen": steps * batch,
+            "epochs": round(steps * batch / len(work.rows), 2),
+            "measured": {
+                "encode_tokens_per_second_float32": round(encode_speed["float32"]),
+                "encode_tokens_per_second_bfloat16": round(encode_speed["bfloat16"]),
+                "seconds_a_step": round(seconds_a_step[0], 3),
+                "seconds_a_step_upper_half": round(seconds_a_step[layers // 2], 3),
+            },
+            "estimate_seconds": {phase: round(value, 1) for phase, value in estimate.items()},
+        }
+    )
+
+
+def _round_up(value: float, step: int, low: int, high: int) -> int:
+    return int(min(high, max(low, math.ceil(value / step) * step)))
+
+
+def _encode_speed(
+    encoder: TextEncoder, texts: Sequence[str], precision: Precision, clock: Callable[[], float]
+) -> float:
+    """Tokens per second, the best of three: the cores of shared machines stall."""
+    tokens = sum(min(n, encoder.max_tokens) for n in encoder.lengths(texts, "document"))
+    best = math.inf
+    for _ in range(3):
+        start = clock()
+        encoder.encode(texts, precision=precision, title="Measuring")
+        best = min(best, clock() - start)
+    return tokens / max(best, 1e-9)
+
+
+def _step_seconds(
+    encoder: TextEncoder,
+    draft: Plan,
+    frozen: int,
+    rows: Sequence[PairRow],
+    clock: Callable[[], float],
+) -> float:
+    """Seconds of one optimiser step on a copy, from the second step on."""
+    plan = Plan(**{**asdict(draft), "frozen_layers": frozen})
+    learner = make_learner(copy.deepcopy(encoder), plan)
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate)
+    device = trained[0].device
+    times: list[float] = []
+    for step in range(3):
+        start = clock()
+        some = [rows[(step * plan.batch + i) % len(rows)] for i in range(plan.batch)]
+        others = some[1:] + some[:1]
+        k = plan.negatives
+        some = [
+            PairRow(row.query, row.document, i, (other.document,) * k, (-1,) * k)
+            for i, (row, other) in enumerate(zip(some, others, strict=True))
+        ]
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+            loss = learner.loss(learner.collate(some))["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(clock() - start)
+    return max(min(times[1:]), 1e-9)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isometry.corpora.readers.decoding import decode, is_binary
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\r\t"))
+
+
+def normalised(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@given(TEXT, st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+def test_unicode_round_trip(text: str, encoding: str) -> None:
+    text = text.lstrip("\ufeff")
+    assert decode(text.encode(encoding)) == normalised(text)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        (
+            "cp1252",
+            "Größere Übungen für Anfänger: die Straße führt über die Brücke nach Köln. " * 3,
+        ),
+        ("cp1252", "Größe und Länge, in Köln gemessen."),
+        ("cp1252", "Plain English with a “quoted” word, that isn’t naïve at all."),
+        ("cp1251", "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 3),
+        ("shift_jis", "吾輩は猫である。名前はまだ無い。どこで生れたか頓と見当がつかぬ。" * 3),
+        ("utf-16-be", "\ufeffBig-endian, wie früher üblich"),
+    ],
+)
+def test_older_encodings(encoding: str, text: str) -> None:
+    assert decode(text.encode(encoding)) == text.removeprefix("\ufeff")
+
+
+def test_one_bad_byte_does_not_turn_a_page_into_mojibake() -> None:
+    text = "Die Straße führt über die Brücke. " * 50
+    data = text.encode() + b"\xff" + text.encode()
+    assert decode(data) == text + "\ufffd" + text
+
+
+def test_binary_is_hopeless() -> None:
+    noise = random.Random(0).randbytes(8192)
+    assert is_binary(noise)
+    assert decode(noise) is None
+    assert decode(b"PK\x03\x04\x00\x00 and more") is None
+    assert not is_binary("text".encode("utf-16"))

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from isometry.core.errors import InputError
+from isometry.corpora.documents import Document, from_table, to_batches
+from isometry.corpora.readers import ReadingReport, Source, open_source
+
+
+def read(source: Source) -> tuple[list[Document], ReadingReport]:
+    report = ReadingReport()
+    return list(source.documents(report)), report
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "docs"
+    files: dict[str, bytes] = {
+        "guide/index.md": b"# Guide\n\nSee [rows](../api.rst) and [code](../tool.py).",
+        "api.rst": b".. _deep:\n\nAPI\n===\n\nwords :doc:`guide/index`\n",
+        "uses.rst.txt": b"Uses\n====\n\nsee :ref:`deep`\n",
+        "notes.txt": "Größe und Länge, in Köln gemessen.\n".encode("cp1252") * 5,
+        "wide.txt": "UTF-16 words".encode("utf-16"),
+        "page.html": b"<title>T</title><p>words",
+        "tool.py": b'def run():\n    """Run it."""\n    return 1\n',
+        "broken.py": b"x = 1\ndef (:\n",
+        "lib/a.js": b"function a() {}\n",
+        "rows.csv": b"id,text\n1,first row\n2,second row\n",
+        "bad.csv": b"a,b\n1,2\n",
+        "empty.md": b"",
+        "image.md": b"\x89PNG\x00\x00",
+        "photo.jpg": b"\xff\xd8",
+        "README": b"words",
+        ".hidden/a.md": b"hidden",
+        "node_modules/a.md": b"no",
+        "lib/__pycache__/a.md": b"no",
+    }
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (root / "linked.md").symlink_to(root / "guide/index.md")
+    (root / "loop").symlink_to(root)
+    return root
+
+
+def test_a_mixed_folder(folder: Path) -> None:
+    documents, report = read(open_source(folder))
+    by_id = {document.id: document for document in documents}
+    assert list(by_id) == [
+        "api.rst#api", "guide/index.md#guide", "lib/a.js", "notes.txt#notes", "page.html#t",
+        "rows.csv#1", "rows.csv#2", "tool.run", "uses.rst.txt#uses", "wide.txt#wide",
+    ]  # fmt: skip
+    assert len(by_id) == len(documents) == report.documents
+    assert by_id["notes.txt#notes"].text.startswith("Größe und Länge, in Köln")
+    assert by_id["wide.txt#wide"].text == "UTF-16 words"
+    assert by_id["guide/index.md#guide"].links == ("api.rst", "tool")
+    assert by_id["api.rst#api"].links == ("guide/index.md",)
+    assert by_id["uses.rst.txt#uses"].links == ("api.rst",)
+    assert {item.path: item.reason for item in report.skipped} == {
+        "README": "no file extension",
+        "bad.csv": f"No column of {folder / 'bad.csv'} looks like the text.",
+        "broken.py": "line 2: invalid syntax",
+        "empty.md": "it holds nothing to read",
+        "image.md": "binary",
+        "photo.jpg": "no reader for '.jpg' files",
+    }
+    assert report.files == 15
+    assert from_table(pa.Table.from_batches(to_batches(documents))) == documents
+
+
+def test_the_fingerprint_follows_content_names_and_options(folder: Path, tmp_path: Path) -> None:
+    first = open_source(folder).fingerprint()
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    assert open_source(moved).fingerprint() == first
+    (moved / "photo.jpg").write_bytes(b"another picture")
+    assert open_source(moved).fingerprint() == first  # no document comes from it
+    assert open_source(moved, limit=3).fingerprint() != first
+    assert open_source(moved, text="text").fingerprint() != first
+    (moved / "page.html").rename(moved / "page2.html")
+    renamed = open_source(moved).fingerprint()
+    assert renamed != first
+    (moved / "api.rst").write_bytes(b"changed")
+    assert open_source(moved).fingerprint() not in (first, renamed)
+
+
+def test_a_limit_takes_the_first(folder: Path) -> None:
+    everything, _ = read(open_source(folder))
+    some, report = read(open_source(folder, limit=4))
+    assert some == everything[:4]
+    assert report.documents == 4
+
+
+def test_two_readings_are_the_same(folder: Path) -> None:
+    source = open_source(folder)
+    assert read(source) == read(source)
+
+
+def test_same_names_stay_apart(tmp_path: Path) -> None:
+    for path in ("pkg/__init__.py", "pkg.py", "pkg/f.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("LIMIT = 1\ndef f(): return 1\n")
+    documents, _ = read(open_source(tmp_path))
+    assert len({document.id for document in documents}) == len(documents) == 6
+    assert len({document.group for document in documents}) == 3
+
+
+def test_large_files_are_skipped_unless_they_stream(tmp_path: Path) -> None:
+    line = json.dumps({"id": "x", "text": "word " * 20000}) + "\n"
+    (tmp_path / "big.jsonl").write_text(line * 210)
+    (tmp_path / "big.txt").write_text(line * 210)
+    documents, report = read(open_source(tmp_path))
+    assert [document.id for document in documents] == ["big.jsonl#x"]
+    assert "more than 20 MB" in next(i.reason for i in report.skipped if i.path == "big.txt")
+
+
+def test_a_folder_of_unreadable_files_says_so_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "b.txt").write_bytes(b"\0")
+    source = open_source(tmp_path)
+    with pytest.raises(InputError, match=r"2 files looked at, 2 .*skipped") as caught:
+        read(source)
+    assert "a.pdf: no reader for '.pdf' files; b.txt: binary" in caught.value.hint

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from isometry.corpora.documents import Document
+from isometry.corpora.readers.html import read_html
+from isometry.corpora.readers.markdown import read_markdown
+from isometry.corpora.readers.markup import Links, page_documents
+
+INSTALLED = sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.md"))
+
+
+def read(text: str, links: Links | None = None) -> list[Document]:
+    return page_documents(read_html(text), "docs/page.html", links or Links())
+
+
+def test_only_the_main_part_of_a_page_is_read() -> None:
+    page = """<!doctype html><html><head><title>The &amp; page</title><style>no{}</style></head>
+      <body>
+      <header>no</header><nav><a href="b.html">no</a></nav>
+      <main><header><h1>Head<a class="headerlink" href="#h">¶</a></h1></header>
+        <p>One <b>bo</b>ld\n   word.<br>Two.</p><aside>no</aside><img alt="no">
+        <pre>a\n  b</pre><script>no</script><!-- no -->
+        <ul><li>x</li><li>y</li></ul>
+        <h3>Sub</h3><table><tr><td>c</td><td>d</td></tr></table><a href="../b.html#z">b</a>
+      </main><footer>no</footer></body></html>"""
+    head, sub = read(page, Links({"b.html": "b.html", "docs/b.html": "wrong"}))
+    assert head.header() == "The & page > Head"
+    assert head.text == "One bold word.\nTwo.\n\na\n  b\n\nx\ny"
+    assert (head.links, sub.links) == ((), ("b.html",))
+    assert sub.header() == "The & page > Head > Sub"
+    assert sub.text == "c d\n\nb"
+
+
+def test_without_main_the_body_is_read() -> None:
+    (document,) = read("<header>no</header><nav>no</nav><div>yes</div><main> </main>")
+    assert document.text == "yes"
+    assert len(read("<article><p>a</p></article><article><p>b</p></article>")) == 1
+    assert read("<article><p>a</p></article><article><p>b</p></article>")[0].text == "a\n\nb"
+
+
+def test_deep_and_broken_pages() -> None:
+    assert read("<div>" * 5000 + "deep" + "</div>" * 10)[0].text == "deep"
+    assert read("") == []
+    assert read("<p>open <b>bold <i>mixed</b> end")[0].text == "open bold mixed end"
+
+
+@pytest.mark.parametrize("path", INSTALLED[3::11], ids=lambda path: path.name)
+def test_a_markdown_page_reads_the_same_as_its_html(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    text = text[text.find("\n---\n") + 5 :] if text.startswith("---\n") else text
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+
+    def pieces(documents: list[Document]) -> list[tuple[str, list[str]]]:
+        return [(document.title, document.text.split()) for document in documents]
+
+    expected = page_documents(read_markdown(text), "docs/page.html", Links())
+    assert pieces(read(html)) == pieces(expected)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import re
+import sysconfig
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isometry.corpora.documents import Document
+from isometry.corpora.readers.markdown import read_markdown
+from isometry.corpora.readers.markup import Links, page_documents
+
+INSTALLED = sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.md"))
+
+
+def read(text: str, path: str = "docs/page.md", links: Links | None = None) -> list[Document]:
+    return page_documents(read_markdown(text), path, links or Links())
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", text))
+
+
+def shown(documents: list[Document]) -> set[str]:
+    return {
+        word for document in documents for word in words(f"{document.header()} {document.text}")
+    }
+
+
+PAGE = """\
+---
+title: "The page"
+---
+Before <b>all</b> headings. ![logo](logo.png "Logo")
+
+First steps {#first}
+===========
+Install *it* with [pip](../install.md#pip) or ask [others](https://example.org/install.md).
+
+```python
+def code():
+    return "kept  as is"
+```
+
+<h2 align="center">An HTML <img src="x.png" alt="picture"> heading</h2>
+<p>Words in a <code>tag</code>.</p>
+<script>no()</script>
+<!-- no comment -->
+
+- one
+- two
+  - three
+
+| name | value |
+|------|-------|
+| `a`  | **1** |
+
+> ## Not a section
+> quoted &amp; escaped \\*
+"""
+
+
+def test_sections_of_a_page() -> None:
+    before, steps, html = read(PAGE, links=Links({"install.md": "install.md"}))
+    assert (before.id, before.title, before.text) == (
+        "docs/page.md#the-page",
+        "The page",
+        "Before all headings.",
+    )
+    assert steps.header() == "The page > First steps"
+    assert steps.links == ("install.md",)
+    assert 'def code():\n    return "kept  as is"' in steps.text
+    assert "Install it with pip or ask others." in steps.text
+    assert html.header() == "The page > First steps > An HTML heading"
+    assert html.text == (
+        "Words in a tag.\n\none\ntwo\nthree\n\n"
+        "name value\na 1\n\nNot a section\n\nquoted & escaped *"
+    )
+
+
+WORD = st.text("abcdefäöüжлמ漢字0123456789", min_size=1, max_size=8)
+BLOCK = st.one_of(
+    st.lists(WORD, min_size=1).map(" ".join),
+    st.lists(WORD, min_size=1).map(lambda items: "\n".join(f"- *{item}*" for item in items)),
+    st.lists(WORD, min_size=1).map(lambda items: "> " + " ".join(items)),
+    st.lists(WORD, min_size=1).map(lambda items: "```\n" + "\n".join(items) + "\n```"),
+    st.lists(WORD, min_size=1).map(lambda items: f"<div>{'<br>'.join(items)}</div>"),
+    st.tuples(WORD, WORD).map(lambda pair: f"| {pair[0]} |\n|---|\n| {pair[1]} |"),
+    WORD.map(lambda word: f"[{word}](x.md) `{word}`"),
+)
+SECTION = st.tuples(st.integers(1, 6), WORD, BLOCK).map(
+    lambda parts: f"{'#' * parts[0]} {parts[1]}\n\n{parts[2]}"
+)
+
+
+@given(BLOCK, st.lists(SECTION))
+def test_no_word_is_lost(first: str, sections: list[str]) -> None:
+    text = "\n\n".join([first, *sections])
+    markup = {"div", "br", "x", "md"}
+    documents = read(text)
+    assert words(re.sub(r"<[^>]*>|\(x\.md\)", " ", text)) - markup <= shown(documents)
+    assert len({document.id for document in documents}) == len(documents)
+    assert len(documents) == 1 + len(sections)
+
+
+@pytest.mark.parametrize("path", INSTALLED[::7], ids=lambda path: path.name)
+def test_real_pages_keep_their_words(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    documents = read(text)
+    body = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->|<[^<>]*>|!\[[^\]]*\]|\]\([^)]*\)|^\[[^\]]+\]:.*$|\{[#.][^}]*\}",
+                  " ", body, flags=re.DOTALL | re.MULTILINE)  # fmt: skip
+    body = re.sub(r"^\s*(```|~~~).*$|&\w+;|\w+://\S+", " ", body, flags=re.MULTILINE)
+    wanted = words(body)
+    # Headings with nothing below them go; what else is missing is a sign of lost text.
+    headings = words(" ".join(re.findall(r"^#+.*$|^.*\n[-=]+$", text, flags=re.MULTILINE)))
+    missing = wanted - shown(documents) - headings
+    assert len(missing) <= len(wanted) // 100, missing
+
+
+def test_front_matter_is_not_a_rule_and_a_rule_is_not_front_matter() -> None:
+    assert read("---\n\nwords\n\n---\n\nmore")[0].text == "words\n\nmore"
+    assert read("---\nlayout: x\ntitle: 'A: b'\n---\nwords")[0].title == "A: b"
+    assert read("---\n---\nwords")[0].text == "words"

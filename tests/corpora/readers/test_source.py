@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isometry.core.errors import InputError
+from isometry.corpora.readers import ReadingReport, open_source
+
+
+def test_the_standard_library_reads_whole() -> None:
+    report = ReadingReport()
+    source = open_source("python:stdlib")
+    documents = list(source.documents(report))
+    assert source.name == "python:stdlib"
+    assert report.documents == len(documents) == len({document.id for document in documents})
+    assert len(documents) > 10_000
+    assert not [item for item in report.skipped if "nothing to read" not in item.reason]
+    by_id = {document.id: document for document in documents}
+    dedent = by_id["textwrap.dedent"]
+    assert dedent.summary.startswith("Remove any common leading whitespace")
+    assert "Remove any common" not in dedent.text
+    assert "json.decoder" in by_id["json.loads"].links
+    groups = {document.group for document in documents}
+    assert all(
+        set(document.links) - {document.group} == set(document.links) for document in documents
+    )
+    linked = {link for document in documents for link in document.links}
+    assert len(linked - groups) < 30  # modules of nothing but imports
+
+
+def test_one_file_of_each_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Title\n\nwords")
+    (tmp_path / "b.jsonl").write_text(json.dumps({"_id": "x", "text": "words"}))
+    for name, identifier in (("a.md", "a.md#title"), ("b.jsonl", "x")):
+        report = ReadingReport()
+        (document,) = open_source(str(tmp_path / name)).documents(report)
+        assert document.id == identifier
+        assert (report.files, report.documents) == (1, 1)
+
+
+def test_queries_of_a_beir_folder_are_no_documents(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"_id": "d", "text": "a document"}))
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "a query"}))
+    assert [item.id for item in open_source(tmp_path).documents(ReadingReport())] == ["d"]
+
+
+def test_bad_input_is_refused_before_reading(tmp_path: Path) -> None:
+    (tmp_path / "empty" / ".git").mkdir(parents=True)
+    (tmp_path / "empty" / ".git" / "a.md").write_text("words")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "a.csv").write_text("first,second\n1,2\n")
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "a.md").write_text("words")
+    cases = [
+        (lambda: open_source(tmp_path / "missing"), "no file or folder"),
+        (lambda: open_source(tmp_path / "empty"), "is empty"),
+        (lambda: open_source(tmp_path / "a.pdf"), "Cannot read"),
+        (lambda: open_source(tmp_path / "a.csv", text="third"), "no column 'third'"),
+        (lambda: open_source(tmp_path / "a.csv", text="first", id="x"), "no column 'x'"),
+        (lambda: open_source(tmp_path / "a.csv"), "looks like the text"),
+        (lambda: open_source(tmp_path / "pages", title="t"), "holds no table"),
+        (lambda: open_source("python:json", text="t"), "holds no table"),
+        (lambda: open_source("python:not_here"), "not installed"),
+        (lambda: open_source("https://example.org/a.md"), "is an address"),
+        (lambda: open_source(tmp_path / "pages", limit=0), "limit of 0"),
+    ]
+    for call, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
+            call()
+        assert "\n" not in caught.value.message

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isometry.core.errors import InputError
+from isometry.corpora.documents import Document
+from isometry.corpora.readers.reading import ReadingReport
+from isometry.corpora.readers.tables import Columns, choose_columns, read_table
+
+ROWS = [
+    {"name": f"n{n}", "notes": f'A longer note, number {n}; with "quotes"\nand lines.', "rank": n}
+    for n in range(3000)
+]
+
+
+def read(
+    path: Path, columns: Columns | None = None
+) -> tuple[list[Document], list[tuple[str, str]]]:
+    report = ReadingReport()
+    chosen = choose_columns(path, columns or Columns())
+    documents = list(read_table(path, chosen, report, shown=path.name))
+    return documents, [(item.path, item.reason) for item in report.skipped]
+
+
+def write_csv(
+    path: Path, rows: list[dict[str, Any]], encoding: str = "utf-8", **dialect: Any
+) -> None:
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), **dialect)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize("kind", ["csv", "semicolon.csv", "utf16.csv", "tsv", "parquet", "jsonl"])
+def test_every_format_gives_the_same_documents(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=700)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    else:
+        delimiter = {"tsv": "\t", "semicolon.csv": ";"}.get(kind, ",")
+        encoding = "utf-16" if "utf16" in kind else "utf-8"
+        write_csv(path, ROWS, encoding, delimiter=delimiter)
+    columns = Columns(text="notes", id="name")
+    assert choose_columns(path, columns) == columns
+    documents, skipped = read(path, columns)
+    assert [(item.id, item.text) for item in documents] == [
+        (row["name"], row["notes"]) for row in ROWS
+    ]
+    assert skipped == []
+    assert all(item.group == item.id and item.kind == "prose" for item in documents)
+    if kind != "jsonl":
+        # The longest column is the text by itself; rows are numbered where nothing is an id.
+        automatic, _ = read(path)
+        assert [item.text for item in automatic] == [row["notes"] for row in ROWS]
+        assert [item.id for item in automatic] == [str(n) for n in range(1, len(ROWS) + 1)]
+
+
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=5))
+def test_cells_round_trip_through_csv(tmp_path_factory: Any, pairs: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    rows = [{"id": f"i{n}", "text": f"w{a}.", "title": b} for n, (a, b) in enumerate(pairs)]
+    rows = [
+        row | {key: value.replace("\0", "").replace("\r", "") for key, value in row.items()}
+        for row in rows
+    ]
+    write_csv(path, rows, quoting=csv.QUOTE_ALL)
+    documents, skipped = read(path)
+    assert not skipped
+    assert [item.text for item in documents] == [row["text"] for row in rows]
+
+
+def test_json_lines_skip_what_is_broken_and_say_where(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"_id": "a", "title": "T", "text": "one"}\n'
+        b'{"_id": "b", "text": \n'
+        b"[1]\n"
+        b"\n"
+        b'{"_id": "c", "title": "", "text": null}\n'
+        b'{"_id": "d", "text": " \xf0\x9f\x8e\x89 -- "}\n'
+        b'{"_id": "a", "text": "again"}\n'
+        b'{"_id": null, "text": "nameless"}\n'
+        b'{"_id": "e", "title": "Only a title", "text": ""}\n'
+        b'{"_id": 7, "text": "half \\ud83d pair"}\n'
+    )
+    documents, skipped = read(path)
+    assert [(item.id, item.title, item.text, item.source) for item in documents] == [
+        ("a", "T", "one", "corpus.jsonl:1"),
+        ("e", "", "Only a title", "corpus.jsonl:9"),
+        ("7", "", "half ? pair", "corpus.jsonl:10"),
+    ]
+    assert [place for place, _ in skipped] == [f"corpus.jsonl:{n}" for n in (2, 3, 5, 6, 7, 8)]
+    assert [reason for _, reason in skipped][2:4] == ["no words", "no words"]
+
+
+def test_csv_skips_rows_of_another_width(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,text\n1,"two\nlines"\n2,a,b\n\n3\n4,last\n')
+    documents, skipped = read(path)
+    assert [(item.id, item.source) for item in documents] == [("1", "a.csv:2"), ("4", "a.csv:7")]
+    assert skipped == [
+        ("a.csv:4", "3 cells for 2 columns"),
+        ("a.csv:6", "1 cells for 2 columns"),
+    ]
+
+
+def test_well_known_names_come_before_length(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("ID,Title,Body,url\n1,t,short,https://example.org/very/long/address\n")
+    assert choose_columns(path, Columns()) == Columns("Body", "Title", "ID")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "message"),
+    [
+        ("a.csv", "a,b\n1,2\n", Columns(), "looks like the text"),
+        ("a.csv", "a,b\n1,2\n", Columns(text="c"), "no column 'c'"),
+        ("a.csv", "a,b\n1,2\n", Columns(text="a", id="B"), "no column 'B'"),
+        ("a.csv", "", Columns(), "no header"),
+        ("a.jsonl", '{"a": "x"}\n', Columns(), "looks like the text"),
+        ("a.jsonl", "words\n", Columns(), "no JSON objects"),
+        ("a.parquet", "words", Columns(), "as Parquet"),
+    ],
+)
+def test_what_cannot_work_is_an_input_error(
+    tmp_path: Path, name: str, content: str, columns: Columns, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        choose_columns(path, columns)
+    if "column" in message:
+        assert "Its columns are: a" in caught.value.hint
+
+
+def test_parquet_reads_only_what_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": ["one", None, "three"], "id": [1, 2, 3], "big": [[0.0] * 100] * 3})
+    pq.write_table(table, path)
+    documents, skipped = read(path)
+    assert [(item.id, item.source) for item in documents] == [
+        ("1", "a.parquet:1"),
+        ("3", "a.parquet:3"),
+    ]
+    assert skipped == [("a.parquet:2", "no words")]

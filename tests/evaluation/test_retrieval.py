@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isometry.core.errors import InputError
+from isometry.evaluation import retrieval
+from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
+
+
+def by_hand(queries, passages, owner, k, keep=None, exclude=None):
+    """The same by plain Python, one query at a time."""
+    numbers, scores = [], []
+    for row, query in enumerate(queries):
+        best: dict[int, float] = {}
+        for passage, document in zip(passages, owner, strict=True):
+            score = float(query @ passage)
+            best[document] = max(score, best.get(document, -math.inf))
+        left = [
+            (-score, document)
+            for document, score in best.items()
+            if (keep is None or keep[document])
+            and (exclude is None or document not in exclude[row])
+        ]
+        left = sorted(left)[:k] + [(math.inf, -1)] * max(0, k - len(left))
+        numbers.append([document for _, document in left])
+        scores.append([-score for score, _ in left])
+    return numbers, scores
+
+
+@st.composite
+def searches(draw):
+    # Small whole numbers: inner products are exact and ties are common.
+    seed = draw(st.integers(0, 2**32 - 1))
+    chance = np.random.default_rng(seed)
+    documents = draw(st.integers(1, 12))
+    passages = draw(st.integers(0, 30))
+    queries = draw(st.integers(0, 5))
+    return {
+        "queries": chance.integers(-1, 2, (queries, 2)).astype(np.float32),
+        "passages": chance.integers(-1, 2, (passages, 2)).astype(np.float32),
+        "owner": chance.integers(0, documents, passages),
+        "k": draw(st.integers(1, 15)),
+        "keep": draw(st.sampled_from([None, chance.random(documents) < 0.6])),
+        "exclude": draw(
+            st.sampled_from(
+                [None, [set(chance.integers(0, documents + 3, 3).tolist()) for _ in range(queries)]]
+            )
+        ),
+    }
+
+
+@settings(deadline=None)
+@given(search=searches(), scores_at_once=st.sampled_from([1, 40, 1 << 20]))
+def test_ranks_as_one_query_at_a_time_does(search, scores_at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "_SCORES_AT_ONCE", scores_at_once)
+        numbers, scores = rank_documents(**search)
+    expected_numbers, expected_scores = by_hand(**search)
+    assert numbers.shape == scores.shape == (len(search["queries"]), search["k"])
+    assert numbers.tolist() == expected_numbers
+    assert scores.tolist() == expected_scores
+
+
+def test_equal_scores_at_the_cut_are_taken_in_document_order():
+    passages = np.ones((1000, 3), dtype=np.float32)
+    numbers, _ = rank_documents(np.ones((2, 3), np.float32), passages, np.arange(1000)[::-1], k=7)
+    assert numbers.tolist() == [list(range(7))] * 2
+
+
+def test_half_precision_is_summed_in_single():
+    passages = np.full((1, 4096), 1, dtype=np.float16)
+    _, scores = rank_documents(np.full((1, 4096), 40, np.float16), passages, np.array([0]), k=1)
+    assert scores.tolist() == [[40 * 4096]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_names_the_side_that_is_not_finite(bad):
+    good, damaged = np.ones((2, 3)), np.array([[1.0, bad, 0.0], [1.0, 1.0, 1.0]])
+    with pytest.raises(InputError, match="query vectors"):
+        rank_documents(damaged, good, np.arange(2), k=1)
+    with pytest.raises(InputError, match="passage vectors"):
+        rank_documents(good, damaged, np.arange(2), k=1)
+
+
+def test_names_both_dimensions_when_they_differ():
+    with pytest.raises(InputError, match=r"query vectors have 3 .* passage vectors 4"):
+        rank_documents(np.ones((1, 3)), np.ones((1, 4)), np.array([0]), k=1)
+
+
+def test_lengths_that_do_not_fit_are_refused():
+    vectors = np.ones((2, 3))
+    with pytest.raises(ValueError, match="2 passages, but 3 owners"):
+        rank_documents(vectors, vectors, np.arange(3), k=1)
+    with pytest.raises(ValueError, match="2 queries, but 1 exclusions"):
+        rank_documents(vectors, vectors, np.arange(2), k=1, exclude=[{0}])
+
+
+def test_figures_of_a_ranking_worked_out_by_hand():
+    figures = score_rankings([["x", "b", "a", "y"]], [{"a": 3, "b": 1, "c": 2, "x": 0}])
+    gained = 1 / math.log2(3) + 3 / math.log2(4)
+    ideal = 3 + 2 / math.log2(3) + 1 / math.log2(4)
+    assert figures["ndcg@10"] == pytest.approx([gained / ideal])
+    assert figures["recall@1"].tolist() == [0]
+    assert figures["recall@10"] == pytest.approx([2 / 3])
+    assert figures["mrr@10"].tolist() == [0.5]
+    assert tuple(figures) == METRICS
+
+
+def test_a_first_hit_at_rank_eleven_counts_for_recall_at_100_only():
+    figures = score_rankings(np.arange(12)[None], [{10: 1}])
+    assert {name: value.item() for name, value in figures.items()} == {
+        "ndcg@10": 0, "recall@1": 0, "recall@10": 0, "recall@100": 1, "mrr@10": 0,
+    }  # fmt: skip
+
+
+def test_a_perfect_graded_ranking_gets_one_everywhere_but_where_it_does_not_fit():
+    judged = {number: 1 + number % 3 for number in range(20)}
+    best = sorted(judged, key=lambda number: -judged[number])
+    figures = score_rankings([best], [judged])
+    assert figures["ndcg@10"] == pytest.approx([1])
+    assert figures["recall@1"] == pytest.approx([1 / 20])
+    assert figures["recall@100"].tolist() == figures["mrr@10"].tolist() == [1]
+
+
+def test_padding_changes_nothing():
+    padded = np.array([[4, 2, -1, -1], [7, 3, 1, 0]])
+    judged = [{2: 2, 9: 1}, {0: 1}]
+    with_padding = score_rankings(padded, judged)
+    without = score_rankings([[4, 2], [7, 3, 1, 0]], judged)
+    for name in METRICS:
+        assert with_padding[name].tolist() == without[name].tolist()
+
+
+def test_a_query_without_a_relevant_document_is_refused():
+    with pytest.raises(ValueError, match="Query 1 has no relevant document"):
+        score_rankings([[1], [1]], [{1: 1}, {1: 0}])
+
+
+@pytest.mark.parametrize("metric", ["map@10", "ndcg", "recall@0", "mrr@ten"])
+def test_an_unknown_metric_is_refused(metric):
+    with pytest.raises(ValueError, match=metric):
+        score_rankings([[1]], [{1: 1}], [metric])

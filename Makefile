@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench docs format clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -13,7 +13,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/installed  ## Fit the packaged MiniLM to real code, with the proof (about ten minutes)
-	$(RUN)/isometry fit python:networkx --out demo-space
+	$(RUN)/isometry fit python:networkx --limit 1500 --out demo-space
 	$(RUN)/isometry search demo-space "which nodes hold the graph together"
 
 test: $(VENV)/installed  ## Run the tests
@@ -28,6 +28,9 @@ check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folde
 
 bench: $(VENV)/installed  ## Figures that take longer than a test
 	$(RUN)/python benchmarks/retention.py demo-space
+
+docs: $(VENV)/installed  ## Write the list of what exists
+	$(RUN)/python scripts/list_parts.py
 
 format: $(VENV)/installed
 	$(RUN)/ruff check --fix .

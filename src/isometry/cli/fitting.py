@@ -42,7 +42,7 @@ def fit(
     ] = False,
     plan: Annotated[
         Path | None,
-        typer.Option(help="Follow this plan (a Space's, or of --dry-run --json), not the clock."),
+        typer.Option(help="Follow a plan (of a Space, or of --dry-run --json), not the clock."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a finished Space, discard an unfinished one.")

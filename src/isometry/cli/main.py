@@ -9,6 +9,9 @@ import typer
 
 from isometry.cli import encoding, evaluation, fitting, spaces
 
+# What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="isometry",
     help="Turn a pretrained encoder and your own unlabelled documents into a measurably better"
@@ -52,25 +55,23 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: What follows the program's name; `sys.argv` when not given.
     """
-    import click
-
     from isometry.core.errors import InputError
 
     try:
         code = app(args=arguments, prog_name="isometry", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except InputError as error:
         _complain(error.message, error.hint)
         return 2
-    except click.UsageError as error:
-        error.show()
+    except typer.TyperException as error:
+        # An unknown command or option, a value of the wrong kind, or no argument at all.
+        error.show()  # pyright: ignore[reportAttributeAccessIssue]
         return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _complain("Stopped.", "The same command goes on from where it was.")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         sys.stderr.close()

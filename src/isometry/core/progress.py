@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+_WORTH_A_LINE = 2.0
+
 _quiet: ContextVar[bool] = ContextVar("quiet", default=True)
 
 
@@ -96,3 +98,5 @@ def track(title: str, total: float | None = None, unit: str = "") -> Generator[T
                 bar.update(row, extra=text)
 
         yield _Shown()
+        # What was over in a moment leaves no line behind.
+        bar.live.transient = (bar.tasks[row].elapsed or 0.0) < _WORTH_A_LINE

@@ -31,6 +31,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     Each of `json`, `table` and `folder` computes a step's result once, stores it whole, and from
     then on reads it back. Use it as a context manager: it holds a lock.
 
+    Work that ends with an `InputError` before `worth_keeping` is set leaves no folder behind.
+
     Args:
         path: The folder; made when missing.
         fingerprint: Says what the work is. A folder that another fingerprint made is refused.
@@ -43,6 +45,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         self.path = path
         self.fingerprint = fingerprint
         self.resumed = False
+        self.worth_keeping = False
         self._lock = FileLock(path / "lock")
 
     def __enter__(self) -> Workspace:
@@ -57,8 +60,8 @@ class Workspace(AbstractContextManager["Workspace"]):
                 ) from None
         try:
             self._claim(self.path / "run.json")
-        except BaseException:
-            self._lock.release()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
         return self
 
@@ -66,13 +69,19 @@ class Workspace(AbstractContextManager["Workspace"]):
         if not run.exists():
             write_json(run, {"fingerprint": self.fingerprint, "process": os.getpid()})
             return
+        self.resumed = True
         if read_json(run).get("fingerprint") != self.fingerprint:
             raise InputError(
                 f"{self.path} holds unfinished work with another source or other settings.",
                 "Repeat that command to finish it, choose another --out, or discard it"
                 " with --force.",
             )
-        self.resumed = True
+        for leftover in sorted(self.path.rglob(".*"), reverse=True):
+            # What a killed process was writing: files that appear whole begin under such names.
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def __exit__(
         self,
@@ -81,10 +90,9 @@ class Workspace(AbstractContextManager["Workspace"]):
         trace: TracebackType | None,
     ) -> None:
         self._lock.release()
-
-    def done(self, name: str) -> bool:
-        """Whether the step of this file name has left its result."""
-        return (self.path / name).exists()
+        if isinstance(error, InputError) and not self.resumed and not self.worth_keeping:
+            # Input that cannot be used leaves nothing behind.
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def json(self, name: str, make: Callable[[], Any]) -> Any:
         """A JSON value, made once; always returned as it reads back from disk."""

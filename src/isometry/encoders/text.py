@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -79,6 +80,8 @@ class TextEncoder(nn.Module):
             "document": document if document_prompt is None else document_prompt,
         }
         model.prompts = {**own, **self.prompts}
+        # A module is born in training mode: encoding would put the model back into it.
+        self.train(model.training)
 
     @classmethod
     def load(
@@ -154,7 +157,7 @@ class TextEncoder(nn.Module):
         """The longest input in tokens, special ones included; what is beyond is cut off."""
         return int(self.model.max_seq_length or 512)
 
-    @property
+    @cached_property
     def tokenizer(self) -> Tokenizer:
         """A copy of the underlying fast tokenizer that neither truncates nor pads.
 

@@ -92,9 +92,11 @@ def encode(
                 )
 
             table = work.table(name, make)
+            work.worth_keeping = True
             truncated += sum(table.column("truncated").to_pylist())
             shards.append(work.path / f"{name}.parquet")
-        _join(shards, path)
+        _join(shards, work.path / "joined.parquet")
+        (work.path / "joined.parquet").replace(path)
     shutil.rmtree(work.path)
     return {
         "texts": report.documents,

@@ -109,7 +109,7 @@ def fit(
         threads=threads,
     )
     reader = check(settings)
-    given_plan = None if plan is None else read_json(Path(plan))
+    given_plan = None if plan is None else _read_plan(Path(plan))
     folder = Path(out).expanduser() if out is not None else default_out(settings.source)
     partial = folder.with_name(f"{folder.name}.partial")
     fingerprint = hash_value([__version__, _identity(settings, reader), given_plan])
@@ -117,15 +117,13 @@ def fit(
         shutil.rmtree(partial, ignore_errors=True)
         say(f"Nothing to do: {folder} was made from this source with these settings.")
         return finished
-    if force:
+    if force and not _resumable(partial, fingerprint):
         shutil.rmtree(partial, ignore_errors=True)
     with Workspace(partial, fingerprint) as work:
         if work.resumed:
             say(f"Going on with {partial}.")
         _fit(work, reader, settings, given_plan, fingerprint)
-        if folder.exists():
-            shutil.rmtree(folder)
-        (work.path / "space").rename(folder)
+        _replace(folder, work.path / "space")
     shutil.rmtree(partial)
     return Space.open(folder)
 
@@ -197,6 +195,32 @@ def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
         if path is not None
     ]
     return {**asdict(settings), "content": source.fingerprint(), "weights": weights, "files": files}
+
+
+def _read_plan(path: Path) -> Any:
+    """A plan from a file, or from the manifest of a Space."""
+    values = read_json(path / MANIFEST if path.is_dir() else path)
+    if isinstance(values, dict) and "format" in values:
+        values = values.get("plan")
+    if isinstance(values, dict):
+        # What --dry-run --json says about the data beside the plan.
+        values.pop("data", None)
+    return values
+
+
+def _resumable(partial: Path, fingerprint: str) -> bool:
+    run = partial / "run.json"
+    return run.is_file() and read_json(run).get("fingerprint") == fingerprint
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Puts a finished Space in its place; an old one goes only once the new one is there."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _finished(folder: Path, fingerprint: str, *, force: bool) -> Space | None:

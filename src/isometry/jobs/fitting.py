@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from isometry.core.errors import InputError
+from isometry.core.files import write_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source
@@ -67,6 +69,7 @@ class Fitting:
                 queries=None if settings.queries is None else Path(settings.queries),
                 judgements=None if settings.judgements is None else Path(settings.judgements),
             )
+        work.worth_keeping = True
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -78,8 +81,7 @@ class Fitting:
         start = time.monotonic()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
-        (self.work.path / "seconds.json").unlink(missing_ok=True)
-        self.work.json("seconds", lambda: self.seconds)
+        write_json(self.work.path / "seconds.json", self.seconds)
 
     # -- what the steps stand on ------------------------------------------------------------
 
@@ -116,7 +118,15 @@ class Fitting:
 
         def make() -> Any:
             if self._given_plan is not None:
-                return Plan.from_json(self._given_plan).to_json()
+                given = Plan.from_json(self._given_plan)
+                encoder = self.base_encoder
+                if given.layers != len(encoder.layers()) or max(given.dims) > encoder.dim:
+                    raise InputError(
+                        f"The plan is for an encoder of {given.layers} layers and"
+                        f" {max(given.dims)} dimensions, which {self.settings.base} is not.",
+                        "Follow a plan that was made for this base.",
+                    )
+                return given.to_json()
             with self.phase("plan"):
                 say("Measuring this machine ...")
                 return make_plan(
@@ -162,7 +172,12 @@ class Fitting:
     @cached_property
     def words(self) -> Lexical:
         """How words are matched, by the language of the documents."""
-        return Lexical.for_language(self.data.facts["profile"]["main_language"])
+        facts = self.data.facts["profile"]
+        language = facts["main_language"]
+        # Languages are found in prose; the words in source code are English as a rule.
+        if language == "unknown" and facts["kinds"].get("code", 0) > facts["kinds"].get("prose", 0):
+            language = "en"
+        return Lexical.for_language(language)
 
     @cached_property
     def lexical_index(self) -> ChunkIndex:

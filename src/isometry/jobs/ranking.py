@@ -30,7 +30,6 @@ FUSION_K = 60
 # how many queries it takes to move the weight half of the way to what validation prefers.
 PRIOR_GIVEN = 50.0
 PRIOR_MADE = 200.0
-STRIDE = 32
 MOST_CHUNKS = 256
 _GRID = tuple(step / 10 for step in range(11))
 
@@ -77,7 +76,7 @@ def cut_into_passages(
         for document, (header, body) in zip(documents, texts, strict=True):
             # A token holds four characters or so: this bounds the work on one enormous text.
             clipped = body[: MOST_CHUNKS * tokens * 16]
-            pieces = chunk(clipped, header, tokenizer, tokens=tokens, stride=STRIDE)
+            pieces = chunk(clipped, header, tokenizer, tokens=tokens, stride=tokens // 8)
             for position, piece in enumerate(pieces[:MOST_CHUNKS]):
                 row = (document, header, position, piece.start, piece.end, piece.text)
                 for name, value in zip(names, row, strict=True):

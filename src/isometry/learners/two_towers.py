@@ -53,6 +53,7 @@ class TwoTowers(Learner):
         self.objective = objective
         self.query_tokens = query_tokens
         self.document_tokens = document_tokens
+        self.encoder.eval()
 
     def train(self, mode: bool = True) -> TwoTowers:
         """Sets the mode of all parts but the encoder, which stays without dropout."""

@@ -48,7 +48,7 @@ def average(
             yield name, tensor
             continue
         wide = torch.promote_types(tensor.dtype, torch.float32)
-        total = torch.zeros_like(tensor, dtype=wide)
-        for part, share in zip(parts, shares, strict=True):
+        total = tensor.to(wide) * shares[0]
+        for part, share in zip(parts[1:], shares[1:], strict=True):
             total.add_(part.to(wide), alpha=share)
         yield name, total.to(tensor.dtype)

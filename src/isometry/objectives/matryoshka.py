@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,6 +26,7 @@ class Cut:
     weight: float = 1.0
 
 
+@runtime_checkable
 class Plan(Protocol):
     """Says which prefixes a step trains."""
 

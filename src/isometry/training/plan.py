@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from isometry.core.errors import InputError
+from isometry.core.progress import progress_shown
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import Precision, TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
@@ -23,7 +24,7 @@ from isometry.objectives.matryoshka import MRL, Matryoshka
 _WORTH_BFLOAT16 = 1.25
 _MOST_EPOCHS = 8
 _FEWEST_STEPS = 10
-_ALPHAS = (1.0, 0.75, 0.5, 0.25)
+_ALPHAS = (1.0, 0.67, 0.33)
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,13 @@ def _may_be(name: str, value: Any) -> bool:
     if name == "alphas":
         return _all(value, lambda alpha: _is_number(alpha) and 0 < alpha <= 1)
     if name in ("measured", "estimate_seconds"):
-        return isinstance(value, dict) and all(map(_is_number, value.values()))
-    return _is_number(value) and value > 0
+        needed = {"training"} if name == "estimate_seconds" else set[str]()
+        return (
+            isinstance(value, dict)
+            and needed <= set(value)
+            and all(map(_is_number, value.values()))
+        )
+    return _is_number(value) and (value > 0 or (name == "epochs" and value == 0))
 
 
 def _all(values: Any, rule: Callable[[Any], bool]) -> bool:
@@ -140,7 +146,7 @@ def _all(values: Any, rule: Callable[[Any], bool]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,7 @@ def make_plan(
         temperature: Of the contrast.
         clock: Seconds; replaced in tests.
     """
+    started = clock()
     lengths = np.array(work.passage_tokens)
     query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
     passage_tokens = _round_up(np.median(lengths), 32, 64, min(256, encoder.max_tokens))
@@ -263,7 +270,8 @@ def make_plan(
     pool = min(work.documents, max(200, int(affordable * work.documents)))
     one_pool = lengths.sum() * pool / work.documents / speed
     estimate["selection"] = len(_ALPHAS) * (one_pool + work.probe_tokens / speed)
-    left = 60 * minutes - work.spent - sum(estimate.values())
+    spent = work.spent + clock() - started
+    left = 60 * minutes - spent - sum(estimate.values())
 
     most = math.ceil(_MOST_EPOCHS * len(work.rows) / batch)
     # Half the layers train nearly twice as fast; worth it only where time, not data, is short.
@@ -302,10 +310,11 @@ def _encode_speed(
     """Tokens per second, the best of three: the cores of shared machines stall."""
     tokens = sum(min(n, encoder.max_tokens) for n in encoder.lengths(texts, "document"))
     best = math.inf
-    for _ in range(3):
-        start = clock()
-        encoder.encode(texts, precision=precision, title="Measuring")
-        best = min(best, clock() - start)
+    with progress_shown(False):
+        for _ in range(3):
+            start = clock()
+            encoder.encode(texts, precision=precision)
+            best = min(best, clock() - start)
     return tokens / max(best, 1e-9)
 
 

@@ -130,7 +130,9 @@ class Trainer(TransformersTrainer):
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The learner's own loss."""
         del args, kwargs
-        return model.loss(inputs)["loss"]
+        # The library puts `forward` under autocast, which this does not go through.
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16):
+            return model.loss(inputs)["loss"]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Weights only: the library would add its arguments as a pickle.

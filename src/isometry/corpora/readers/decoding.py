@@ -13,6 +13,9 @@ _IN_USE = [
     "cp932", "euc_jp", "iso2022_jp", "cp949", "gb18030", "big5", "tis_620",
 ]  # fmt: skip
 
+# Of the time before Unicode, for the same languages as cp1252; short texts are taken for them.
+_OLD_WESTERN = {"mac_roman", "cp437", "cp850"}
+
 
 def is_binary(data: bytes) -> bool:
     """Whether the first 4 kB hold a NUL, which no text does (UTF-16 with its mark is text)."""
@@ -62,7 +65,17 @@ def _likeliest(data: bytes) -> str | None:
     western = (match for match in matches if match.encoding == "cp1252")
     if any((match.chaos, match.coherence) == (best.chaos, best.coherence) for match in western):
         return "cp1252"
+    if best.encoding in _OLD_WESTERN and _letters(data, "cp1252") > _letters(data, best.encoding):
+        return "cp1252"
     return best.encoding
+
+
+def _letters(data: bytes, encoding: str) -> int:
+    """How many characters beyond ASCII are plain letters; the wrong code page gives signs."""
+    text = data.decode(encoding, errors="replace")
+    return sum(
+        character.isalpha() and character not in "ﬁﬂ" for character in text if character > "~"
+    )
 
 
 def _nearly_utf8(data: bytes) -> bool:

@@ -1,0 +1,359 @@
+"""Whatever a user gets wrong: one line, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from isometry.cli.main import main
+from isometry.core import files
+
+
+@pytest.fixture
+def space(tiny_space: Path, tmp_path: Path) -> Path:
+    """A copy of the finished Space that a test may damage."""
+    return Path(shutil.copytree(tiny_space, tmp_path / "a-space"))
+
+
+def complain(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Runs the program, and gives its one line of complaint back."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 2, captured
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("isometry: ")]
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+def write(folder: Path, **texts: str) -> Path:
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_missing_path(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no-such" in complain(capsys, "fit", tmp_path / "no-such")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    line = complain(capsys, "fit", tmp_path / "docs", "--out", tmp_path / "out")
+    assert "empty" in line
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_only_unreadable_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_bytes(b"\0\1\2" * 100)
+    (tmp_path / "docs" / "b.bin").write_bytes(b"\0\1\2" * 100)
+    line = complain(capsys, "fit", tmp_path / "docs", "--out", tmp_path / "out", "-q")
+    assert "2 files" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs"]
+
+
+def test_a_column_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("subject,body\na,b\n", encoding="utf-8")
+    line = complain(capsys, "fit", table, "--text", "bodi")
+    assert "bodi" in line
+    assert "subject" in line
+
+
+def test_judgements_with_unknown_ids(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    (tmp_path / "q.tsv").write_text("q1\tsort a list\n", encoding="utf-8")
+    (tmp_path / "j.txt").write_text("q1 0 nowhere.at_all 1\n", encoding="utf-8")
+    line = complain(
+        capsys, "fit", tiny_docs, "--queries", tmp_path / "q.tsv", "--judgements",
+        tmp_path / "j.txt", "--out", tmp_path / "out", "-q",
+    )  # fmt: skip
+    assert "nowhere.at_all" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_queries_without_any_match(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    (tmp_path / "q.tsv").write_text("q1\tsort a list\n", encoding="utf-8")
+    (tmp_path / "j.txt").write_text("q2 0 heapq.heapify 1\n", encoding="utf-8")
+    line = complain(
+        capsys, "evaluate", "packaged:minilm", "--documents", tiny_docs, "--queries",
+        tmp_path / "q.tsv", "--judgements", tmp_path / "j.txt", "-q",
+    )  # fmt: skip
+    assert "quer" in line
+
+
+def test_queries_without_judgements(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    (tmp_path / "q.tsv").write_text("q1\tsort a list\n", encoding="utf-8")
+    assert "together" in complain(capsys, "fit", tiny_docs, "--queries", tmp_path / "q.tsv")
+
+
+def test_a_base_that_is_no_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    line = complain(capsys, "fit", tiny_docs, "--base", tiny_docs, "--out", tmp_path / "out")
+    assert "no model" in line
+    line = complain(capsys, "fit", tiny_docs, "--base", "packaged:nothing")
+    assert "packaged:minilm" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_with_a_broken_configuration(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    line = complain(
+        capsys, "encode", tmp_path / "model", tiny_docs, "--out", tmp_path / "v.parquet", "-q"
+    )
+    assert "Cannot load" in line
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def test_an_out_folder_that_is_no_space(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    out = write(tmp_path / "precious", thesis="years of work")
+    for further in ([], ["--force"]):
+        line = complain(capsys, "fit", tiny_docs, "--out", out, *further)
+        assert "no Space" in line
+    assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_no_room_on_disk(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_docs: Path,
+    small_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "_flush", full)
+    line = complain(
+        capsys, "fit", tiny_docs, "--base", small_folder, "--out", tmp_path / "out", "-q"
+    )
+    assert "No room" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_space_of_a_newer_version(capsys: pytest.CaptureFixture[str], space: Path) -> None:
+    manifest = json.loads((space / "space.json").read_text())
+    (space / "space.json").write_text(json.dumps(manifest | {"format": 99}))
+    for command in ("info", "verify"):
+        assert "99" in complain(capsys, command, space)
+
+
+def test_a_folder_that_is_no_space(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no Space" in complain(capsys, "info", tmp_path)
+    assert "no Space" in complain(capsys, "search", tmp_path / "nothing", "words")
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "documents.parquet", "report.html"])
+def test_a_damaged_file(capsys: pytest.CaptureFixture[str], space: Path, name: str) -> None:
+    data = bytearray((space / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (space / name).write_bytes(data)
+    assert name in complain(capsys, "verify", space)
+    (space / name).unlink()
+    assert name in complain(capsys, "verify", space)
+
+
+def test_a_file_too_many(capsys: pytest.CaptureFixture[str], space: Path) -> None:
+    (space / "model" / "pytorch_model.bin").write_bytes(b"not ours")
+    assert "pytorch_model.bin" in complain(capsys, "verify", space)
+
+
+def test_another_model_than_the_index_was_made_with(
+    capsys: pytest.CaptureFixture[str], space: Path
+) -> None:
+    weights = load_file(space / "model" / "model.safetensors")
+    name = next(name for name in weights if weights[name].is_floating_point())
+    weights[name][0] += 1
+    save_file(weights, space / "model" / "model.safetensors", {"format": "pt"})
+    assert "verify" in complain(capsys, "search", space, "sort a list", "--mode", "dense")
+
+
+def test_nan_in_vectors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, small_folder: Path, tiny_docs: Path
+) -> None:
+    model = Path(shutil.copytree(small_folder, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    for tensor in weights.values():
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    line = complain(capsys, "encode", model, tiny_docs, "--out", tmp_path / "v.parquet", "-q")
+    assert "NaN" in line
+    assert not (tmp_path / "v.parquet").exists()
+
+
+@pytest.mark.parametrize("minutes", ["0", "-3", "nan"])
+def test_minutes(capsys: pytest.CaptureFixture[str], tiny_docs: Path, minutes: str) -> None:
+    assert "minutes" in complain(capsys, "fit", tiny_docs, "--minutes", minutes)
+
+
+def test_one_text_of_ten_megabytes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    docs = write(tmp_path / "docs", big="word salad " * 1_000_000)
+    line = complain(capsys, "fit", docs, "--out", tmp_path / "out", "-q")
+    assert "at least 20" in line
+
+
+@pytest.mark.parametrize("text", ["   \n\t \n", "😀 🎉 ✨"])
+def test_texts_without_words(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    docs = write(tmp_path / "docs", **{f"t{number}": text for number in range(30)})
+    line = complain(capsys, "fit", docs, "--out", tmp_path / "out", "-q")
+    assert "Nothing to read" in line
+
+
+def test_too_little_text_says_how_much_is_needed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    docs = write(tmp_path / "docs", one="A sentence about cats.", two="A sentence about dogs.")
+    line = complain(capsys, "fit", docs, "--out", tmp_path / "out", "-q")
+    assert "2 documents" in line
+    assert "20" in line
+
+
+def test_a_plan_that_is_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path, small_folder: Path
+) -> None:
+    (tmp_path / "plan.json").write_text('{"steps": 3}')
+    line = complain(
+        capsys, "fit", tiny_docs, "--base", small_folder, "--plan", tmp_path / "plan.json",
+        "--out", tmp_path / "out", "-q",
+    )  # fmt: skip
+    assert "no plan" in line
+
+
+def test_search_refuses_an_empty_query(
+    capsys: pytest.CaptureFixture[str], tiny_space: Path
+) -> None:
+    assert "empty" in complain(capsys, "search", tiny_space, "  ")
+    assert "at least 1" in complain(capsys, "search", tiny_space, "words", "-k", "0")
+
+
+def test_evaluate_wants_one_kind_of_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--beir" in complain(capsys, "evaluate", "packaged:minilm")
+
+
+def test_an_existing_file_is_not_overwritten(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path, small_folder: Path
+) -> None:
+    out = tmp_path / "v.parquet"
+    out.write_text("precious")
+    assert "exists" in complain(capsys, "encode", small_folder, tiny_docs, "--out", out)
+    assert out.read_text() == "precious"
+
+
+def test_a_locked_workspace(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path, small_folder: Path
+) -> None:
+    from filelock import FileLock
+
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    with FileLock(partial / "lock"):
+        program = (
+            "import sys; from isometry.cli.main import main;"
+            f"sys.exit(main(['fit', {str(tiny_docs)!r}, '--base', {str(small_folder)!r},"
+            f" '--out', {str(tmp_path / 'out')!r}, '-q']))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+    assert run.returncode == 2
+    assert "Another process" in run.stderr
+
+
+def test_interrupted_it_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], tiny_docs: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isometry.jobs.fit._fit", stop)
+    code = main(["fit", str(tiny_docs), "--out", str(tmp_path / "out"), "-q"])
+    assert code == 130
+    assert "goes on" in capsys.readouterr().err
+
+
+def test_mixed_encodings_and_broken_rows_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    from isometry.corpora.readers import ReadingReport, open_source
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_bytes("Grüße aus München und anderswo in der Welt.".encode("latin-1"))
+    (docs / "b.txt").write_bytes("Grüße aus Köln und anderswo in der Welt.".encode("utf-16"))
+    (docs / "c.csv").write_text('id,text\n1,"a fine row"\n2,"broken", more, cells\n')
+    report = ReadingReport()
+    found = {document.id: document.text for document in open_source(docs).documents(report)}
+    assert "Grüße aus München" in " ".join(found.values())
+    assert "Grüße aus Köln" in " ".join(found.values())
+    assert any("fine row" in text for text in found.values())
+    assert len(report.skipped) == 1
+
+
+CHEAP: list[Callable[[Path], list[str]]] = [
+    lambda folder: ["fit", str(folder / "nowhere")],
+    lambda folder: ["fit", str(folder), "--minutes", "0"],
+    lambda folder: ["fit", str(folder), "--base", "nowhere"],
+    lambda folder: ["search", str(folder), "words"],
+]
+
+
+def test_nothing_heavy_is_imported_before_bad_input_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    program = (
+        "import sys, json; from isometry.cli.main import main\n"
+        "for arguments in json.loads(sys.argv[1]): assert main(arguments) == 2\n"
+        "heavy = {'torch', 'transformers', 'lancedb', 'sentence_transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    commands = json.dumps([command(tmp_path) for command in CHEAP])
+    subprocess.run([sys.executable, "-c", program, commands], check=True, capture_output=True)
+
+
+def test_importing_is_cheap() -> None:
+    program = "import sys, isometry; print(len({'numpy', 'pyarrow', 'torch'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert run.stdout.strip() == b"0"
+    program = (
+        "import sys; from isometry.cli.main import main; main(['--help'])\n"
+        "assert not {'numpy', 'pyarrow', 'torch', 'lancedb'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_every_vector_of_a_space_is_finite(tiny_space: Path) -> None:
+    from isometry import Space
+
+    vectors = Space.open(tiny_space).encode(["", "😀", "\u202e", "x" * 10_000])
+    assert np.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fit"], ["fit", "docs", "--nope"], ["nope"], ["fit", "docs", "--seed", "x"], []]
+)
+def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert "isometry" in captured.err + captured.out

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import ast
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Before anything of these is imported: the shapes in their signatures hold at run time.
+install_import_hook(
+    [
+        "isometry.geometry",
+        "isometry.learners",
+        "isometry.merging",
+        "isometry.objectives",
+        "isometry.training.negatives",
+        "isometry.training.unique_batches",
+    ],
+    "beartype.beartype",
+)
+
+from isometry.encoders.packaged_models import packaged_folder  # noqa: E402
+from isometry.encoders.text import TextEncoder  # noqa: E402
+
+
+def library() -> Iterator[tuple[str, str]]:
+    """What functions of the standard library say about themselves, and their code without that."""
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef) and (words := ast.get_docstring(node)):
+                said = node.body[0]
+                code = (
+                    lines[node.lineno - 1 : said.lineno - 1]
+                    + lines[said.end_lineno : node.end_lineno]
+                )
+                yield words, "\n".join(code)
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """1,200 docstrings of the standard library, all different: one line long to very long."""
+    found: dict[str, None] = {}
+    for words, _ in library():
+        found[words] = None
+        if len(found) == 1200:
+            break
+    return list(found)
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[tuple[str, str]]:
+    """200 pairs of the standard library: what a function does, and its code."""
+    found: dict[str, str] = {}
+    for words, code in library():
+        if len(code) > 100:
+            found[words.split("\n")[0]] = code
+        if len(found) == 200:
+            break
+    return list(found.items())
+
+
+@pytest.fixture(scope="session")
+def minilm() -> TextEncoder:
+    """The packaged MiniLM; do not change it."""
+    return TextEncoder.load("packaged:minilm")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder with a random BERT, 2 layers of 32, and MiniLM's tokenizer."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny")
+    body = folder / "body"
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            initializer_range=0.2,
+        )
+    ).save_pretrained(body)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(packaged_folder("minilm") / name, body)
+    transformer = Transformer(str(body), max_seq_length=64)
+    model = SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path) -> TextEncoder:
+    """The tiny model, freshly loaded: a test may change it."""
+    return TextEncoder.load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A poor but real encoder: MiniLM's word vectors, projected to 64, under one weak layer."""
+    import torch
+    from safetensors.torch import load_file
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("small")
+    torch.manual_seed(0)
+    body = BertModel(
+        BertConfig(
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            initializer_range=0.01,
+        )
+    )
+    weights = load_file(packaged_folder("minilm") / "model.safetensors")
+    words = weights["embeddings.word_embeddings.weight"]
+    directions = torch.linalg.svd(words[::10] - words.mean(0), full_matrices=False).Vh[:64]
+    body.embeddings.word_embeddings.weight.data = (words - words.mean(0)) @ directions.T
+    body.save_pretrained(folder / "body")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(packaged_folder("minilm") / name, folder / "body")
+    transformer = Transformer(str(folder / "body"), max_seq_length=128)
+    model = SentenceTransformer(modules=[transformer, Pooling(64)], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+MODULES = (
+    "calendar contextlib csv fractions ftplib functools gettext glob heapq mimetypes pprint queue"
+    " random sched shelve shutil statistics string tempfile textwrap uuid"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real source: some 30 modules of the standard library."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name in MODULES.split():
+        shutil.copy(Path(sysconfig.get_path("stdlib")) / f"{name}.py", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan for the small model: a few steps, nothing measured."""
+    from isometry.core.files import write_json
+    from isometry.training.plan import Plan
+
+    plan = Plan(
+        minutes=0.5,
+        seed=0,
+        steps=40,
+        batch=16,
+        batch_tokens=1024,
+        precision="float32",
+        query_tokens=32,
+        passage_tokens=64,
+        negatives=1,
+        frozen_layers=0,
+        layers=2,
+        learning_rate=1e-3,
+        temperature=0.05,
+        dims=(64, 32),
+        alphas=(1.0, 0.5),
+        pool=200,
+        pairs_to_be_seen=640,
+        epochs=1.0,
+        threads=2,
+        measured={},
+        estimate_seconds={"training": 5.0},
+    )
+    path = tmp_path_factory.mktemp("plan") / "plan.json"
+    write_json(path, plan.to_json())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_space(
+    tiny_docs: Path, small_folder: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished Space: `tiny_docs` under the small model."""
+    import isometry
+
+    out = tmp_path_factory.mktemp("spaces") / "tiny-space"
+    isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=out)
+    return out

@@ -1,0 +1,236 @@
+"""The main job in miniature, from real source files to a Space."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import isometry
+from isometry import InputError, Space
+from isometry.cli.main import main
+from isometry.evaluation.retrieval import METRICS, rank_documents
+from isometry.jobs.fit import FitSettings, plan_only
+
+
+@pytest.fixture(scope="session")
+def opened(tiny_space: Path) -> Space:
+    return Space.open(tiny_space)
+
+
+def figures(space: Space) -> dict[str, Any]:
+    return space.manifest["figures"]
+
+
+def test_it_gets_better_and_says_so(opened: Space) -> None:
+    proof = figures(opened)["test"]
+    rows = {row["system"]: row for row in proof["rows"]}
+    assert list(rows) == ["lexical", "base", "tuned", "base fused", "tuned fused"]
+    assert rows["tuned"]["ndcg@10"] > rows["base"]["ndcg@10"]
+    changes = {(row["mode"], row["metric"]): row for row in proof["differences"]}
+    assert {metric for _, metric in changes} == set(METRICS)
+    dense = changes["dense", "ndcg@10"]
+    assert dense["low"] > 0
+    expected = rows["tuned"]["ndcg@10"] - rows["base"]["ndcg@10"]
+    assert dense["difference"] == pytest.approx(expected)
+    verdict = figures(opened)["verdict"]
+    assert verdict["kept"] == "tuned"
+    assert f"{100 * dense['difference']:+.1f}" in verdict["headline"]
+
+
+def test_the_choice_was_made_on_validation_and_keeps_what_the_base_knew(opened: Space) -> None:
+    candidates = figures(opened)["validation"]["candidates"]
+    chosen = [row for row in candidates if row["chosen"]]
+    assert len(chosen) == 1
+    qualified = [row for row in candidates[1:] if row["allowed"] and row["low"] > 0]
+    assert chosen[0] == max(qualified, key=lambda row: row["ndcg@10"])
+    assert chosen[0]["retention"] >= candidates[0]["retention"] - 1
+
+
+def test_nothing_leaks(opened: Space) -> None:
+    data = figures(opened)["data"]
+    assert set(data["leakage"].values()) == {0}
+    documents = pq.read_table(opened.folder / "documents.parquet").to_pylist()
+    assert sum(data["splits"].values()) == len(documents) == data["documents"]
+
+
+def test_all_files_are_as_they_were_made(opened: Space) -> None:
+    assert opened.verify() == len(opened.manifest["files"])
+
+
+def test_plain_sentence_transformers_loads_the_model(opened: Space) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(opened.model), device="cpu")
+    texts = ["sort a list in place", "return the day of the week"]
+    theirs = model.encode_query(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(opened.encode(texts), theirs, atol=1e-5)
+
+
+def test_dense_search_is_exact(opened: Space) -> None:
+    """Brute force over the passages, encoded anew, finds the same documents in the same order."""
+    index = opened.index._table.to_arrow()
+    vectors = opened.encoder.encode(index["text"].to_pylist(), "document")
+    names = sorted(set(index["document"].to_pylist()))
+    owner = np.array([names.index(name) for name in index["document"].to_pylist()])
+    for query in ("sort a list in place", "copy a file", "the day of the week"):
+        order, scores = rank_documents(opened.encode([query]), vectors, owner, 10)
+        found = opened.search(query, 10, "dense")
+        assert [hit.score for hit in found] == pytest.approx(scores[0].tolist(), abs=1e-4)
+        assert {hit.document for hit in found} == {names[row] for row in order[0]}
+
+
+def test_hybrid_search_fuses_as_it_was_evaluated(opened: Space) -> None:
+    weight = opened.manifest["search"]["dense_weight"]
+    for hit in opened.search("copy a file with its permissions", 10):
+        parts = [(weight, hit.dense_rank), (1 - weight, hit.lexical_rank)]
+        expected = sum(share / (60 + rank) for share, rank in parts if rank is not None)
+        assert hit.score == pytest.approx(expected)
+
+
+def test_a_search_shows_the_passage_that_matched(opened: Space, tiny_docs: Path) -> None:
+    [hit] = opened.search("shutil copymode permission bits", 1, "lexical")
+    assert hit.document == "shutil.copymode"
+    assert "mode bits" in hit.text
+
+
+def test_the_report_and_the_card_carry_the_figures(opened: Space) -> None:
+    report = opened.report.read_text(encoding="utf-8")
+    assert figures(opened)["verdict"]["headline"] in report
+    values = re.findall(r'data-figure="([^"]+)" data-value="([^"]+)"', report)
+    assert len(values) > 100
+    card = (opened.model / "README.md").read_text(encoding="utf-8")
+    assert "nDCG@10" in card
+
+
+def test_the_same_command_again_has_nothing_to_do(
+    opened: Space, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+) -> None:
+    before = (opened.folder / "space.json").stat().st_mtime_ns
+    again = isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=opened.folder)
+    assert again.manifest == opened.manifest
+    assert (opened.folder / "space.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_do_not_replace_a_space(
+    opened: Space, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+) -> None:
+    with pytest.raises(InputError, match="other settings"):
+        isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=opened.folder, seed=1)
+
+
+def test_a_changed_source_is_another_fit(
+    opened: Space, tiny_docs: Path, small_folder: Path, tiny_plan: Path, tmp_path: Path
+) -> None:
+    docs = Path(shutil.copytree(tiny_docs, tmp_path / "docs"))
+    (docs / "calendar.py").write_text("def f():\n    '''Another function altogether.'''\n")
+    with pytest.raises(InputError, match="another source"):
+        isometry.fit(docs, base=small_folder, plan=tiny_plan, out=opened.folder)
+
+
+def test_a_dry_run_plans_and_leaves_nothing(
+    tiny_docs: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan, data = plan_only(FitSettings(str(tiny_docs), base=str(small_folder), minutes=2))
+    assert plan.steps > 0
+    assert plan.precision in ("float32", "bfloat16")
+    assert set(plan.estimate_seconds) >= {"base", "training", "selection", "test", "index"}
+    assert data["documents"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def base_kept(source: Path, base: Path, plan: Path, out: Path) -> dict[str, Any]:
+    """Fits a source that nothing can be learned from; gives the figures back."""
+    code = main(
+        ["fit", str(source), "--base", str(base), "--plan", str(plan), "--out", str(out), "-q"]
+    )
+    assert code == 0
+    space = Space.open(out)
+    assert figures(space)["verdict"]["kept"] == "base"
+    assert figures(space)["verdict"]["reasons"]
+    assert "base model was kept" in space.report.read_text(encoding="utf-8")
+    space.verify()
+    # What serves is the base itself.
+    assert space.encoder.fingerprint() == space.manifest["encoder"]["base_fingerprint"]
+    return figures(space)
+
+
+def test_word_salad_keeps_the_base(
+    tmp_path: Path, texts: list[str], small_folder: Path, tiny_plan: Path
+) -> None:
+    generator = random.Random(0)
+    words = sorted({word for text in texts for word in re.findall(r"[a-z]{3,}", text)})
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(150):
+        sentences = [" ".join(generator.sample(words, 9)).capitalize() + "." for _ in range(5)]
+        (docs / f"salad{number}.txt").write_text(" ".join(sentences))
+    found = base_kept(docs, small_folder, tiny_plan, tmp_path / "out")
+    assert "surely better" in found["verdict"]["reasons"][0]
+
+
+def test_shuffled_documents_keep_the_base(
+    tmp_path: Path, texts: list[str], small_folder: Path, tiny_plan: Path
+) -> None:
+    sentences = [text.split("\n")[0] for text in texts]
+    sentences = [text for text in sentences if len(text.split()) > 5]
+    random.Random(0).shuffle(sentences)
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(150):
+        own = sentences[5 * number : 5 * number + 5]
+        (docs / f"page{number}.txt").write_text(" ".join(own))
+    base_kept(docs, small_folder, tiny_plan, tmp_path / "out")
+
+
+def test_one_repeated_page_keeps_the_base(
+    tmp_path: Path, small_folder: Path, tiny_plan: Path
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(60):
+        (docs / f"page{number}.md").write_text(
+            "# Installing the pump\n\nClose the valve first. Then loosen the four screws.\n"
+        )
+    found = base_kept(docs, small_folder, tiny_plan, tmp_path / "out")
+    assert "too few independent" in found["verdict"]["reasons"][0]
+    assert found["test"] is None
+
+
+def test_peoples_queries_are_used_where_there_are_some(
+    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+) -> None:
+    """Docstrings stand in for people's queries: first lines, judged for their functions."""
+    from isometry.corpora.readers import ReadingReport, open_source
+
+    documents = list(open_source(tiny_docs).documents(ReadingReport()))
+    asked = [(d.id, d.summary.split("\n")[0]) for d in documents if len(d.summary.split()) > 6]
+    queries, judged = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
+    queries.write_text(
+        "\n".join(json.dumps({"_id": f"q{n}", "text": q}) for n, (_, q) in enumerate(asked))
+    )
+    judged.write_text(
+        "query-id\tcorpus-id\tscore\n"
+        + "\n".join(f"q{n}\t{name}\t1" for n, (name, _) in enumerate(asked))
+    )
+    space = isometry.fit(
+        tiny_docs,
+        base=small_folder,
+        plan=tiny_plan,
+        out=tmp_path / "out",
+        queries=queries,
+        judgements=judged,
+    )
+    proof = figures(space)["test"]
+    assert proof["kind"] == "given"
+    pairs = figures(space)["data"]["pairs"]
+    assert pairs["by_task"]["given"] > 0
+    assert pairs["validation"] + pairs["test"] + pairs["by_task"]["given"] == len(asked)

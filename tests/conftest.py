@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import sysconfig
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+# Before torch is imported: its threads would spin while they wait, and where another process
+# wants the core, a small operation takes a hundred times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Before anything of these is imported: the shapes in their signatures hold at run time.
 install_import_hook(
     [

@@ -214,14 +214,14 @@ def make_plan(
         temperature: Of the contrast.
         clock: Seconds; replaced in tests.
     """
-    started = clock()
+    watch = _Stopwatch(clock)
     lengths = np.array(work.passage_tokens)
     query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
     passage_tokens = _round_up(np.median(lengths), 32, 64, min(256, encoder.max_tokens))
     batch = min(batch, max(2, len({row.key for row in work.rows}) // 2))
     sample = [row.document for row in work.rows[:24]]
     encode_speed = {
-        precision: _encode_speed(encoder, sample, precision, clock)
+        precision: _encode_speed(encoder, sample, precision, watch)
         for precision in ("float32", "bfloat16")
     }
     fast = encode_speed["bfloat16"] > _WORTH_BFLOAT16 * encode_speed["float32"]
@@ -252,9 +252,11 @@ def make_plan(
         measured={},
         estimate_seconds={},
     )
-    seconds_a_step = {
-        frozen: _step_seconds(encoder, draft, frozen, work.rows, clock)
-        for frozen in (0, layers // 2)
+    seconds_a_step = _step_seconds(encoder, draft, 0, work.rows, watch)
+    measured = {
+        "encode_tokens_per_second_float32": round(encode_speed["float32"]),
+        "encode_tokens_per_second_bfloat16": round(encode_speed["bfloat16"]),
+        "seconds_a_step": round(seconds_a_step, 3),
     }
 
     ranked = float(lengths.sum() + sum(work.query_lengths))
@@ -270,16 +272,17 @@ def make_plan(
     pool = min(work.documents, max(200, int(affordable * work.documents)))
     one_pool = lengths.sum() * pool / work.documents / speed
     estimate["selection"] = len(_ALPHAS) * (one_pool + work.probe_tokens / speed)
-    spent = work.spent + clock() - started
-    left = 60 * minutes - spent - sum(estimate.values())
+    left = 60 * minutes - work.spent - watch.total - sum(estimate.values())
 
     most = math.ceil(_MOST_EPOCHS * len(work.rows) / batch)
-    # Half the layers train nearly twice as fast; worth it only where time, not data, is short.
     frozen = 0
-    if left / seconds_a_step[0] < math.ceil(len(work.rows) / batch):
+    if left / seconds_a_step < math.ceil(len(work.rows) / batch):
+        # Half the layers train nearly twice as fast: worth it where time, not data, is short.
         frozen = layers // 2
-    steps = min(most, max(_FEWEST_STEPS, int(left / seconds_a_step[frozen])))
-    estimate["training"] = steps * seconds_a_step[frozen]
+        seconds_a_step = _step_seconds(encoder, draft, frozen, work.rows, watch)
+        measured["seconds_a_step_upper_half"] = round(seconds_a_step, 3)
+    steps = min(most, max(_FEWEST_STEPS, int(left / seconds_a_step)))
+    estimate["training"] = steps * seconds_a_step
     estimate["index"] = work.served_tokens / speed
     return Plan(
         **{
@@ -289,15 +292,25 @@ def make_plan(
             "pool": pool,
             "pairs_to_be_seen": steps * batch,
             "epochs": round(steps * batch / len(work.rows), 2),
-            "measured": {
-                "encode_tokens_per_second_float32": round(encode_speed["float32"]),
-                "encode_tokens_per_second_bfloat16": round(encode_speed["bfloat16"]),
-                "seconds_a_step": round(seconds_a_step[0], 3),
-                "seconds_a_step_upper_half": round(seconds_a_step[layers // 2], 3),
-            },
+            "measured": measured,
             "estimate_seconds": {phase: round(value, 1) for phase, value in estimate.items()},
         }
     )
+
+
+class _Stopwatch:
+    """Times work, and adds up what all of it took."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.total = 0.0
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        start = self._clock()
+        work()
+        elapsed = self._clock() - start
+        self.total += elapsed
+        return max(elapsed, 1e-9)
 
 
 def _round_up(value: float, step: int, low: int, high: int) -> int:
@@ -305,46 +318,39 @@ def _round_up(value: float, step: int, low: int, high: int) -> int:
 
 
 def _encode_speed(
-    encoder: TextEncoder, texts: Sequence[str], precision: Precision, clock: Callable[[], float]
+    encoder: TextEncoder, texts: Sequence[str], precision: Precision, watch: _Stopwatch
 ) -> float:
     """Tokens per second, the best of three: the cores of shared machines stall."""
     tokens = sum(min(n, encoder.max_tokens) for n in encoder.lengths(texts, "document"))
-    best = math.inf
     with progress_shown(False):
-        for _ in range(3):
-            start = clock()
-            encoder.encode(texts, precision=precision)
-            best = min(best, clock() - start)
-    return tokens / max(best, 1e-9)
+        times = [
+            watch.seconds(lambda: encoder.encode(texts, precision=precision)) for _ in range(3)
+        ]
+    return tokens / min(times)
 
 
 def _step_seconds(
-    encoder: TextEncoder,
-    draft: Plan,
-    frozen: int,
-    rows: Sequence[PairRow],
-    clock: Callable[[], float],
+    encoder: TextEncoder, draft: Plan, frozen: int, rows: Sequence[PairRow], watch: _Stopwatch
 ) -> float:
-    """Seconds of one optimiser step on a copy, from the second step on."""
+    """Seconds of one optimiser step on a copy, the best but the first, which warms up."""
     plan = Plan(**{**asdict(draft), "frozen_layers": frozen})
     learner = make_learner(copy.deepcopy(encoder), plan)
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate)
     device = trained[0].device
-    times: list[float] = []
-    for step in range(3):
-        start = clock()
-        some = [rows[(step * plan.batch + i) % len(rows)] for i in range(plan.batch)]
-        others = some[1:] + some[:1]
-        k = plan.negatives
-        some = [
+    k = plan.negatives
+
+    def step(number: int) -> None:
+        some = [rows[(number * plan.batch + i) % len(rows)] for i in range(plan.batch)]
+        batch = [
             PairRow(row.query, row.document, i, (other.document,) * k, (-1,) * k)
-            for i, (row, other) in enumerate(zip(some, others, strict=True))
+            for i, (row, other) in enumerate(zip(some, some[1:] + some[:1], strict=True))
         ]
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
-            loss = learner.loss(learner.collate(some))["loss"]
+            loss = learner.loss(learner.collate(batch))["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        times.append(clock() - start)
-    return max(min(times[1:]), 1e-9)
+
+    times = [watch.seconds(lambda number=number: step(number)) for number in range(3)]
+    return min(times[1:])

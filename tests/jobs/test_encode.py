@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from isometry import InputError
+from isometry.cli.main import main
+from isometry.encoders.text import TextEncoder
+from isometry.jobs import encode as job
+
+
+def table(folder: Path, texts: list[str]) -> Path:
+    path = folder / "texts.jsonl"
+    rows = [{"id": f"r{n}", "title": "", "text": text} for n, text in enumerate(texts)]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def test_vectors_come_in_the_order_of_the_rows(
+    tmp_path: Path, texts: list[str], small_folder: Path
+) -> None:
+    some = texts[:40]
+    figures = job.encode(small_folder, table(tmp_path, some), tmp_path / "v.parquet")
+    assert figures["texts"] == 40
+    found = pq.read_table(tmp_path / "v.parquet")
+    assert found.column_names == ["id", "text", "vector"]
+    assert found["id"].to_pylist() == [f"r{n}" for n in range(40)]
+    assert found.schema.field("vector").type.list_size == 64
+    encoder = TextEncoder.load(small_folder)
+    expected = encoder.encode(found["text"].to_pylist())
+    np.testing.assert_allclose(np.array(found["vector"].to_pylist()), expected, atol=1e-6)
+    longer = [n > encoder.max_tokens for n in encoder.lengths(some, "document")]
+    assert figures["truncated"] == sum(longer) > 0
+
+
+def test_a_killed_run_goes_on_with_its_shards(
+    tmp_path: Path, texts: list[str], small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "SHARD", 10)
+    source, out = table(tmp_path, texts[:35]), tmp_path / "v.parquet"
+    encoded: list[int] = []
+    whole = TextEncoder.encode
+
+    def counted(self: TextEncoder, some: list[str], *rest: object, **more: object) -> object:
+        if len(encoded) == 2 and not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        encoded.append(len(some))
+        return whole(self, some, *rest, **more)
+
+    monkeypatch.setattr(TextEncoder, "encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        job.encode(small_folder, source, out)
+    assert not out.exists()
+    (tmp_path / "again").touch()
+    job.encode(small_folder, source, out)
+    assert encoded == [10, 10, 10, 5]
+    assert pq.read_table(out).num_rows == 35
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "again", "texts.jsonl", "v.parquet",
+    ]  # fmt: skip
+
+
+def test_another_source_does_not_go_on_with_old_shards(
+    tmp_path: Path, texts: list[str], small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "v.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_join", stop)
+        with pytest.raises(KeyboardInterrupt):
+            job.encode(small_folder, table(tmp_path, texts[:5]), out)
+    with pytest.raises(InputError, match="another source"):
+        job.encode(small_folder, table(tmp_path, texts[5:10]), out)
+
+
+def test_from_the_command_line(
+    tmp_path: Path,
+    texts: list[str],
+    small_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, out = table(tmp_path, texts[:5]), tmp_path / "v.parquet"
+    assert main(["encode", str(small_folder), str(source), "--out", str(out), "--json", "-q"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["texts"] == 5
+    assert captured.err == ""

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isometry.cli.main import main
+from isometry.evaluation.retrieval import METRICS
+from isometry.jobs.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
+    """Functions of the standard library, asked for by the first lines of their docstrings."""
+    folder = tmp_path_factory.mktemp("beir")
+    (folder / "qrels").mkdir()
+    codes = list(dict.fromkeys(code for _, code in pairs))
+    documents = [{"_id": f"d{n}", "title": "", "text": code} for n, code in enumerate(codes)]
+    queries = [{"_id": f"q{n}", "text": query} for n, (query, _) in enumerate(pairs)]
+    judged = [f"q{n}\td{codes.index(code)}\t1" for n, (_, code) in enumerate(pairs)]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    lines = "\n".join(["query-id\tcorpus-id\tscore", *judged])
+    (folder / "qrels" / "test.tsv").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def test_the_contract_for_scripts(
+    beir: Path,
+    small_folder: Path,
+    tiny_space: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models = [str(small_folder), str(tiny_space)]
+    assert main(["evaluate", *models, "--beir", str(beir), "--json", "-q"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    rows = json.loads(captured.out)["rows"]
+    assert [(row["model"], row["mode"]) for row in rows] == [
+        (model, mode) for model in models for mode in ("dense", "lexical", "hybrid")
+    ]
+    for row in rows:
+        assert set(row) == {"model", "mode", *METRICS, "difference", "low", "high", "queries"}
+        assert row["queries"] == 200
+        assert row["low"] <= row["difference"] <= row["high"]
+    # Differences are to the first model in the same mode, and words do not depend on the model.
+    by = {(row["model"], row["mode"]): row for row in rows}
+    for mode in ("dense", "lexical", "hybrid"):
+        first, second = by[models[0], mode], by[models[1], mode]
+        assert first["difference"] == first["low"] == first["high"] == 0
+        expected = second["ndcg@10"] - first["ndcg@10"]
+        assert second["difference"] == pytest.approx(expected)
+    assert by[models[1], "lexical"]["difference"] == 0
+    # What was tuned on other modules of the same library is better on these, too.
+    assert by[models[1], "dense"]["low"] > 0
+
+
+def test_dense_figures_are_those_of_sentence_transformers(beir: Path, small_folder: Path) -> None:
+    """Their evaluator, on documents short enough not to be cut."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.evaluation import (
+        InformationRetrievalEvaluator,
+    )
+
+    def rows(name: str) -> list[dict[str, str]]:
+        lines = (beir / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines]
+
+    model = SentenceTransformer(str(small_folder), device="cpu")
+    documents = {row["_id"]: row["text"] for row in rows("corpus")}
+    limit = model.max_seq_length
+    assert limit
+    short = {name: text for name, text in documents.items() if len(text) < limit}
+    judged = [line.split("\t") for line in (beir / "qrels" / "test.tsv").read_text().split("\n")]
+    relevant = {query: {document} for query, document, _ in judged[1:] if document in short}
+    queries = {row["_id"]: row["text"] for row in rows("queries") if row["_id"] in relevant}
+    theirs = InformationRetrievalEvaluator(
+        queries, short, relevant, ndcg_at_k=[10], mrr_at_k=[10], accuracy_at_k=[1],
+        precision_recall_at_k=[10], map_at_k=[10], batch_size=32, show_progress_bar=False,
+    )(model)  # fmt: skip
+
+    folder = beir / "short"
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", short), ("queries", queries)):
+        lines = "\n".join(json.dumps({"_id": i, "text": t}) for i, t in texts.items())
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n"
+        + "\n".join(f"{query}\t{next(iter(own))}\t1" for query, own in relevant.items())
+    )
+    ours = evaluate([small_folder], beir=folder)["rows"][0]
+    assert len(queries) > 20
+    assert ours["ndcg@10"] == pytest.approx(theirs["cosine_ndcg@10"], abs=1e-6)
+    assert ours["mrr@10"] == pytest.approx(theirs["cosine_mrr@10"], abs=1e-6)
+    assert ours["recall@10"] == pytest.approx(theirs["cosine_recall@10"], abs=1e-6)

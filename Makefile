@@ -14,7 +14,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed  ## Fit the packaged MiniLM to real code, with the proof (about ten minutes)
 	$(RUN)/isometry fit python:networkx --limit 1500 --out demo-space
-	$(RUN)/isometry search demo-space "which nodes hold the graph together"
+	$(RUN)/isometry search demo-space "nodes whose removal disconnects the graph"
 
 test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_test_tools.py

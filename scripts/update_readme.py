@@ -175,8 +175,8 @@ def _time(manifest: Mapping[str, Any]) -> str:
     return (
         f"Training took {seconds['training']:,.0f} of the {sum(seconds.values()):,.0f} seconds of"
         f" the whole fit, on {machine['cores']} processor cores and {machine['memory_gib']:,.0f}"
-        f" GiB of memory (`--minutes {minutes:g}`; measuring the machine and encoding the final"
-        " index come on top)."
+        f" GiB of memory (`--minutes {minutes:g}`; encoding the final index"
+        " comes on top)."
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import os
 import shutil
 import sysconfig
@@ -104,10 +105,16 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-@pytest.fixture
-def tiny(tiny_folder: Path) -> TextEncoder:
-    """The tiny model, freshly loaded: a test may change it."""
+@pytest.fixture(scope="session")
+def tiny_original(tiny_folder: Path) -> TextEncoder:
+    """The tiny model, loaded once; do not change it."""
     return TextEncoder.load(tiny_folder)
+
+
+@pytest.fixture
+def tiny(tiny_original: TextEncoder) -> TextEncoder:
+    """The tiny model; a test may change it."""
+    return copy.deepcopy(tiny_original)
 
 
 @pytest.fixture(scope="session")

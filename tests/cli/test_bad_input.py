@@ -104,6 +104,27 @@ def test_queries_without_judgements(
     assert "together" in complain(capsys, "fit", tiny_docs, "--queries", tmp_path / "q.tsv")
 
 
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ('{"query": "sort a list", "document": "nowhere.at_all"}', "nowhere.at_all"),
+        ('{"query": "😀", "document": "heapq.heapify"}', "with words"),
+        ('{"query": "sort a list"}', "a 'document'"),
+        ("no json", "pairs.jsonl:1"),
+        ("", "no pairs"),
+    ],
+)
+def test_pairs_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path, row: str, complaint: str
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(row, encoding="utf-8")
+    out = tmp_path / "out"
+    line = complain(capsys, "fit", tiny_docs, "--pairs", pairs, "--out", out, "-q")
+    assert complaint in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl"]
+
+
 def test_a_base_that_is_no_model(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
 ) -> None:

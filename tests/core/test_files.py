@@ -311,3 +311,8 @@ def test_what_numpy_writes_into_an_atomic_file_can_be_read(tmp_path: Path) -> No
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.arange(10))
     np.testing.assert_array_equal(np.load(path), np.arange(10))
+
+
+def test_json_keeps_numbers_of_numpy_as_numbers(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"n": np.int64(3), "x": np.float32(0.5), "p": tmp_path})
+    assert read_json(tmp_path / "a.json") == {"n": 3, "x": 0.5, "p": str(tmp_path)}

@@ -18,6 +18,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS, rank_documents
 from isometry.jobs.fit import FitSettings, plan_only
+from isometry.jobs.fitting import _within_one_error
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +51,21 @@ def test_the_choice_was_made_on_validation_and_keeps_what_the_base_knew(opened: 
     chosen = [row for row in candidates if row["chosen"]]
     assert len(chosen) == 1
     qualified = [row for row in candidates[1:] if row["allowed"] and row["low"] > 0]
-    assert chosen[0] == max(qualified, key=lambda row: row["ndcg@10"])
+    best = max(qualified, key=lambda row: row["ndcg@10"])
+    assert chosen[0] in qualified
+    assert chosen[0]["alpha"] <= best["alpha"]
     assert chosen[0]["retention"] >= candidates[0]["retention"] - 1
+
+
+def test_a_point_nearer_to_the_base_wins_unless_it_is_clearly_worse() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3, 200)
+    noise -= noise.mean()
+    error = float(noise.std(ddof=1)) / 200**0.5
+    assert _within_one_error(noise + 0.9 * error)
+    assert not _within_one_error(noise + 1.1 * error)
+    assert _within_one_error(noise - 1.0)
+    # Without noise, every loss is a clear one.
+    assert not _within_one_error(np.full(200, 0.001))
 
 
 def test_nothing_leaks(opened: Space) -> None:
@@ -205,14 +219,16 @@ def test_one_repeated_page_keeps_the_base(
     assert found["test"] is None
 
 
+@pytest.mark.parametrize("in_one_file", [False, True])
 def test_peoples_queries_are_used_where_there_are_some(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path, in_one_file: bool
 ) -> None:
     """Docstrings stand in for people's queries: first lines, judged for their functions."""
     from isometry.corpora.readers import ReadingReport, open_source
 
     documents = list(open_source(tiny_docs).documents(ReadingReport()))
-    asked = [(d.id, d.summary.split("\n")[0]) for d in documents if len(d.summary.split()) > 6]
+    first = {d.summary.split("\n")[0]: d.id for d in documents if len(d.summary.split()) > 6}
+    asked = [(name, query) for query, name in first.items()]
     queries, judged = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
     queries.write_text(
         "\n".join(json.dumps({"_id": f"q{n}", "text": q}) for n, (_, q) in enumerate(asked))
@@ -221,13 +237,15 @@ def test_peoples_queries_are_used_where_there_are_some(
         "query-id\tcorpus-id\tscore\n"
         + "\n".join(f"q{n}\t{name}\t1" for n, (name, _) in enumerate(asked))
     )
+    both = tmp_path / "pairs.jsonl"
+    both.write_text("\n".join(json.dumps({"query": q, "document": name}) for name, q in asked))
+    labels = {"pairs": both} if in_one_file else {"queries": queries, "judgements": judged}
     space = isometry.fit(
         tiny_docs,
         base=small_folder,
         plan=tiny_plan,
         out=tmp_path / "out",
-        queries=queries,
-        judgements=judged,
+        **labels,
     )
     proof = figures(space)["test"]
     assert proof["kind"] == "given"

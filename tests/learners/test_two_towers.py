@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,11 @@ def test_candidates_with_the_key_of_a_row_match_it(
     learner.loss(batch)
     a, b, negatives, same = learner.objective.given  # type: ignore[union-attr]
     assert a.shape == b.shape == (1, 3, 32) and negatives.shape == (1, 3, 2, 32)
+    for i, row in enumerate(rows):
+        for j, text in enumerate(row.negatives):
+            vector = tiny.encode([text], tokens=40)[0]
+            ours = torch.nn.functional.normalize(negatives[0, i, j].detach(), dim=0).numpy()
+            np.testing.assert_allclose(ours, vector, atol=1e-5)
     assert same.dtype == torch.bool
     assert same.int().tolist() == [
         [1, 0, 1, 0, 0, 1, 1, 0, 0],

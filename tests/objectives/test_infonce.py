@@ -97,6 +97,8 @@ def test_masked_duplicates_count_as_if_their_columns_were_not_there(
     b[3] = negatives[1, 0] = negatives[4, 1] = b[0]
     keys = torch.tensor([0, 1, 2, 0, 4])
     same = keys[:, None] == torch.cat([keys, torch.tensor([5, 6, 0, 7, 8, 9, 5, 6, 7, 0])])
+    # Row 4's document answers row 1 too, but not the other way round.
+    same[1, 4] = True
     loss = plain(a_to_b=share, label_smoothing=smoothing)
     candidates = torch.cat([b, negatives.flatten(0, 1)])
     rows: list[Tensor] = []

@@ -79,6 +79,12 @@ def fit(
             help="Which documents answer them: BEIR's or TREC's layout.", rich_help_panel=_LABELS
         ),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Both in one: JSONL with query and document (an id).", rich_help_panel=_LABELS
+        ),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)
     ] = None,
@@ -118,6 +124,7 @@ def fit(
         "limit": limit,
         "queries": None if queries is None else str(queries),
         "judgements": None if judgements is None else str(judgements),
+        "pairs": None if pairs is None else str(pairs),
         "query_prompt": query_prompt,
         "document_prompt": document_prompt,
         "negatives": negatives,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -84,4 +85,7 @@ def _complain(message: str, hint: str) -> None:
 
 def run() -> None:
     """The entry point of the installed program."""
+    # Threads that spin while they wait take the cores from each other as soon as any other program
+    # wants one, and short products then take many times as long. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(main())

@@ -130,10 +130,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as numbers; anything else that JSON does not know as text."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON, whole or not at all; NaN is refused, since other parsers would refuse it."""
     write_text(
-        path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+        path,
+        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n",
     )
 
 

@@ -38,6 +38,7 @@ class FitSettings:
     limit: int | None = None
     queries: str | None = None
     judgements: str | None = None
+    pairs: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
     negatives: int = 1
@@ -57,6 +58,7 @@ def fit(
     limit: int | None = None,
     queries: str | Path | None = None,
     judgements: str | Path | None = None,
+    pairs: str | Path | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     negatives: int = 1,
@@ -82,6 +84,8 @@ def fit(
         limit: Read only this many documents, the first.
         queries: Queries that people asked (JSONL with `_id` and `text`, or TSV).
         judgements: Which documents answer them (BEIR's or TREC's layout).
+        pairs: Queries with their documents in one file (JSONL with `query` and `document`, an id),
+            instead of the two.
         query_prompt: Replaces the query prompt of the model's own configuration.
         document_prompt: Replaces its document prompt.
         negatives: Hard negatives a pair.
@@ -103,6 +107,7 @@ def fit(
         limit=limit,
         queries=None if queries is None else str(queries),
         judgements=None if judgements is None else str(judgements),
+        pairs=None if pairs is None else str(pairs),
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         negatives=negatives,
@@ -161,7 +166,9 @@ def check(settings: FitSettings) -> Source:
         raise InputError(f"--negatives must be at least 0, not {settings.negatives}.")
     if (settings.queries is None) != (settings.judgements is None):
         raise InputError("--queries and --judgements belong together: give both or neither.")
-    for path in (settings.queries, settings.judgements):
+    if settings.pairs is not None and settings.queries is not None:
+        raise InputError("--pairs takes the place of --queries and --judgements: give one kind.")
+    for path in (settings.queries, settings.judgements, settings.pairs):
         if path is not None and not Path(path).is_file():
             raise InputError(f"There is no file {path}.")
     locate(settings.base)
@@ -191,7 +198,7 @@ def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
     ]
     files = [
         hash_file(Path(path))
-        for path in (settings.queries, settings.judgements)
+        for path in (settings.queries, settings.judgements, settings.pairs)
         if path is not None
     ]
     return {**asdict(settings), "content": source.fingerprint(), "weights": weights, "files": files}

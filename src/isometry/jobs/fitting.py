@@ -68,11 +68,11 @@ class Fitting:
                 seed=settings.seed,
                 queries=None if settings.queries is None else Path(settings.queries),
                 judgements=None if settings.judgements is None else Path(settings.judgements),
+                pairs=None if settings.pairs is None else Path(settings.pairs),
             )
         work.worth_keeping = True
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
         self.documents = [document.id for document in self.data.documents]
 
     @contextmanager
@@ -314,7 +314,7 @@ class Fitting:
                     learning_rate=plan.learning_rate,
                     bfloat16=plan.precision == "bfloat16",
                     checkpoint_every=max(1, min(50, plan.steps // 5)),
-                    seconds=_PATIENCE * max(60.0, plan.estimate_seconds["training"]),
+                    seconds=self._patience(),
                 )
                 trained = trainer.run()
                 encoder.save(self.work.path / "tuned")
@@ -331,17 +331,33 @@ class Fitting:
         self.work.discard("checkpoints")
         return result
 
+    def _patience(self) -> float | None:
+        """How long training may take; a plan that was given is followed to its end."""
+        if self._given_plan is not None:
+            return None
+        return _PATIENCE * max(60.0, self.plan.estimate_seconds["training"])
+
     def choose(self) -> dict[str, Any]:
         """The point on the line base .. tuned that validation prefers, or the base.
 
         A point qualifies when it keeps what the base knew (the gloss probe) and beats the base on
-        validation with a 95 % interval above zero; the best of these is taken.
+        validation with a 95 % interval above zero. Of these, the one nearest to the base is taken
+        that is within one standard error of the best: the rule of Breiman et al. (1984, section
+        3.4.3) for the simplest model that is not clearly worse, since every step away from the
+        base costs some of what it knew.
         """
         with self.phase("selection"):
             candidates = [self._candidate(alpha) for alpha in self.plan.alphas]
         before = self.compare_before_training()
+        scores = {row["alpha"]: np.array(row.pop("scores")) for row in candidates}
         qualified = [row for row in candidates if row["allowed"] and row["low"] > 0]
-        best = max(qualified, key=lambda row: (row["ndcg@10"], -row["alpha"]), default=None)
+        best = max(qualified, key=lambda row: row["ndcg@10"], default=None)
+        if best is not None:
+            behind = {
+                row["alpha"]: scores[best["alpha"]] - scores[row["alpha"]] for row in qualified
+            }
+            near = [row for row in qualified if _within_one_error(behind[row["alpha"]])]
+            best = min(near, key=lambda row: row["alpha"])
         alpha = 0.0 if best is None else best["alpha"]
         points = [
             {
@@ -365,9 +381,10 @@ class Fitting:
         return {
             "alpha": alpha,
             "reasons": [
-                f"{alpha:.0%} of the way from the base to the tuned weights is best on validation:"
-                f" {100 * best['ndcg@10']:.1f} points of nDCG@10, the base"
-                f" {100 * before['base']:.1f}.",
+                f"{alpha:.0%} of the way from the base to the tuned weights reaches"
+                f" {100 * best['ndcg@10']:.1f} points of nDCG@10 on validation, the base"
+                f" {100 * before['base']:.1f}; it is the point nearest to the base that is not"
+                " clearly worse than the best.",
                 f"What the base knew stays within {_MOST_FORGOTTEN:g} point on the gloss probe.",
             ],
             "dense_weight": weight,
@@ -441,6 +458,7 @@ class Fitting:
                 "high": interval.high,
                 "retention": retention,
                 "allowed": retention >= known - _MOST_FORGOTTEN,
+                "scores": after["ndcg@10"].tolist(),
             }
 
         return self.work.json(f"candidate-{alpha:g}", make)
@@ -471,6 +489,11 @@ class Fitting:
             "dense_weight": choice["dense_weight"],
             "depth": ranking.DEPTH,
         }
+
+
+def _within_one_error(behind: np.ndarray) -> bool:
+    """Whether the mean of paired differences is at most its standard error."""
+    return float(behind.mean()) <= float(behind.std(ddof=1)) / len(behind) ** 0.5
 
 
 def _why_base(candidates: list[dict[str, Any]], data: Prepared) -> str:

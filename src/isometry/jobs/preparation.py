@@ -22,7 +22,7 @@ from isometry.corpora.curation.profile import profile
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
 from isometry.corpora.pairs.structure import Pair, build_pairs, choose_builder
 from isometry.corpora.readers import ReadingReport, Source
-from isometry.corpora.readers.judgements import Judgements, read_judgements
+from isometry.corpora.readers.judgements import Judgements, read_judgements, read_pairs
 from isometry.corpora.splits import SIZES, leakage, split
 
 FEWEST_DOCUMENTS = 20
@@ -80,6 +80,7 @@ def prepare(
     seed: int,
     queries: Path | None = None,
     judgements: Path | None = None,
+    pairs: Path | None = None,
 ) -> Prepared:
     """Reads, curates and splits a source and makes its pairs, each step once.
 
@@ -89,6 +90,7 @@ def prepare(
         seed: Of the split and the pairs.
         queries: Queries that people gave; without them they are made from the documents.
         judgements: Which documents answer them.
+        pairs: Queries with their documents, in one file, instead of the two.
 
     Raises:
         InputError: When the source holds too little, or the judgements do not fit it.
@@ -105,11 +107,13 @@ def prepare(
     given = None
     if queries is not None and judgements is not None:
         given = read_judgements(queries, judgements, known)
+    elif pairs is not None:
+        given = read_pairs(pairs, known)
     sides = work.table("sides", lambda: _sides(documents, given, known, seed))
     clusters = sides.column("cluster").to_numpy()
     side = sides.column("side").to_pylist()
     made = work.json("pairing", lambda: _pair(work, documents, clusters, side, given, known, seed))
-    pairs = [Pair(**row) for row in pq.read_table(work.path / "pairs.parquet").to_pylist()]
+    trained = [Pair(**row) for row in pq.read_table(work.path / "pairs.parquet").to_pylist()]
     views = pq.read_table(work.path / "views.parquet")
     questions = {
         name: Questions(
@@ -132,7 +136,7 @@ def prepare(
         documents,
         side,
         clusters,
-        pairs,
+        trained,
         list(
             zip(views.column("header").to_pylist(), views.column("body").to_pylist(), strict=True)
         ),

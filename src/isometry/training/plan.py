@@ -19,6 +19,7 @@ from isometry.encoders.text import Precision, TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.training.determinism import deterministic
 
 # bfloat16 must be clearly faster before its rounding is accepted.
 _WORTH_BFLOAT16 = 1.25
@@ -352,5 +353,6 @@ def _step_seconds(
         optimizer.step()
         optimizer.zero_grad()
 
-    times = [watch.seconds(lambda number=number: step(number)) for number in range(3)]
+    with deterministic():
+        times = [watch.seconds(lambda number=number: step(number)) for number in range(3)]
     return min(times[1:])

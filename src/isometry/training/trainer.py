@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainingArguments
 from isometry.core.files import clear_disk_errors, write_json
 from isometry.core.progress import track
 from isometry.learners.learner import Learner
+from isometry.training.determinism import deterministic
 
 _COMPLETE = "complete.json"
 
@@ -109,6 +110,8 @@ class Trainer(TransformersTrainer):
             dataloader_pin_memory=False,
             seed=0,
         )
+        # One device: the library would wrap the learner for several, and split planned batches.
+        arguments._n_gpu = min(1, arguments.n_gpu)
         self.learner = learner
         self.batches = batches
         self._watch = _Watch(seconds)
@@ -147,7 +150,7 @@ class Trainer(TransformersTrainer):
         folder = Path(str(self.args.output_dir))
         last = last_checkpoint(folder)
         try:
-            with clear_disk_errors(folder):
+            with clear_disk_errors(folder), deterministic():
                 self.train(resume_from_checkpoint=None if last is None else str(last))
         finally:
             self._watch.close()

@@ -73,6 +73,34 @@ def read_judgements(queries: Path, judgements: Path | None, known: Collection[st
     return Judgements(kept, relevance, dropped=len(texts) - len(kept))
 
 
+def read_pairs(path: Path, known: Collection[str]) -> Judgements:
+    """Reads JSONL rows of `query` and `document` (an id): queries and what answers them, in one.
+
+    Raises:
+        InputError: For a row that cannot be read, or a document that is not known.
+    """
+    judged = Judgements({})
+    numbers: dict[str, str] = {}
+    report = ReadingReport()
+    for line, row in read_rows(path, report, str(path)):
+        query, document = row.get("query"), row.get("document")
+        if not isinstance(query, str) or not has_words(query) or document is None:
+            raise InputError(f"{path}:{line}: a pair needs a 'query' with words and a 'document'.")
+        if str(document) not in known:
+            raise InputError(
+                f"{path}:{line}: the document '{document}' is not in the source.",
+                "Use the ids of the documents; for a table, --id names their column.",
+            )
+        number = numbers.setdefault(query.strip(), f"pair {line}")
+        judged.queries[number] = query.strip()
+        judged.relevance.setdefault(number, {})[str(document)] = 1
+    if report.skipped:
+        raise InputError(f"{report.skipped[0].path}: {report.skipped[0].reason}.")
+    if not judged.queries:
+        raise InputError(f"{path} holds no pairs.")
+    return judged
+
+
 def read_beir(folder: Path) -> tuple[Path, Judgements]:
     """The corpus file of a folder in BEIR's layout, and the judgements of its test split.
 

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from isometry.core.errors import InputError
+from isometry.encoders.text import TextEncoder
+from isometry.learners.learner import Losses
+from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.training.plan import Plan, Workload, make_learner, make_plan, nested_dims
+
+
+class Machine:
+    """A machine on which work takes as long as it is told; a clock shows what it took.
+
+    Attributes:
+        encoding: Seconds of each call of an encoder, by precision; the last is repeated.
+        steps: Seconds of each training step, by the number of frozen layers.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.encoding: dict[str, Sequence[float]] = {}
+        self.steps: dict[int, Sequence[float]] = {}
+        self.calls: Counter[Any] = Counter()
+        loss = TwoTowers.loss
+
+        def slow_encode(encoder: TextEncoder, texts: Sequence[str], **options: Any) -> np.ndarray:
+            self.pass_time(self.encoding, options["precision"])
+            return np.zeros((len(texts), encoder.dim))
+
+        def slow_loss(learner: TwoTowers, batch: dict[str, Any]) -> Losses:
+            layers = learner.encoder.layers()
+            frozen = [not next(layer.parameters()).requires_grad for layer in layers]
+            self.pass_time(self.steps, sum(frozen))
+            return loss(learner, batch)
+
+        monkeypatch.setattr(TextEncoder, "encode", slow_encode)
+        monkeypatch.setattr(TwoTowers, "loss", slow_loss)
+
+    def pass_time(self, seconds: Mapping[Any, Sequence[float]], kind: Any) -> None:
+        self.now += seconds[kind][min(self.calls[kind], len(seconds[kind]) - 1)]
+        self.calls[kind] += 1
+
+    def plan(
+        self,
+        encoder: TextEncoder,
+        work: Workload,
+        *,
+        encoding: float | Sequence[float] = 0.1,
+        bfloat16: float | Sequence[float] | None = None,
+        step: float | Sequence[float] = 0.1,
+        half: float | Sequence[float] | None = None,
+        minutes: float = 10,
+        **options: Any,
+    ) -> Plan:
+        """The plan that this machine gets when it is so fast."""
+
+        def listed(seconds: float | Sequence[float]) -> Sequence[float]:
+            return seconds if isinstance(seconds, Sequence) else [seconds]
+
+        self.calls.clear()
+        self.encoding = {
+            "float32": listed(encoding),
+            "bfloat16": listed(encoding if bfloat16 is None else bfloat16),
+        }
+        self.steps = {0: listed(step), 1: listed(step if half is None else half)}
+        return make_plan(encoder, work, minutes=minutes, seed=1, clock=lambda: self.now, **options)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+@pytest.fixture
+def work(tiny: TextEncoder, pairs: list[tuple[str, str]]) -> Workload:
+    rows = [PairRow(query, code, i) for i, (query, code) in enumerate(pairs)]
+    passages = tiny.lengths([code for _, code in pairs], "document")
+    return Workload(
+        rows=rows,
+        passage_tokens=passages,
+        query_lengths=tiny.lengths([query for query, _ in pairs], "query"),
+        served_tokens=sum(passages),
+        probe_tokens=1000,
+        documents=len(rows),
+        spent=0.0,
+    )
+
+
+def sample_tokens(work: Workload) -> int:
+    """What the speed of encoding is measured on."""
+    return sum(min(64, tokens) for tokens in work.passage_tokens[:24])
+
+
+def test_the_same_measurement_gives_the_same_plan(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    plan = machine.plan(tiny, work)
+    assert machine.plan(tiny, work) == plan
+    assert plan.measured["seconds_a_step"] == 0.1
+    assert plan.measured["encode_tokens_per_second_float32"] == round(sample_tokens(work) / 0.1)
+    assert plan.pairs_to_be_seen == plan.steps * plan.batch
+    assert plan.epochs == round(plan.pairs_to_be_seen / len(work.rows), 2)
+    assert plan.layers == 2 and plan.seed == 1 and plan.minutes == 10
+    assert plan.dims == nested_dims(32) and plan.threads == torch.get_num_threads()
+
+
+def test_the_encoder_is_left_as_it_was(machine: Machine, tiny: TextEncoder, work: Workload) -> None:
+    before = tiny.fingerprint()
+    machine.plan(tiny, work)
+    assert tiny.fingerprint() == before
+    assert all(part.requires_grad and part.grad is None for part in tiny.parameters())
+    assert not tiny.training
+
+
+def test_more_minutes_buy_more_steps_up_to_eight_epochs(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    plans = [
+        machine.plan(tiny, work, step=2.0, minutes=minutes)
+        for minutes in (1, 1.3, 1.6, 100, 10_000)
+    ]
+    steps = [plan.steps for plan in plans]
+    assert 10 < steps[0] < steps[1] < steps[2] < steps[3] == steps[4]
+    assert steps[4] == math.ceil(8 * len(work.rows) / plans[4].batch)
+    # The estimate fills the minutes, but for what planning took and the final index.
+    for plan in plans[:3]:
+        spent = sum(plan.estimate_seconds.values()) - plan.estimate_seconds["index"]
+        assert 60 * plan.minutes - 20 < spent <= 60 * plan.minutes
+    late = machine.plan(tiny, replace(work, spent=10.0), step=2.0, minutes=1.6)
+    assert late.steps == steps[2] - 5
+
+
+def test_a_slow_machine_freezes_the_lower_half(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    assert machine.plan(tiny, work).frozen_layers == 0
+    slow = machine.plan(tiny, work, step=70.0, half=30.0, minutes=11)
+    assert slow.frozen_layers == 1 and slow.steps > 10
+    assert slow.measured["seconds_a_step"] == 70
+    assert slow.measured["seconds_a_step_upper_half"] == 30
+    assert slow.estimate_seconds["training"] == slow.steps * 30
+    hopeless = machine.plan(tiny, work, encoding=1000.0, step=1000.0)
+    assert hopeless.steps == 10 and hopeless.frozen_layers == 1
+
+
+def test_the_first_step_warms_up_and_the_best_measurement_counts(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    encoding, step, half = [9.0, 0.2, 5.0], [0.01, 3.0, 0.5], [0.01, 0.7, 2.0]
+    plan = machine.plan(tiny, work, encoding=encoding, step=step, half=half, minutes=0.1)
+    speed = round(sample_tokens(work) / 0.2)
+    assert plan.measured["encode_tokens_per_second_float32"] == speed
+    assert plan.measured["seconds_a_step"] == 0.5
+    assert plan.measured["seconds_a_step_upper_half"] == 0.7
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.79, "bfloat16"), (0.81, "float32")])
+def test_bfloat16_must_be_clearly_faster(
+    machine: Machine, tiny: TextEncoder, work: Workload, seconds: float, chosen: str
+) -> None:
+    plan = machine.plan(tiny, work, encoding=1.0, bfloat16=seconds)
+    assert plan.precision == chosen
+    base = sum(work.passage_tokens) + sum(work.query_lengths) + 2 * work.probe_tokens
+    speed = plan.measured[f"encode_tokens_per_second_{chosen}"]
+    assert plan.estimate_seconds["base"] == pytest.approx(base / speed, abs=0.1)
+
+
+def test_lengths_are_rounded_up_and_batches_fit_the_data(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    plan = machine.plan(tiny, replace(work, passage_tokens=[10] * 200, query_lengths=[3] * 200))
+    # The tiny model reads 64 tokens at most.
+    assert (plan.query_tokens, plan.passage_tokens) == (16, 64)
+    assert plan.batch_tokens == plan.batch * plan.passage_tokens
+    assert machine.plan(tiny, replace(work, query_lengths=[33] * 200)).query_tokens == 40
+    assert machine.plan(tiny, replace(work, query_lengths=[500] * 200)).query_tokens == 64
+    assert machine.plan(tiny, work, batch=16).batch == 16
+    few = replace(work, rows=[replace(row, key=i // 20) for i, row in enumerate(work.rows)])
+    assert machine.plan(tiny, few, batch=32).batch == 5
+    pair = replace(work, rows=[replace(row, key=i // 100) for i, row in enumerate(work.rows)])
+    assert machine.plan(tiny, pair).batch == 2
+
+
+def test_a_slow_machine_validates_on_a_sample_of_the_documents(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    many = replace(work, passage_tokens=[*work.passage_tokens] * 50, documents=10_000)
+    assert machine.plan(tiny, many, encoding=0.001).pool == 10_000
+    some = machine.plan(tiny, many, encoding=0.3)
+    assert 200 < some.pool < 10_000
+    assert some.estimate_seconds["selection"] == pytest.approx(0.2 * 600, rel=0.01)
+    assert machine.plan(tiny, many, encoding=1000.0).pool == 200
+    assert machine.plan(tiny, work, encoding=1000.0).pool == len(work.rows)
+
+
+def test_the_widths_are_halves_down_to_an_eighth() -> None:
+    assert nested_dims(384) == (384, 192, 96, 48)
+    assert nested_dims(128) == (128, 64, 32)
+    assert nested_dims(16) == (16,)
+
+
+def test_a_learner_is_made_as_planned(machine: Machine, tiny: TextEncoder, work: Workload) -> None:
+    plan = machine.plan(tiny, work)
+    learner = make_learner(tiny, replace(plan, frozen_layers=1, temperature=0.2))
+    assert learner.query_tokens == plan.query_tokens
+    assert learner.document_tokens == plan.passage_tokens
+    trained = [name for name, part in learner.named_parameters() if part.requires_grad]
+    assert len(trained) == 16 and all(".layer.1." in name for name in trained)
+    one, other = torch.randn(2, 1, 6, 32, generator=torch.Generator().manual_seed(0))
+    expected = Matryoshka(InfoNCE(0.2), MRL(plan.dims))
+    torch.testing.assert_close(learner.objective(one, other), expected(one, other))
+
+
+def test_a_plan_comes_back_from_json(machine: Machine, tiny: TextEncoder, work: Workload) -> None:
+    plan = machine.plan(tiny, work, step=0.37)
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan and isinstance(again.dims, tuple)
+    assert Plan.from_json(plan.to_json()) == plan
+    # A few steps over very many pairs.
+    assert Plan.from_json({**plan.to_json(), "epochs": 0.0}).epochs == 0
+
+
+def without(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda values: {key: value for key, value in values.items() if key != name}
+
+
+def put(**changed: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda values: {**values, **changed}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: [values], "no plan of this version"),
+        (lambda values: None, "no plan of this version"),
+        (lambda values: {}, "differs in"),
+        (without("steps"), "differs in: steps"),
+        (put(stepz=3), "differs in: stepz"),
+        (put(steps=0), "steps is 0"),
+        (put(steps="100"), "steps is '100'"),
+        (put(steps=10.5), "steps is 10.5"),
+        (put(steps=True), "steps is True"),
+        (put(batch=1), "batch is 1"),
+        (put(precision="float16"), "precision is 'float16'"),
+        (put(precision=["float32"]), "precision is"),
+        (put(dims=None), "dims is None"),
+        (put(dims=[]), "dims is"),
+        (put(dims=[32, 0]), "dims is"),
+        (put(dims="32"), "dims is '32'"),
+        (put(alphas=[0.5, 1.5]), "alphas is"),
+        (put(alphas=[0.0]), "alphas is"),
+        (put(learning_rate=0), "learning_rate is 0"),
+        (put(learning_rate=float("nan")), "learning_rate is nan"),
+        (put(temperature=-0.1), "temperature is -0.1"),
+        (put(frozen_layers=3), "freezes too many"),
+        (put(estimate_seconds={}), "estimate_seconds is"),
+        (put(measured={"speed": "fast"}), "measured is"),
+    ],
+)
+def test_what_is_no_plan_is_one_line(change: Callable[[dict[str, Any]], Any], said: str) -> None:
+    values = dict.fromkeys((field.name for field in fields(Plan)), 1) | {
+        "batch": 8,
+        "layers": 2,
+        "precision": "float32",
+        "dims": [32],
+        "alphas": [1.0],
+        "measured": {},
+        "estimate_seconds": {"training": 1.0},
+    }
+    assert Plan.from_json(values).batch == 8
+    with pytest.raises(InputError, match=said) as caught:
+        Plan.from_json(change(values))
+    assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS, rank_documents
 from isometry.jobs.fit import FitSettings, plan_only
-from isometry.jobs.fitting import _within_one_error
+from isometry.jobs.fitting import choose_point
 
 
 @pytest.fixture(scope="session")
@@ -57,15 +57,30 @@ def test_the_choice_was_made_on_validation_and_keeps_what_the_base_knew(opened: 
     assert chosen[0]["retention"] >= candidates[0]["retention"] - 1
 
 
-def test_a_point_nearer_to_the_base_wins_unless_it_is_clearly_worse() -> None:
+def test_the_point_nearest_to_the_base_that_is_not_clearly_worse_is_kept() -> None:
     noise = np.random.default_rng(0).normal(0, 0.3, 200)
     noise -= noise.mean()
     error = float(noise.std(ddof=1)) / 200**0.5
-    assert _within_one_error(noise + 0.9 * error)
-    assert not _within_one_error(noise + 1.1 * error)
-    assert _within_one_error(noise - 1.0)
-    # Without noise, every loss is a clear one.
-    assert not _within_one_error(np.full(200, 0.001))
+    best = np.full(200, 0.8)
+
+    def kept(behind: float, **changed: object) -> float | None:
+        """The alpha that is kept when the middle point is so many errors behind the last."""
+        scores = {1.0: best, 0.67: best - noise - behind * error, 0.33: best - 0.1}
+        rows = [
+            {"alpha": alpha, "ndcg@10": float(own.mean()), "allowed": True, "low": 0.01}
+            | (changed if alpha == 0.67 else {})
+            for alpha, own in scores.items()
+        ]
+        row = choose_point(rows, scores)
+        return None if row is None else row["alpha"]
+
+    assert kept(0.9) == 0.67
+    assert kept(1.1) == 1.0
+    # The last point is clearly the worse of the two, or the middle one does not qualify.
+    assert kept(-3.0) == 0.67
+    assert kept(0.5, allowed=False) == 1.0
+    assert kept(0.5, low=-0.01) == 1.0
+    assert choose_point([], {}) is None
 
 
 def test_nothing_leaks(opened: Space) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -338,26 +338,12 @@ class Fitting:
         return _PATIENCE * max(60.0, self.plan.estimate_seconds["training"])
 
     def choose(self) -> dict[str, Any]:
-        """The point on the line base .. tuned that validation prefers, or the base.
-
-        A point qualifies when it keeps what the base knew (the gloss probe) and beats the base on
-        validation with a 95 % interval above zero. Of these, the one nearest to the base is taken
-        that is within one standard error of the best: the rule of Breiman et al. (1984, section
-        3.4.3) for the simplest model that is not clearly worse, since every step away from the
-        base costs some of what it knew.
-        """
+        """The point on the line base .. tuned that `choose_point` keeps, or the base."""
         with self.phase("selection"):
             candidates = [self._candidate(alpha) for alpha in self.plan.alphas]
         before = self.compare_before_training()
         scores = {row["alpha"]: np.array(row.pop("scores")) for row in candidates}
-        qualified = [row for row in candidates if row["allowed"] and row["low"] > 0]
-        best = max(qualified, key=lambda row: row["ndcg@10"], default=None)
-        if best is not None:
-            behind = {
-                row["alpha"]: scores[best["alpha"]] - scores[row["alpha"]] for row in qualified
-            }
-            near = [row for row in qualified if _within_one_error(behind[row["alpha"]])]
-            best = min(near, key=lambda row: row["alpha"])
+        best = choose_point(candidates, scores)
         alpha = 0.0 if best is None else best["alpha"]
         points = [
             {
@@ -491,9 +477,31 @@ class Fitting:
         }
 
 
-def _within_one_error(behind: np.ndarray) -> bool:
-    """Whether the mean of paired differences is at most its standard error."""
-    return float(behind.mean()) <= float(behind.std(ddof=1)) / len(behind) ** 0.5
+def choose_point(
+    candidates: Sequence[dict[str, Any]], scores: Mapping[float, np.ndarray]
+) -> dict[str, Any] | None:
+    """The point of the line base .. tuned to keep, or None for the base itself.
+
+    A point qualifies when it keeps what the base knew (the gloss probe) and beats the base on
+    validation with a 95 % interval above zero. Of these, the one nearest to the base is taken that
+    is within one standard error of the best, over paired differences: the rule of Breiman et al.
+    (1984, section 3.4.3) for the simplest model that is not clearly worse, since every step away
+    from the base costs some of what it knew.
+
+    Args:
+        candidates: `alpha`, `ndcg@10`, `allowed` and `low` of each point.
+        scores: The metric of every validation query, by `alpha`.
+    """
+    qualified = [row for row in candidates if row["allowed"] and row["low"] > 0]
+    if not qualified:
+        return None
+    best = scores[max(qualified, key=lambda row: row["ndcg@10"])["alpha"]]
+
+    def near(row: dict[str, Any]) -> bool:
+        behind = best - scores[row["alpha"]]
+        return float(behind.mean()) <= float(behind.std(ddof=1)) / len(behind) ** 0.5
+
+    return min(filter(near, qualified), key=lambda row: row["alpha"])
 
 
 def _why_base(candidates: list[dict[str, Any]], data: Prepared) -> str:

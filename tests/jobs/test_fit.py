@@ -18,7 +18,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS, rank_documents
 from isometry.jobs.fit import FitSettings, plan_only
-from isometry.jobs.fitting import choose_point
+from isometry.jobs.selection import choose_point
 
 
 @pytest.fixture(scope="session")

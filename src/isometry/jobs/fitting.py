@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,16 @@ from isometry.evaluation.retrieval import score_rankings
 from isometry.evaluation.significance import paired_bootstrap
 from isometry.jobs import ranking
 from isometry.jobs.fit import FitSettings
-from isometry.jobs.mining import mine_rows, passage, sample_pairs
+from isometry.jobs.mining import (
+    mine_rows,
+    passage,
+    row_from_json,
+    row_to_json,
+    sample_pairs,
+)
 from isometry.jobs.preparation import Prepared, prepare
 from isometry.jobs.ranking import Collection, Rankings
+from isometry.jobs.selection import choose_point, why_base
 from isometry.learners.two_towers import PairRow
 from isometry.merging.average import average
 from isometry.search.lancedb import ChunkIndex, Lexical
@@ -274,10 +281,10 @@ class Fitting:
                     k=plan.negatives,
                     seed=plan.seed,
                 )
-                return {"rows": [_row_to_json(row) for row in rows], "facts": facts}
+                return {"rows": [row_to_json(row) for row in rows], "facts": facts}
 
         mined = self.work.json("negatives", make)
-        return [_row_from_json(row) for row in mined["rows"]], mined["facts"]
+        return [row_from_json(row) for row in mined["rows"]], mined["facts"]
 
     def train(self, rows: list[PairRow]) -> dict[str, Any]:
         """The planned steps, from the last checkpoint on; leaves the folder `tuned`."""
@@ -357,7 +364,9 @@ class Fitting:
         for row in points:
             row["chosen"] = row["alpha"] == alpha
         if best is None:
-            return self.keep_base(_why_base(candidates, self.data)) | {
+            return self.keep_base(
+                why_base(candidates, len(self.data.questions["validation"].queries))
+            ) | {
                 "validation": {"candidates": points, "tuned_fusion": None},
             }
         encoder = self.merged(alpha)
@@ -475,49 +484,3 @@ class Fitting:
             "dense_weight": choice["dense_weight"],
             "depth": ranking.DEPTH,
         }
-
-
-def choose_point(
-    candidates: Sequence[dict[str, Any]], scores: Mapping[float, np.ndarray]
-) -> dict[str, Any] | None:
-    """The point of the line base .. tuned to keep, or None for the base itself.
-
-    A point qualifies when it keeps what the base knew (the gloss probe) and beats the base on
-    validation with a 95 % interval above zero. Of these, the one nearest to the base is taken that
-    is within one standard error of the best, over paired differences: the rule of Breiman et al.
-    (1984, section 3.4.3) for the simplest model that is not clearly worse, since every step away
-    from the base costs some of what it knew.
-
-    Args:
-        candidates: `alpha`, `ndcg@10`, `allowed` and `low` of each point.
-        scores: The metric of every validation query, by `alpha`.
-    """
-    qualified = [row for row in candidates if row["allowed"] and row["low"] > 0]
-    if not qualified:
-        return None
-    best = scores[max(qualified, key=lambda row: row["ndcg@10"])["alpha"]]
-
-    def near(row: dict[str, Any]) -> bool:
-        behind = best - scores[row["alpha"]]
-        return float(behind.mean()) <= float(behind.std(ddof=1)) / len(behind) ** 0.5
-
-    return min(filter(near, qualified), key=lambda row: row["alpha"])
-
-
-def _why_base(candidates: list[dict[str, Any]], data: Prepared) -> str:
-    if not any(row["allowed"] for row in candidates):
-        return "every tuned model forgot more than a point of what the base knew (the gloss probe)"
-    best = max(candidates, key=lambda row: row["ndcg@10"])
-    return (
-        f"no tuned model was surely better on {len(data.questions['validation'].queries)}"
-        f" validation queries (the best one's 95 % interval is"
-        f" [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}] points of nDCG@10)"
-    )
-
-
-def _row_to_json(row: PairRow) -> list[Any]:
-    return [row.query, row.document, row.key, list(row.negatives), list(row.negative_keys)]
-
-
-def _row_from_json(values: list[Any]) -> PairRow:
-    return PairRow(values[0], values[1], values[2], tuple(values[3]), tuple(values[4]))

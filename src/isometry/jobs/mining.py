@@ -150,3 +150,13 @@ def _candidates(
                 scores[row, : len(found)] = own[found]
                 task.advance()
     return rows, scores, positive
+
+
+def row_to_json(row: PairRow) -> list[Any]:
+    """A training row as plain values."""
+    return [row.query, row.document, row.key, list(row.negatives), list(row.negative_keys)]
+
+
+def row_from_json(values: list[Any]) -> PairRow:
+    """What `row_to_json` gave, as a training row."""
+    return PairRow(values[0], values[1], values[2], tuple(values[3]), tuple(values[4]))

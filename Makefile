@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= true
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,dev,bench]'
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,bench]'
 	@$(RUN)/python scripts/check_torch.py
 	touch $@
 
@@ -18,6 +18,7 @@ demo: $(VENV)/installed  ## Fit the packaged MiniLM to real code, with the proof
 
 test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_test_tools.py
+	$(RUN)/python scripts/fetch_data.py
 	$(RUN)/pytest
 
 check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folders

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +12,13 @@ import pytest
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document, from_table, to_batches
 from isometry.corpora.readers import ReadingReport, Source, open_source
+
+
+def zipped(name: str, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
 
 
 def read(source: Source) -> tuple[list[Document], ReadingReport]:
@@ -35,6 +45,9 @@ def folder(tmp_path: Path) -> Path:
         "image.md": b"\x89PNG\x00\x00",
         "photo.jpg": b"\xff\xd8",
         "README": b"words",
+        "made/a.zip": zipped("in/a.md", b"# In\n\nwords [up](../../../page.html)"),
+        "notes.ipynb": b'{"cells": [{"cell_type": "markdown", "source": "words"}]}',
+        "page2.html.gz": gzip.compress(b"<p>words <a href=page.html>x</a>"),
         ".hidden/a.md": b"hidden",
         "node_modules/a.md": b"no",
         "lib/__pycache__/a.md": b"no",
@@ -52,7 +65,8 @@ def test_a_mixed_folder(folder: Path) -> None:
     documents, report = read(open_source(folder))
     by_id = {document.id: document for document in documents}
     assert list(by_id) == [
-        "api.rst#api", "guide/index.md#guide", "lib/a.js", "notes.txt#notes", "page.html#t",
+        "api.rst#api", "guide/index.md#guide", "lib/a.js", "made/a.zip/in/a.md#in",
+        "notes.ipynb#notes", "notes.txt#notes", "page.html#t", "page2.html.gz#page2-html",
         "rows.csv#1", "rows.csv#2", "tool.run", "uses.rst.txt#uses", "wide.txt#wide",
     ]  # fmt: skip
     assert len(by_id) == len(documents) == report.documents
@@ -61,6 +75,8 @@ def test_a_mixed_folder(folder: Path) -> None:
     assert by_id["guide/index.md#guide"].links == ("api.rst", "tool")
     assert by_id["api.rst#api"].links == ("guide/index.md",)
     assert by_id["uses.rst.txt#uses"].links == ("api.rst",)
+    assert by_id["page2.html.gz#page2-html"].links == ("page.html",)
+    assert by_id["made/a.zip/in/a.md#in"].links == ("page.html",)
     assert {item.path: item.reason for item in report.skipped} == {
         "README": "no file extension",
         "bad.csv": f"No column of {folder / 'bad.csv'} looks like the text.",
@@ -69,7 +85,7 @@ def test_a_mixed_folder(folder: Path) -> None:
         "image.md": "binary",
         "photo.jpg": "no reader for '.jpg' files",
     }
-    assert report.files == 15
+    assert report.files == 19
     assert from_table(pa.Table.from_batches(to_batches(documents))) == documents
 
 
@@ -80,6 +96,9 @@ def test_the_fingerprint_follows_content_names_and_options(folder: Path, tmp_pat
     assert open_source(moved).fingerprint() == first
     (moved / "photo.jpg").write_bytes(b"another picture")
     assert open_source(moved).fingerprint() == first  # no document comes from it
+    (moved / "book.pdf").write_bytes(b"%PDF damaged")
+    assert open_source(moved).fingerprint() != first  # it is not opened to see
+    (moved / "book.pdf").unlink()
     assert open_source(moved, limit=3).fingerprint() != first
     assert open_source(moved, text="text").fingerprint() != first
     (moved / "page.html").rename(moved / "page2.html")
@@ -117,12 +136,15 @@ def test_large_files_are_skipped_unless_they_stream(tmp_path: Path) -> None:
     documents, report = read(open_source(tmp_path))
     assert [document.id for document in documents] == ["big.jsonl#x"]
     assert "more than 20 MB" in next(i.reason for i in report.skipped if i.path == "big.txt")
+    before = open_source(tmp_path).fingerprint()
+    (tmp_path / "big.txt").write_text(line * 211)
+    assert open_source(tmp_path).fingerprint() == before  # no document comes from it
 
 
 def test_a_folder_of_unreadable_files_says_so_at_the_end(tmp_path: Path) -> None:
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "a.ppt").write_bytes(b"slides")
     (tmp_path / "b.txt").write_bytes(b"\0")
     source = open_source(tmp_path)
     with pytest.raises(InputError, match=r"2 files looked at, 2 .*skipped") as caught:
         read(source)
-    assert "a.pdf: no reader for '.pdf' files; b.txt: binary" in caught.value.hint
+    assert "a.ppt: no reader for '.ppt' files; b.txt: binary" in caught.value.hint

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import inspect
 import json
 import textwrap
@@ -51,6 +52,143 @@ def test_trec_and_tab_separated_queries_say_the_same(beir: Path) -> None:
     assert ours.dropped == theirs.dropped
 
 
+AD_HOC = """
+<top>
+
+<num> Number: 301
+<title> International Organized
+Crime
+
+<desc> Description:
+Identify organizations that participate in international criminal activity.
+
+<narr> Narrative:
+A relevant document must as a minimum identify the organization &amp; the activity.
+</top>
+
+<top>
+<head> Tipster Topic Description
+<num> Number:  051
+<dom> Domain:  International Economics
+<title> Topic:  Airbus Subsidies R&amp;D
+</top>
+<top>
+<num> Number: 202
+<desc> Description:
+Status of nuclear proliferation treaties.
+</top>
+"""
+WEB = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE webtrack2012 [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>
+<webtrack2012>
+  <!-- <topic number="0"><query>not this one</query></topic> -->
+  <topic number="151" type="ambiguous">
+    <query>403b</query>
+    <description>What is a 403b plan?</description>
+    <subtopic number="1" type="inf">What is a 403b plan?</subtopic>
+  </topic>
+  <topic type='faceted' number='152'><query><![CDATA[angular < cheilitis]]></query></topic>
+  <topic number="3">A 32 yo male &b; with a
+     swollen knee.</topic>
+</webtrack2012>
+"""
+
+
+def test_topics_of_both_kinds(tmp_path: Path) -> None:
+    (tmp_path / "topics.301-450").write_text(AD_HOC)
+    assert read_judgements(tmp_path / "topics.301-450", None, []).queries == {
+        "301": "International Organized Crime",
+        "051": "Airbus Subsidies R&D",
+        "202": "Status of nuclear proliferation treaties.",
+    }
+    (tmp_path / "wt12.xml").write_text(WEB)
+    assert read_judgements(tmp_path / "wt12.xml", None, []).queries == {
+        "151": "403b",
+        "152": "angular < cheilitis",
+        "3": "A 32 yo male &b; with a swollen knee.",  # no entity of a file is expanded
+    }
+
+
+def test_topics_whose_tags_are_never_closed(tmp_path: Path) -> None:
+    (tmp_path / "topics").write_text(AD_HOC.replace("</top>", ""))
+    assert list(read_judgements(tmp_path / "topics", None, []).queries) == ["301", "051", "202"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<html>\n<p>words</p></html>", "topics:1: no queries"),
+        ("\n<top>\n<title> words\n</top>", "topics:2: a topic without a number"),
+        ('<t>\n<topic number="1"><query>a</query></topic>\n<topic number="2"><query> -\n'
+         "</query></topic>", "topics:3: the query '2' has no words"),
+        ('<topic number="1">a</topic>\n\n<topic number="1">b</topic>', "topics:3: .*came before"),
+    ],
+)  # fmt: skip
+def test_broken_topics(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "topics").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_judgements(tmp_path / "topics", None, [])
+
+
+def test_every_layout_of_judgements_is_what_ir_measures_reads(tmp_path: Path) -> None:
+    import ir_measures
+
+    rows = [("1", "d1", 2), ("1", "d2", -2), ("1", "d 3", 0), ("2", "d1", 1), ("2", "0", 3)]
+    rows = [(query, document.replace(" ", "_"), score) for query, document, score in rows]
+    trec = "".join(f"{query} Q0 {document} {score}\n" for query, document, score in rows)
+    expected: dict[str, dict[str, int]] = {}
+    for item in ir_measures.read_trec_qrels(trec):
+        if item.relevance > 0:
+            expected.setdefault(item.query_id, {})[item.doc_id] = item.relevance
+    layouts = {
+        "trec": trec,
+        "marco": "".join(f"{q}\t0\t{d}\t{s}\n" for q, d, s in rows),
+        "beir": "query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{s}\n" for q, d, s in rows),
+        "bare": "".join(f"{q}\t{d}\t{s}\n" for q, d, s in rows),
+        "ir_datasets": "".join(f"{q}\t{d}\t{s}\t0\n" for q, d, s in rows),
+        "ir_datasets_q0": "".join(f"{q}\t{d}\t{s}\tQ0\n" for q, d, s in rows),
+        "named": "doc_id\trelevance\tquery_id\n" + "".join(f"{d}\t{s}\t{q}\n" for q, d, s in rows),
+        "floats": "".join(f"{q} 0 {d} {s}.0\r\n" for q, d, s in rows),
+        "subtopics": "".join(
+            f"{q} {n} {d} {s}\n{q} 9 {d} {min(s, 1)}\n" for n, (q, d, s) in enumerate(rows)
+        ),
+    }
+    queries = tmp_path / "queries.tsv"
+    queries.write_text("1\tone\n2\ttwo\n")
+    for name, content in layouts.items():
+        (tmp_path / name).write_text(content)
+        judged = read_judgements(queries, tmp_path / name, {"d1", "0"})
+        assert judged.relevance == expected, name
+
+
+def test_layouts_of_queries(tmp_path: Path) -> None:
+    layouts = {
+        "a.tsv": "1\tone\n2\ttwo words\n",
+        "b.tsv": "query_id\ttext\n1\tone\n2\ttwo words\n",
+        "c.tsv": "1\tone\ta description\tand more\n2\ttwo words\t\t\n",
+        "d.tsv": "title\tqid\nx\t9\n".replace("x\t9", "one\t1\ntwo words\t2"),
+        "e.tsv": "qid\tquery\n1\tone\n2\ttwo words\n",
+        "a.jsonl": '{"_id": "1", "text": "one", "metadata": {}}\n{"_id": 2, "text": "two words"}\n',
+        "b.jsonl": '{"query_id": "1", "query": "one"}\n{"qid": "2", "title": "two words"}\n',
+    }
+    for name, content in layouts.items():
+        (tmp_path / name).write_text(content)
+        expected = {"1": "one", "2": "two words"}
+        assert read_judgements(tmp_path / name, None, []).queries == expected, name
+        packed = tmp_path / f"{name}.gz"
+        packed.write_bytes(gzip.compress(content.encode()))
+        assert read_judgements(packed, None, []).queries == expected, packed
+
+
+def test_a_folder_of_judgements_is_its_test_split(beir: Path) -> None:
+    _, expected = read_beir(beir)
+    known = [f"d{n}" for n in range(5)]
+    assert read_judgements(beir / "queries.jsonl", beir / "qrels", known) == expected
+    assert read_judgements(beir / "queries.jsonl", beir / "qrels" / "train.tsv", known) != expected
+    with pytest.raises(InputError, match="Cannot read"):
+        read_judgements(beir / "queries.jsonl", beir, known)
+
+
 def test_without_judgements_every_query_is_kept(beir: Path) -> None:
     judgements = read_judgements(beir / "queries.jsonl", None, [])
     assert len(judgements.queries) == 5
@@ -74,7 +212,13 @@ def test_unknown_documents_are_named(beir: Path) -> None:
         ("\tone\n", "q0 0 d 1\n", r"queries.tsv:1: .*without an id"),
         ("q0\tone\n", "q0 0 d 1\nq0 0 d\tmuch\n", r"qrels:2: no judgement"),
         ("q0\tone\n", "q0 d\n", r"qrels:1: no judgement"),
+        ("q0\tone\n", "q0 0 d 1\nq0 0 d 0.5\n", r"qrels:2: no judgement"),
+        ("q0\tone\n", "q0 0 d 1\nq0 0 d nan\n", r"qrels:2: no judgement"),
+        ("q0\tone\n", "q0 0 d inf\n", r"qrels:1: no judgement"),
+        ("q0\tone\n", "q0 0 d 1\n\nq0 1 2 3 4 5\n", r"qrels:3: no judgement"),
+        ("q0 one\n", "q0 0 d 1\n", r"queries.tsv:1: no tab"),
         ("q0\tone\n", "q9 0 d 1\nq0 0 d 0\n", r"None of the 1 queries"),
+        ("q0\tone\n", "q0 0 3 0\nq0 0 7 0\n", r"None of the 1 queries"),
         ("\n", "q0 0 d 1\n", r"no queries"),
     ],
 )

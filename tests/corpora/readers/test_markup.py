@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isometry.core.errors import InputError
 from isometry.corpora.readers.markup import Links, Page, page_documents, read_plain, slug
 
 GROUPS = {
@@ -40,6 +42,49 @@ def test_title_of_the_page_comes_from_outside_then_the_heading_then_the_file() -
     page.title = ""
     assert page_documents(page, "x/y.md", Links())[0].title == "Inside"
     assert page_documents(read_plain("words"), "x/y.txt", Links())[0].title == "y"
+
+
+def test_a_compressed_page_does_not_link_to_itself() -> None:
+    links = Links({"a.html": "a.html.gz", "a.html.gz": "a.html.gz", "b.html": "b.html"})
+    assert links.resolve("a.html#part", "a.html.gz") is None
+    assert links.resolve("a.html#part", "b.html") == "a.html.gz"
+
+
+def test_a_page_goes_on_in_the_section_that_another_left_open() -> None:
+    page, other = Page(), Page()
+    page.heading(1, "Top")
+    page.add("one")
+    other.add("two")
+    other.link("e.rst")
+    other.heading(2, "Below")
+    other.add("three")
+    page.extend(other)
+    page.add("four", tight=True)
+    top, below = page_documents(page, "g.md", LINKS)
+    assert (top.text, top.links) == ("one\n\ntwo", ("e.rst",))
+    assert (below.header(), below.text) == ("Top > Below", "three\nfour")
+
+
+def test_chapters_are_groups_of_their_own() -> None:
+    page = Page("Book", chapters=True)
+    page.add("before")
+    for level, title in [(1, "Same"), (2, "In it"), (1, "Same"), (1, "Other")]:
+        page.heading(level, title)
+        page.add("words")
+    documents = page_documents(page, "b.pdf", Links())
+    groups = ["b.pdf", "b.pdf#same", "b.pdf#same", "b.pdf#same-2", "b.pdf#other"]
+    assert [document.group for document in documents] == groups
+    assert {document.source for document in documents} == {"b.pdf"}
+
+
+def test_text_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isometry.corpora.readers.markup.MOST_CHARACTERS", 10)
+    page = Page()
+    page.add("12345")
+    page.heading(1, "Next")
+    page.add("67890")
+    with pytest.raises(InputError, match="million characters"):
+        page.add("1")
 
 
 def test_sections_without_words_are_dropped_but_name_their_children() -> None:

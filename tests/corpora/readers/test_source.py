@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def test_the_standard_library_reads_whole() -> None:
 
 def test_one_file_of_each_kind(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n\nwords")
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"id,text\nx,words\n"))
     (tmp_path / "b.jsonl").write_text(json.dumps({"_id": "x", "text": "words"}))
-    for name, identifier in (("a.md", "a.md#title"), ("b.jsonl", "x")):
+    for name, identifier in (("a.md", "a.md#title"), ("b.jsonl", "x"), ("c.csv.gz", "x")):
         report = ReadingReport()
         (document,) = open_source(str(tmp_path / name)).documents(report)
         assert document.id == identifier
@@ -49,14 +51,14 @@ def test_queries_of_a_beir_folder_are_no_documents(tmp_path: Path) -> None:
 def test_bad_input_is_refused_before_reading(tmp_path: Path) -> None:
     (tmp_path / "empty" / ".git").mkdir(parents=True)
     (tmp_path / "empty" / ".git" / "a.md").write_text("words")
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "a.xyz").write_bytes(b"words")
     (tmp_path / "a.csv").write_text("first,second\n1,2\n")
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "a.md").write_text("words")
     cases = [
         (lambda: open_source(tmp_path / "missing"), "no file or folder"),
         (lambda: open_source(tmp_path / "empty"), "is empty"),
-        (lambda: open_source(tmp_path / "a.pdf"), "Cannot read"),
+        (lambda: open_source(tmp_path / "a.xyz"), "Cannot read"),
         (lambda: open_source(tmp_path / "a.csv", text="third"), "no column 'third'"),
         (lambda: open_source(tmp_path / "a.csv", text="first", id="x"), "no column 'x'"),
         (lambda: open_source(tmp_path / "a.csv"), "looks like the text"),

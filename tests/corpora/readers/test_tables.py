@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import json
+import lzma
+import random
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +44,32 @@ def write_csv(
         writer.writerows(rows)
 
 
-@pytest.mark.parametrize("kind", ["csv", "semicolon.csv", "utf16.csv", "tsv", "parquet", "jsonl"])
+def compress(data: bytes, packed: str) -> bytes:
+    if packed == "zst":
+        # As parallel compressors write it: several frames, one after the other.
+        half = len(data) // 2
+        codec = pa.Codec("zstd")
+        return b"".join(codec.compress(part, asbytes=True) for part in (data[:half], data[half:]))
+    return {"gz": gzip, "bz2": bz2, "xz": lzma}[packed].compress(data)
+
+
+KINDS = ["csv", "semicolon.csv", "utf16.csv", "tsv", "parquet", "jsonl"]
+PACKED = ["csv.gz", "utf16.csv.xz", "tsv.bz2", "tsv.zst", "jsonl.zst", "ndjson.gz", "CSV.GZ"]
+
+
+@pytest.mark.parametrize("kind", KINDS + PACKED)
 def test_every_format_gives_the_same_documents(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"rows.{kind}"
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=700)
-    elif kind == "jsonl":
+    elif "json" in kind:
         path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     else:
-        delimiter = {"tsv": "\t", "semicolon.csv": ";"}.get(kind, ",")
+        delimiter = "\t" if "tsv" in kind else ";" if "semicolon" in kind else ","
         encoding = "utf-16" if "utf16" in kind else "utf-8"
         write_csv(path, ROWS, encoding, delimiter=delimiter)
+    if kind in PACKED:
+        path.write_bytes(compress(path.read_bytes(), kind.lower().rpartition(".")[2]))
     columns = Columns(text="notes", id="name")
     assert choose_columns(path, columns) == columns
     documents, skipped = read(path, columns)
@@ -59,11 +78,51 @@ def test_every_format_gives_the_same_documents(tmp_path: Path, kind: str) -> Non
     ]
     assert skipped == []
     assert all(item.group == item.id and item.kind == "prose" for item in documents)
-    if kind != "jsonl":
-        # The longest column is the text by itself; rows are numbered where nothing is an id.
-        automatic, _ = read(path)
-        assert [item.text for item in automatic] == [row["notes"] for row in ROWS]
-        assert [item.id for item in automatic] == [str(n) for n in range(1, len(ROWS) + 1)]
+    # The longest column is the text by itself; rows are numbered where nothing is an id.
+    automatic, _ = read(path)
+    assert [item.text for item in automatic] == [row["notes"] for row in ROWS]
+    assert [item.id for item in automatic] == [str(n) for n in range(1, len(ROWS) + 1)]
+
+
+@pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zst"])
+def test_damaged_compression_gives_what_comes_before(
+    tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isometry.corpora.readers.text_rows._SAMPLE_BYTES", 10_000)
+    path = tmp_path / f"a.jsonl.{packed}"
+    rng = random.Random(0)  # words that do not compress away
+    lines = [json.dumps({"text": f"{rng.getrandbits(4000):x}"}) + "\n" for _ in range(2000)]
+    data = compress("".join(lines).encode(), packed)
+    path.write_bytes(data[: len(data) * 3 // 4])
+    documents: list[Document] = []
+    with pytest.raises(InputError, match=rf"Cannot read a\.jsonl\.{packed}"):
+        documents.extend(read_into(documents, path))
+    assert 100 < len(documents) < 2000
+    path.write_bytes(b"no compressed words")
+    with pytest.raises(InputError, match="Cannot read"):
+        choose_columns(path, Columns())
+
+
+def read_into(found: list[Document], path: Path) -> list[Document]:
+    for document in read_table(path, Columns("text"), ReadingReport(), shown=path.name):
+        found.append(document)
+    return []
+
+
+@pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zst"])
+def test_a_bomb_is_given_up(tmp_path: Path, packed: str) -> None:
+    path = tmp_path / f"a.jsonl.{packed}"
+    path.write_bytes(compress(b'{"text": "one"}\n' + (b" " * 99_999 + b"\n") * 400, packed))
+    with pytest.raises(InputError, match=r"Cannot read a\.jsonl.*inflates to more than 200 times"):
+        list(read_table(path, Columns("text"), ReadingReport(), shown=path.name))
+
+
+def test_a_line_without_end_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isometry.corpora.readers.text_rows._LINE_CHARACTERS", 1000)
+    for name in ("a.jsonl", "a.csv"):
+        (tmp_path / name).write_text('{"text": "one"}\n' + "[" * 2000)
+        with pytest.raises(InputError, match=rf"{name}:2: a line of more than 1,000"):
+            list(read_table(tmp_path / name, Columns("text"), ReadingReport(), shown=name))
 
 
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=5))
@@ -154,3 +213,27 @@ def test_parquet_reads_only_what_it_needs(tmp_path: Path) -> None:
         ("3", "a.parquet:3"),
     ]
     assert skipped == [("a.parquet:2", "no words")]
+
+
+def test_sections_of_pages_keep_their_headings_page_and_place(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from isometry.corpora.documents import Document, to_batches
+    from isometry.corpora.readers import ReadingReport, open_source
+
+    page = [
+        Document("b#2", "Press the second button.", "Stop", "Guide", group="b", order=1),
+        Document("b#1", "Press the first button.", "Start", group="b", order=0),
+    ]
+    path = tmp_path / "documents.parquet"
+    pq.write_table(pa.Table.from_batches(to_batches(page)), path)
+    found = list(open_source(path).documents(ReadingReport()))
+    assert [(d.id, d.text, d.title, d.context, d.group, d.order) for d in found] == [
+        (d.id, d.text, d.title, d.context, d.group, d.order) for d in page
+    ]
+    # One of these names alone says nothing.
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"text": "Press the first button.", "group": "staff", "context": "x"}\n')
+    (row,) = open_source(lines).documents(ReadingReport())
+    assert row.context == "" and row.group == row.id

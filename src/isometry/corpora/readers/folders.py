@@ -1,41 +1,43 @@
-"""A folder, one file or a package -> the documents of all its files."""
+"""A folder, one file, an archive or a package -> the documents of all its files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from isometry.core.errors import InputError
+from isometry.core.errors import InputError, MissingExtraError
 from isometry.core.files import hash_file, hash_value
 from isometry.corpora.documents import Document
-from isometry.corpora.readers import code, html, markdown, markup, other_code, restructured_text
-from isometry.corpora.readers.decoding import decode, is_binary
+from isometry.corpora.readers import code, epub, markup, other_code, restructured_text
+from isometry.corpora.readers.archives import (
+    SKIPPED_FOLDERS,
+    Member,
+    archive_members,
+    archive_suffix,
+)
+from isometry.corpora.readers.compressed import megabytes, read_at_most
+from isometry.corpora.readers.kinds import (
+    PAGES,
+    READABLE,
+    TEXTS,
+    most_bytes,
+    open_member,
+    page_of,
+    plain_path,
+    refused_name,
+    suffix_of,
+    text_of,
+)
 from isometry.corpora.readers.reading import ReadingReport, UniqueNames, counted
 from isometry.corpora.readers.rows import TABLE_SUFFIXES
 from isometry.corpora.readers.tables import Columns, choose_columns, read_table
 
-_MARKUP = {
-    ".txt": markup.read_plain,
-    ".md": markdown.read_markdown,
-    ".markdown": markdown.read_markdown,
-    ".rst": restructured_text.read_restructured_text,
-    ".html": html.read_html,
-    ".htm": html.read_html,
-}
-READABLE = frozenset({".py", *_MARKUP, *other_code.SUFFIXES, *TABLE_SUFFIXES})
-_SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
-_MOST_BYTES = 20 * 1024 * 1024
+__all__ = ["READABLE", "Folder", "suffix_of", "walk"]
 
 
-def suffix_of(path: str) -> str:
-    """What decides how a file is read; Sphinx's copies "page.rst.txt" are ".rst"."""
-    name = path.lower()
-    return ".rst" if name.endswith(".rst.txt") else PurePosixPath(name).suffix
-
-
-def walk(root: Path, skipped: Collection[str] = _SKIPPED_FOLDERS) -> list[str]:
+def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
     """The sorted POSIX paths of the files below a folder.
 
     Hidden files and folders, those of the names in `skipped`, and symbolic links are left out: a
@@ -46,13 +48,31 @@ def walk(root: Path, skipped: Collection[str] = _SKIPPED_FOLDERS) -> list[str]:
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and name not in skipped and name not in _SKIPPED_FOLDERS
+            if not name.startswith(".") and name not in skipped and name not in SKIPPED_FOLDERS
         ]
         for name in files:
             path = Path(folder, name)
             if not name.startswith(".") and path.is_file() and not path.is_symlink():
                 found.append(path.relative_to(root).as_posix())
     return sorted(found)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What must be known of all files before one is read.
+
+    Attributes:
+        links: Where a link leads.
+        modules: The names of the Python modules, by path.
+        known: These names.
+        identifiers: The ids given, apart from the modules' own names: a function may be called as
+            a module beside it.
+    """
+
+    links: markup.Links
+    modules: dict[str, str]
+    known: frozenset[str]
+    identifiers: UniqueNames
 
 
 @dataclass
@@ -74,7 +94,7 @@ class Folder:
     limit: int | None
 
     def fingerprint(self) -> str:
-        """The sha256 of names, contents and options."""
+        """The sha256 of names, contents and options; an archive is one content."""
         contents = {path: self._hash(path) for path in self.files if self._refusal(path) is None}
         columns = [self.columns.text, self.columns.title, self.columns.id]
         return hash_value([contents, columns, self.limit])
@@ -84,36 +104,15 @@ class Folder:
         return counted(self._read(report), report, self.name, self.limit)
 
     def _read(self, report: ReadingReport) -> Iterator[Document]:
-        names = UniqueNames()
-        modules = {
-            path: names.take(code.module_name(path)) for path in self.files if path.endswith(".py")
-        }
-        groups = {path: path for path in self.files if suffix_of(path) not in TABLE_SUFFIXES}
-        links = markup.Links(groups | modules, self._labels())
-        # Ids, apart from the modules' own names: a function may be called as a module beside it.
-        identifiers = UniqueNames()
-        known = frozenset(modules.values())
-        for path in self.files:
-            report.files += 1
-            shown = path.encode("utf-8", errors="replace").decode("utf-8")
-            refusal = self._refusal(path)
-            if refusal is not None:
-                report.skip(shown, refusal)
-                continue
+        survey = self._survey()
+        for member in self._members(report):
+            shown, empty = _shown(member.path), True
             try:
-                if suffix_of(path) in TABLE_SUFFIXES:
-                    yield from self._table(path, report)
-                    continue
-                text = self._text(path)
-                if path.endswith(".py"):
-                    found = code.read_module(
-                        text, path, module=modules[path], modules=known, names=identifiers
-                    )
-                elif suffix_of(path) in other_code.SUFFIXES:
-                    found = other_code.read_other_code(text, path)
-                else:
-                    page = _MARKUP[suffix_of(path)](text)
-                    found = markup.page_documents(page, path, links)
+                for document in self._documents(member, survey, report):
+                    empty = False
+                    yield document
+            except MissingExtraError as error:
+                report.skip(shown, error)
             except InputError as error:
                 report.skip(shown, error.message)
             except SyntaxError as error:
@@ -121,58 +120,113 @@ class Folder:
             except Exception as error:  # parsers meet what nobody thought of; a file is no reason
                 report.skip(shown, f"cannot be parsed: {type(error).__name__}: {error}")
             else:
-                if not found and PurePosixPath(path).name != "__init__.py":
+                table = suffix_of(member.path) in TABLE_SUFFIXES
+                if empty and not table and PurePosixPath(member.path).name != "__init__.py":
                     report.skip(shown, "it holds nothing to read")
-                yield from found
+
+    def _members(self, report: ReadingReport) -> Iterator[Member]:
+        """The files to read, those in archives among them; what is refused goes to the report."""
+        for path in self.files:
+            report.files += 1
+            refusal = self._refusal(path)
+            if refusal is not None:
+                report.skip(_shown(path), refusal)
+            elif archive_suffix(path):
+                try:
+                    for member in archive_members(self.root / path, path, report):
+                        refusal = refused_name(member.path)
+                        if refusal is None:
+                            yield member
+                        else:
+                            report.skip(_shown(member.path), refusal)
+                except InputError as error:
+                    report.skip(path, error.message)
+            else:
+                yield Member(path, path, _opener(self.root / path), self.root / path)
+
+    def _survey(self) -> _Survey:
+        groups, labels, modules = dict[str, str](), dict[str, str](), dict[str, str]()
+        names = UniqueNames()
+        for member in self._members(ReadingReport()):
+            path, suffix = member.path, suffix_of(member.path)
+            if suffix == ".py":
+                modules[path] = names.take(code.module_name(plain_path(member.name)))
+            if suffix not in TABLE_SUFFIXES:
+                groups[path] = modules.get(path, path)
+                # A compressed page is linked to by its plain name.
+                groups.setdefault(plain_path(path), groups[path])
+            if suffix == ".rst":
+                try:
+                    labels.update(dict.fromkeys(restructured_text.labels(text_of(member)), path))
+                except InputError:
+                    continue
+        return _Survey(
+            markup.Links(groups, labels), modules, frozenset(modules.values()), UniqueNames()
+        )
+
+    def _documents(
+        self, member: Member, survey: _Survey, report: ReadingReport
+    ) -> Iterable[Document]:
+        path, suffix = member.path, suffix_of(member.path)
+        if suffix in TABLE_SUFFIXES:
+            yield from self._table(member, report)
+        elif suffix in PAGES:
+            page = page_of(member)
+            for note in page.notes:
+                report.skip(_shown(path), note)
+            yield from markup.page_documents(page, path, survey.links)
+        elif suffix == ".epub":
+            with open_member(member) as file:
+                yield from epub.read_epub(file, path, report)
+        elif suffix == ".py":
+            yield from code.read_module(
+                text_of(member),
+                path,
+                module=survey.modules[path],
+                modules=survey.known,
+                names=survey.identifiers,
+            )
+        else:
+            yield from other_code.read_other_code(text_of(member), path)
+
+    def _table(self, member: Member, report: ReadingReport) -> Iterator[Document]:
+        if member.file is None:
+            raise InputError("a table inside an archive; it is read when unpacked")
+        columns = choose_columns(member.file, self.columns)
+        prefix = f"{member.path}#" * (len(self.files) > 1)
+        yield from read_table(member.file, columns, report, shown=member.path, prefix=prefix)
 
     def _refusal(self, path: str) -> str | None:
         """Why a file is not even opened, if so."""
-        suffix = suffix_of(path)
-        if suffix not in READABLE:
-            return f"no reader for '{suffix}' files" if suffix else "no file extension"
+        refusal = refused_name(path)
+        if refusal is not None:
+            return refusal
         try:
-            path.encode()
             size = (self.root / path).stat().st_size
-        except UnicodeEncodeError:
-            return "its name is not UTF-8"
         except OSError as error:
             return error.strerror
-        if size > _MOST_BYTES and suffix not in TABLE_SUFFIXES:
-            return f"{size / 2**20:.0f} MB are more than {_MOST_BYTES >> 20} MB"
+        suffix = suffix_of(path)
+        if suffix in TEXTS and size > most_bytes(suffix):
+            return f"{megabytes(size)} are more than {megabytes(most_bytes(suffix))}"
         return None
-
-    def _text(self, path: str) -> str:
-        try:
-            data = (self.root / path).read_bytes()
-        except OSError as error:
-            raise InputError(str(error.strerror)) from error
-        if is_binary(data):
-            raise InputError("binary")
-        text = decode(data)
-        if text is None:
-            raise InputError("unknown encoding")
-        return text
-
-    def _table(self, path: str, report: ReadingReport) -> Iterator[Document]:
-        columns = choose_columns(self.root / path, self.columns)
-        yield from read_table(
-            self.root / path, columns, report, shown=path, prefix=f"{path}#" * (len(self.files) > 1)
-        )
-
-    def _labels(self) -> dict[str, str]:
-        """Where the labels of the reStructuredText pages stand: a link may name one ahead of it."""
-        found: dict[str, str] = {}
-        for path in self.files:
-            if suffix_of(path) == ".rst" and self._refusal(path) is None:
-                try:
-                    text = self._text(path)
-                except InputError:
-                    continue
-                found.update(dict.fromkeys(restructured_text.labels(text), path))
-        return found
 
     def _hash(self, path: str) -> str:
         try:
             return hash_file(self.root / path)
         except OSError:
             return "unreadable"
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _opener(file: Path) -> Callable[[int], bytes]:
+    def read(most: int) -> bytes:
+        try:
+            with file.open("rb") as stream:
+                return read_at_most(stream, most)
+        except OSError as error:
+            raise InputError(str(error.strerror)) from error
+
+    return read

@@ -1,18 +1,26 @@
-"""Queries, and people's judgements of which documents answer them: BEIR, TREC, TSV."""
+"""Queries, and people's judgements of which documents answer them: BEIR, TREC, MS MARCO."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from isometry.core.errors import InputError
 from isometry.corpora.readers.decoding import decode
 from isometry.corpora.readers.reading import ReadingReport, has_words
-from isometry.corpora.readers.rows import read_rows
+from isometry.corpora.readers.rows import LINES, clear_read_errors, table_suffix
 from isometry.corpora.readers.tables import Columns, choose_columns, read_table
+from isometry.corpora.readers.text_rows import JsonLines, open_bytes
+from isometry.corpora.readers.topics import read_topics
 
-_QUERY_ID_NAMES = frozenset({"_id", "id", "qid", "query-id", "query_id"})
+_QUERIES = ("_id", "id", "qid", "query-id", "query_id", "queryid", "topic", "topic_id", "query")
+_TEXTS = ("text", "query", "title", "query_text")
+_DOCUMENTS = ("corpus-id", "corpus_id", "doc_id", "doc-id", "docid", "docno", "pid", "document",
+              "document_id", "passage_id")  # fmt: skip
+_SCORES = ("score", "relevance", "rel", "label", "grade", "judgment", "judgement")
+_ITERATIONS = frozenset({"0", "Q0", "q0"})
 
 
 @dataclass
@@ -34,16 +42,19 @@ def read_judgements(queries: Path, judgements: Path | None, known: Collection[st
     """Reads queries, and judgements where there are some.
 
     Args:
-        queries: JSONL with `_id` and `text`, or lines `id<TAB>text`.
-        judgements: BEIR's "query-id, corpus-id, score" under a header, or TREC's four columns
-            "query 0 document score". Without it every query is kept, with no relevance.
+        queries: JSONL with `_id` and `text`, lines `id<TAB>text`, or TREC's topics.
+        judgements: BEIR's "query-id, corpus-id, score" under a header, TREC's four columns
+            "query 0 document score", or those of ir_datasets, "query document score 0"; of a
+            folder the file that `read_beir` would take. Where a document is judged twice, the
+            highest score counts; one of 0 or less says that it does not answer the query. Without
+            judgements every query is kept, with no relevance.
         known: The ids of the documents.
 
     Raises:
         InputError: For a line that cannot be read, a relevant document that is not known, and
             when no query has a relevant document.
     """
-    texts = dict(_json_queries(queries) if _is_json(queries) else _separated_queries(queries))
+    texts = dict(_queries(queries))
     if not texts:
         raise InputError(f"{queries} holds no queries.")
     if judgements is None:
@@ -51,10 +62,13 @@ def read_judgements(queries: Path, judgements: Path | None, known: Collection[st
     known = known if isinstance(known, set | frozenset | dict) else set(known)
     relevance: dict[str, dict[str, int]] = {}
     unknown: dict[str, None] = {}
+    if judgements.is_dir():
+        judgements = _split(judgements) or judgements / "test.tsv"
     for query, document, score in _judged(judgements):
         if score > 0 and query in texts:
             if document in known:
-                relevance.setdefault(query, {})[document] = score
+                scores = relevance.setdefault(query, {})
+                scores[document] = max(score, scores.get(document, 0))
             else:
                 unknown[document] = None
     if unknown:
@@ -82,7 +96,7 @@ def read_pairs(path: Path, known: Collection[str]) -> Judgements:
     judged = Judgements({})
     numbers: dict[str, str] = {}
     report = ReadingReport()
-    for line, row in read_rows(path, report, str(path)):
+    for line, row in JsonLines(path).read(None, report, str(path)):
         query, document = row.get("query"), row.get("document")
         if not isinstance(query, str) or not has_words(query) or document is None:
             raise InputError(f"{path}:{line}: a pair needs a 'query' with words and a 'document'.")
@@ -110,11 +124,7 @@ def read_beir(folder: Path) -> tuple[Path, Judgements]:
         InputError: When a part is missing, and as `read_judgements` does.
     """
     corpus, queries = folder / "corpus.jsonl", folder / "queries.jsonl"
-    splits = sorted((folder / "qrels").glob("*.tsv"))
-    by_name = {path.name: path for path in splits}
-    judged = by_name.get("test.tsv") or by_name.get("dev.tsv")
-    if judged is None and len(splits) == 1:
-        judged = splits[0]
+    judged = _split(folder / "qrels")
     for path in (corpus, queries, judged or folder / "qrels" / "test.tsv"):
         if not path.is_file():
             raise InputError(
@@ -127,70 +137,128 @@ def read_beir(folder: Path) -> tuple[Path, Judgements]:
     return corpus, read_judgements(queries, judged, known)
 
 
-def _is_json(path: Path) -> bool:
-    return path.suffix.lower() in (".jsonl", ".ndjson")
+def _split(folder: Path) -> Path | None:
+    """The judgements of the test split, else of the development split, else the only ones."""
+    splits = sorted(folder.glob("*.tsv"))
+    by_name = {path.name: path for path in splits}
+    only = splits[0] if len(splits) == 1 else None
+    return by_name.get("test.tsv") or by_name.get("dev.tsv") or only
 
 
-def _json_queries(path: Path) -> Iterator[tuple[str, str]]:
-    report, seen = ReadingReport(), set[str]()
-    for line, row in read_rows(path, report, str(path)):
+def _queries(path: Path) -> Iterator[tuple[str, str]]:
+    if any(table_suffix(path.name).startswith(suffix) for suffix in LINES):
+        found = _json_queries(path)
+    else:
+        text = _text(path)
+        is_tagged = text.lstrip().startswith("<")
+        found = read_topics(text, path) if is_tagged else _separated_queries(text, path)
+    seen: set[str] = set()
+    for line, identifier, words in found:
+        if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+            raise InputError(f"{path}:{line}: a query without an id.")
+        key = str(identifier).strip()
+        if not key:
+            raise InputError(f"{path}:{line}: a query without an id.")
+        if not isinstance(words, str) or not has_words(words):
+            raise InputError(f"{path}:{line}: the query '{key}' has no words.")
+        if key in seen:
+            raise InputError(f"{path}:{line}: the query id '{key}' came before.")
+        seen.add(key)
+        yield key, words.strip()
+
+
+def _json_queries(path: Path) -> Iterator[tuple[int, object, object]]:
+    report = ReadingReport()
+    for line, row in JsonLines(path).read(None, report, str(path)):
         if report.skipped:
             break
-        identifier = row.get("_id", row.get("id"))
-        yield _query(path, line, identifier, row.get("text", row.get("query")), seen)
+        # "query" may be the words, never the id, so that it is not looked for among the ids.
+        yield line, _value(row, _QUERIES[:-1]), _value(row, _TEXTS)
     if report.skipped:
         broken = report.skipped[0]
         raise InputError(f"{broken.path}: {broken.reason}.")
 
 
-def _separated_queries(path: Path) -> Iterator[tuple[str, str]]:
-    seen: set[str] = set()
-    for number, line in _lines(path):
-        identifier, tab, text = line.partition("\t")
-        if not tab:
-            raise InputError(f"{path}:{number}: no tab between the id and the text of a query.")
-        if number > 1 or identifier.lower() not in _QUERY_ID_NAMES:
-            yield _query(path, number, identifier, text, seen)
+def _value(row: dict[str, Any], names: Sequence[str]) -> object:
+    return next((row[name] for name in names if name in row), None)
 
 
-def _query(
-    path: Path, line: int, identifier: object, text: object, seen: set[str]
-) -> tuple[str, str]:
-    if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
-        raise InputError(f"{path}:{line}: a query without an id.")
-    if not isinstance(text, str) or not has_words(text):
-        raise InputError(f"{path}:{line}: the query '{identifier}' has no words.")
-    key = str(identifier)
-    if key in seen:
-        raise InputError(f"{path}:{line}: the query id '{key}' came before.")
-    seen.add(key)
-    return key, text.strip()
+def _separated_queries(text: str, path: Path) -> Iterator[tuple[int, object, object]]:
+    identifiers, words = 0, 1
+    for place, (number, line) in enumerate(_lines(text)):
+        cells = line.split("\t")
+        if len(cells) < 2:
+            raise InputError(
+                f"{path}:{number}: no tab between the id and the text of a query.",
+                "Queries are JSONL with _id and text, lines 'id<TAB>text', or TREC's topics.",
+            )
+        names = [cell.strip().lower() for cell in cells]
+        if place == 0 and (found := _position(names, _QUERIES)) is not None:
+            identifiers = found
+            others = [name if at != found else "" for at, name in enumerate(names)]
+            words = _position(others, _TEXTS) or (1 if found == 0 else 0)
+            continue
+        yield number, cells[identifiers], cells[words] if words < len(cells) else ""
+
+
+def _position(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    return next((names.index(name) for name in wanted if name in names), None)
 
 
 def _judged(path: Path) -> Iterator[tuple[str, str, int]]:
-    for number, line in _lines(path):
+    rows: list[tuple[int, list[str]]] = []
+    positions: list[int | None] | None = None
+    for place, (number, line) in enumerate(_lines(_text(path))):
         # BEIR parts by tabs; TREC by any blanks.
-        cells = line.split("\t") if line.count("\t") == 2 else line.split()
-        if number == 1 and cells[-1].strip().lower() in ("score", "relevance", "rel"):
-            continue
+        cells = line.split("\t") if line.count("\t") in (2, 3) else line.split()
+        cells = [cell.strip() for cell in cells]
+        if place == 0:
+            names = [cell.lower() for cell in cells]
+            found = [_position(names, wanted) for wanted in (_QUERIES, _DOCUMENTS, _SCORES)]
+            if found[2] is not None:
+                positions = found if None not in found else [0, -2, -1]
+                continue
+        rows.append((number, cells))
+    if positions is None:
+        positions = [0, 1, 2] if _score_is_third([cells for _, cells in rows]) else [0, -2, -1]
+    query, document, score = (position or 0 for position in positions)
+    for number, cells in rows:
         try:
-            if len(cells) not in (3, 4):
+            if len(cells) not in (3, 4) or not cells[query] or not cells[document]:
                 raise ValueError
-            yield cells[0].strip(), cells[-2].strip(), int(cells[-1])
+            yield cells[query], cells[document], _whole(cells[score])
         except ValueError:
             raise InputError(
-                f"{path}:{number}: no judgement: '{line[:80]}'.",
+                f"{path}:{number}: no judgement: '{' '.join(cells)[:80]}'.",
                 "A line is 'query<TAB>document<TAB>score', or TREC's 'query 0 document score'.",
             ) from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = decode(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+def _score_is_third(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether four columns are those of ir_datasets: the one that says nothing comes last."""
+    return (
+        all(len(cells) == 4 and cells[3] in _ITERATIONS for cells in rows)
+        and all(cells[2].lstrip("-").isdigit() for cells in rows)
+        and not all(cells[1] in _ITERATIONS for cells in rows)
+    )
+
+
+def _whole(score: str) -> int:
+    value = float(score)
+    if not value.is_integer():
+        raise ValueError
+    return int(value)
+
+
+def _text(path: Path) -> str:
+    with clear_read_errors(str(path)), open_bytes(path) as file:
+        text = decode(file.read())
     if text is None:
         raise InputError(f"{path} is no text file.")
+    return text
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line

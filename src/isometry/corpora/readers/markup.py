@@ -9,22 +9,39 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
 from isometry.corpora.readers.reading import UniqueNames, has_words
 
-PAGE_SUFFIXES = (".md", ".markdown", ".rst", ".rst.txt", ".txt", ".html", ".htm")
+PAGE_SUFFIXES = (".md", ".markdown", ".rst", ".rst.txt", ".txt", ".html", ".htm", ".xhtml")
+MOST_CHARACTERS = 20 << 20
+"""So much text a page has at most, whatever the size of its file."""
 LABEL = "label:"
 """A link to a label, wherever it stands, is this followed by the label's name."""
 
 
 @dataclass
 class Section:
-    """A heading (level 0: none) and what stands below it, up to the next heading."""
+    """A heading (level 0: none) and what stands below it, up to the next heading.
+
+    Attributes:
+        level: 1 for the highest heading.
+        title: The heading; empty where there is none.
+        anchor: What the id of its document ends with, if not the title.
+        links: Where it links to, as written.
+        pieces: Its text, in pieces that follow on each other.
+    """
 
     level: int
     title: str
-    text: str = ""
+    anchor: str = ""
     links: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What stands below the heading."""
+        return "".join(self.pieces)
 
 
 @dataclass
@@ -34,10 +51,16 @@ class Page:
     Attributes:
         title: What the page calls itself outside its text; empty where it does not.
         sections: The first one holds what stands before the first heading.
+        notes: What of the page could not be read, for people.
+        chapters: Whether it is a book: what stands below a heading of level 1 is as long as other
+            people's pages, and a group of its own.
     """
 
     title: str = ""
     sections: list[Section] = field(default_factory=lambda: [Section(0, "")])
+    notes: list[str] = field(default_factory=list)
+    chapters: bool = False
+    _characters: int = field(default=0, init=False, repr=False)
 
     def heading(self, level: int, title: str) -> None:
         """Begins a section; a heading without words (a logo) begins none."""
@@ -46,17 +69,33 @@ class Page:
             self.sections.append(Section(level, title))
 
     def add(self, text: str, *, tight: bool = False) -> None:
-        """Adds a block of text; a tight one follows on the next line, as in a list."""
+        """Adds a block of text; a tight one follows on the next line, as in a list.
+
+        Raises:
+            InputError: When the page becomes too long.
+        """
         text = text.strip("\n").rstrip()
         if text.strip():
-            section = self.sections[-1]
-            separator = "" if not section.text else "\n" if tight else "\n\n"
-            section.text += separator + text
+            pieces = self.sections[-1].pieces
+            pieces.append(("" if not pieces else "\n" if tight else "\n\n") + text)
+            self._characters += len(text)
+            if self._characters > MOST_CHARACTERS:
+                raise InputError(
+                    f"its text is more than {MOST_CHARACTERS >> 20} million characters"
+                )
 
     def link(self, target: str | None) -> None:
         """Notes where the section links to, as written."""
         if target:
             self.sections[-1].links.append(target)
+
+    def extend(self, other: Page) -> None:
+        """Adds another page: what stands before its first heading goes on in this section."""
+        for position, section in enumerate(other.sections):
+            if position:
+                self.heading(section.level, section.title)
+            self.add(section.text)
+            self.sections[-1].links += section.links
 
 
 @dataclass(frozen=True)
@@ -80,7 +119,9 @@ class Links:
             found = self.labels.get(" ".join(target.removeprefix(LABEL).lower().split()))
         else:
             found = self._find(target, path)
-        return None if found is None or found == path else self.groups.get(found)
+        group = None if found is None or found == path else self.groups.get(found)
+        # A compressed page is found by its plain name too.
+        return None if group == path else group
 
     def _find(self, target: str, path: str) -> str | None:
         try:
@@ -96,7 +137,7 @@ class Links:
             folders = [str(folder) for folder in reversed(PurePosixPath(path).parents)]
         for folder in folders:
             base = posixpath.normpath(posixpath.join(folder, place.lstrip("/")))
-            stem = re.sub(r"\.(html?|md|rst)$", "", base)
+            stem = re.sub(r"\.(x?html?|md|rst)$", "", base)
             for candidate in (
                 base,
                 *(stem + suffix for suffix in PAGE_SUFFIXES),
@@ -125,7 +166,10 @@ def page_documents(page: Page, path: str, links: Links) -> list[Document]:
     titles = [section.title for section in page.sections if section.title]
     page_title = " ".join(page.title.split()) or (titles[0] if titles else PurePosixPath(path).stem)
     names, documents, above = UniqueNames(), list[Document](), list[Section]()
+    groups, group = UniqueNames(), path
     for section in page.sections:
+        if page.chapters and section.level == 1:
+            group = f"{path}#{groups.take(slug(section.title))}"
         title = section.title or page_title
         while above and above[-1].level >= section.level:
             above.pop()
@@ -139,11 +183,11 @@ def page_documents(page: Page, path: str, links: Links) -> list[Document]:
         targets = dict.fromkeys(links.resolve(link, path) for link in section.links)
         documents.append(
             Document(
-                id=f"{path}#{names.take(slug(title))}",
+                id=f"{path}#{names.take(section.anchor or slug(title))}",
                 text=section.text,
                 title=title,
                 context=" > ".join(context),
-                group=path,
+                group=group,
                 order=len(documents),
                 links=tuple(target for target in targets if target is not None),
                 source=path,

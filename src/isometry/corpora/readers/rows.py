@@ -1,164 +1,134 @@
-"""JSONL, CSV, TSV and Parquet files -> rows, streamed."""
+"""What every kind of table is read as: the names of its columns, and its rows, streamed."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+import lzma
+import zlib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from isometry.core.errors import InputError
-from isometry.corpora.readers.decoding import detect_encoding, is_binary
+from isometry.corpora.readers.compressed import COMPRESSED_SUFFIXES
 from isometry.corpora.readers.reading import ReadingReport
 
-TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
+LINES = frozenset({".jsonl", ".ndjson"})
+SEPARATED = frozenset({".csv", ".tsv"})
+ARROW = frozenset({".arrow", ".feather", ".ipc"})
+SPREADSHEETS = frozenset({".xlsx", ".xls", ".ods"})
+SQLITE = frozenset({".db", ".sqlite", ".sqlite3"})
+TABLE_SUFFIXES = frozenset(
+    {
+        ".parquet",
+        *LINES,
+        *SEPARATED,
+        *(text + packed for text in LINES | SEPARATED for packed in COMPRESSED_SUFFIXES),
+        *ARROW,
+        *SPREADSHEETS,
+        *SQLITE,
+    }
+)
+"""What a table's name ends with, in lower case; ".csv.gz" and the like are two suffixes."""
+
+SAMPLE_ROWS = 100
 Row = tuple[int, dict[str, Any]]
-"""The line (Parquet: the row), counted from 1, and the values by column."""
-
-_SAMPLE_BYTES = 1 << 20
-_CELL_CHARACTERS = 10_000_000
+"""The line, or where there are no lines the row, counted from 1, and the values by column."""
 
 
-def read_rows(
-    path: Path, report: ReadingReport, shown: str, columns: Sequence[str] | None = None
-) -> Iterator[Row]:
-    """Streams a table's rows; what is broken is skipped with its line number.
+class Rows(Protocol):
+    """A table.
 
-    Args:
-        path: The file.
-        report: Where skipped rows are noted.
-        shown: The path as the report names it.
-        columns: What to read of a Parquet file; the other formats give every column.
-
-    Raises:
-        InputError: When the file as a whole cannot be read.
+    Attributes:
+        shown: The table as messages name it.
+        key: A column that the table itself declares to be unique; None where it declares none.
     """
+
+    @property
+    def shown(self) -> str:
+        """See the attributes."""
+        ...
+
+    @property
+    def key(self) -> str | None:
+        """See the attributes."""
+        ...
+
+    def names(self) -> list[str]:
+        """The columns.
+
+        Raises:
+            InputError: When there are none, or the table cannot be read.
+        """
+        ...
+
+    def read(
+        self, columns: Sequence[str] | None, report: ReadingReport, shown: str
+    ) -> Generator[Row]:
+        """Streams the rows, always in the same order while the table stays the same.
+
+        Args:
+            columns: What is needed; more may come. None is for a sample: every column that may
+                hold text, of the first 100 rows at least.
+            report: Where rows are noted that cannot be read.
+            shown: The table as the report names it.
+
+        Raises:
+            InputError: When the table as a whole cannot be read.
+        """
+        ...
+
+
+class StoredRows(Rows, Protocol):
+    """A table that is no file of its own."""
+
+    def fingerprint(self, columns: Sequence[str]) -> str:
+        """A hash that changes with what `read` gives for these columns; see each kind."""
+        ...
+
+
+def table_suffix(name: str) -> str:
+    """What of a name decides how its table is read: ".csv", ".csv.gz"; "" for no table."""
+    last = name.lower().rpartition("/")[2].split(".")
+    for count in (2, 1):
+        suffix = "".join(f".{part}" for part in last[1:][-count:])
+        if suffix in TABLE_SUFFIXES:
+            return suffix
+    return ""
+
+
+def first_rows(rows: Rows) -> list[dict[str, Any]]:
+    """The first 100 rows, with every column that may hold text."""
+    stream = rows.read(None, ReadingReport(), rows.shown)
     try:
-        if path.suffix.lower() == ".parquet":
-            yield from _parquet(path, columns)
-        elif path.suffix.lower() in (".jsonl", ".ndjson"):
-            yield from _json_lines(path, report, shown)
-        else:
-            yield from _separated(path, report, shown)
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"Cannot read {shown}: {error}") from error
+        return [row for _, row in islice(stream, SAMPLE_ROWS)]
+    finally:
+        stream.close()
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns, for JSONL those of the first 100 rows.
-
-    Raises:
-        InputError: When there are none, or the file cannot be read.
-    """
-    if path.suffix.lower() == ".parquet":
-        return [str(name) for name in _parquet_file(path).schema_arrow.names]
-    if path.suffix.lower() in (".csv", ".tsv"):
-        with _open_text(path) as file:
-            try:
-                header = next(_reader(file, path), [])
-            except csv.Error as error:
-                raise InputError(f"Cannot read the header of {path}: {error}.") from error
-        if not any(name.strip() for name in header):
-            raise InputError(f"{path} has no header.", "Its first line must name the columns.")
-        return header
-    names: dict[str, None] = {}
-    for row in first_rows(path):
-        names.update(dict.fromkeys(row))
-    if not names:
-        raise InputError(f"{path} holds no JSON objects.", "Every line must be one, as {...}.")
-    return list(names)
+# What broken files raise, in all the libraries that read them.
+_BROKEN = (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
-def first_rows(path: Path) -> list[dict[str, Any]]:
-    """The first 100 rows."""
-    rows = read_rows(path, ReadingReport(), str(path))
-    return [row for _, row in islice(rows, 100)]
-
-
-def _open_text(path: Path) -> TextIO:
-    with path.open("rb") as file:
-        sample = file.read(_SAMPLE_BYTES)
-    if is_binary(sample):
-        raise InputError(f"{path} is a binary file, not a table of text.")
-    if len(sample) == _SAMPLE_BYTES:
-        # The sample must not end within a character.
-        sample = sample[: sample.rfind(b"\n") + 1] or sample
-    # Line ends stay as they are: csv treats them itself, and to JSON they are blanks.
-    return path.open(encoding=detect_encoding(sample) or "utf-8", errors="replace", newline="")
-
-
-def _json_lines(path: Path, report: ReadingReport, shown: str) -> Iterator[Row]:
-    with _open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                report.skip(f"{shown}:{number}", f"no JSON: {error}")
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                report.skip(f"{shown}:{number}", "no JSON object")
-
-
-def _reader(file: TextIO, path: Path) -> Iterator[list[str]]:
-    csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARACTERS))
-    delimiter = "\t"
-    if path.suffix.lower() != ".tsv":
-        start = file.read(64_000)
-        file.seek(0)
-        header = next(csv.reader([start.partition("\n")[0]]), [""])
-        try:
-            delimiter = csv.Sniffer().sniff(start, ",;\t|").delimiter
-        except csv.Error:
-            delimiter = ","
-        if len(header) > 1 and delimiter not in start.partition("\n")[0]:
-            delimiter = ","
-    return csv.reader(file, delimiter=delimiter)
-
-
-def _separated(path: Path, report: ReadingReport, shown: str) -> Iterator[Row]:
-    with _open_text(path) as file:
-        reader: Any = _reader(file, path)
-        header = next(reader, [])
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                report.skip(f"{shown}:{line}", error)
-                continue
-            if len(cells) == len(header):
-                yield line, dict(zip(header, cells, strict=True))
-            elif cells:
-                report.skip(f"{shown}:{line}", f"{len(cells)} cells for {len(header)} columns")
-
-
-def _parquet_file(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+@contextmanager
+def clear_read_errors(shown: str) -> Generator[None]:
+    """Turns what a broken file raises, in whatever library, into an `InputError` that names it."""
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"Cannot read {path} as Parquet: {error}") from error
-
-
-def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    import pyarrow as pa
-
-    number = 0
-    try:
-        with _parquet_file(path) as file:
-            for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except pa.ArrowException as error:
-        raise InputError(f"Cannot read {path} after row {number}: {error}") from error
+        yield
+    except InputError as error:
+        if shown in error.message:
+            raise
+        # A reason alone, as the readers of compressed files give it.
+        raise InputError(f"Cannot read {shown}: {error.message}.", error.hint) from error
+    except (
+        OSError,
+        EOFError,
+        UnicodeError,
+        zlib.error,
+        lzma.LZMAError,
+        pa.ArrowException,
+    ) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"Cannot read {shown}: {str(reason).rstrip('.')}.") from error

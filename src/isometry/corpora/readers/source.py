@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from isometry.core.errors import InputError
+from isometry.corpora.readers import hub_rows, postgres_rows, sqlite_rows
+from isometry.corpora.readers.arrow_rows import saved_dataset
 from isometry.corpora.readers.folders import READABLE, Folder, suffix_of, walk
 from isometry.corpora.readers.packages import package_files
 from isometry.corpora.readers.reading import ReadingReport, Skipped, Source
-from isometry.corpora.readers.rows import TABLE_SUFFIXES
-from isometry.corpora.readers.tables import Columns, choose_columns
+from isometry.corpora.readers.rows import SQLITE, table_suffix
+from isometry.corpora.readers.tables import Columns, TableSource, choose_columns
+from isometry.corpora.readers.wordnet import open_wordnet
 
 __all__ = ["ReadingReport", "Skipped", "Source", "open_source"]
 
@@ -22,12 +25,17 @@ def open_source(
     id: str | None = None,
     limit: int | None = None,
 ) -> Source:
-    """Opens a folder, a file, or `python:PACKAGE` (`python:stdlib`) and checks what is cheap.
+    """Opens what the user typed and checks what is cheap.
 
-    A folder in BEIR's layout (`corpus.jsonl` beside `queries.jsonl`) is its corpus alone.
+    - A folder or a file. A folder in BEIR's layout (`corpus.jsonl` beside `queries.jsonl`) is its
+      corpus alone; one that `datasets.save_to_disk` wrote is its table.
+    - `python:PACKAGE` (`python:stdlib`): an installed package, which is not imported.
+    - `sqlite:PATH#TABLE`, `postgresql://USER@HOST/DATABASE#SCHEMA.TABLE`: a table or a view.
+    - `hf:OWNER/NAME#CONFIG/SPLIT`: a data set of the Hugging Face hub.
+    - `wordnet:` or `wordnet:FOLDER`.
 
     Args:
-        spec: A path, or "python:" and the name of an installed package, which is not imported.
+        spec: One of these.
         text: The column of a table that holds the text.
         title: The column that holds the title.
         id: The column that holds the id.
@@ -39,27 +47,58 @@ def open_source(
     name, columns = str(spec), Columns(text, title, id)
     if limit is not None and limit < 1:
         raise InputError(f"A limit of {limit} documents leaves none.")
-    if name.startswith("python:"):
-        root, files = package_files(name.removeprefix("python:"))
-    else:
-        root, files = _local_files(name)
-    tables = [path for path in files if suffix_of(path) in TABLE_SUFFIXES]
-    if columns.named() and not tables:
-        raise InputError(f"{name} holds no table, so it has no column '{columns.named()[0]}'.")
-    if len(files) == 1 and tables:
+    scheme, colon, rest = name.partition(":")
+    if name.startswith(postgres_rows.SCHEMES):
+        return TableSource.open(postgres_rows.open_table(name), columns, limit)
+    if colon and scheme == "hf":
+        return TableSource.open(hub_rows.open_dataset(rest), columns, limit)
+    if colon and scheme == "sqlite":
+        return TableSource.open(sqlite_rows.open_table(rest, columns), columns, limit)
+    if colon and scheme == "wordnet":
+        _refuse_columns(name, columns)
+        return open_wordnet(rest, name=name, limit=limit)
+    if colon and scheme == "python":
+        root, files = package_files(rest)
+        return _folder(name, root, files, columns, limit)
+    path = _local(name)
+    if path.is_dir() and (saved := saved_dataset(path)) is not None:
+        return TableSource.open(saved, columns, limit)
+    if path.is_file() and table_suffix(path.name) in SQLITE:
+        # Not as a file: what was written last may stand in a log beside it.
+        return TableSource.open(sqlite_rows.only_table(path, columns), columns, limit)
+    return _folder(name, *_files(name, path), columns, limit)
+
+
+def _folder(
+    name: str, root: Path, files: tuple[str, ...], columns: Columns, limit: int | None
+) -> Folder:
+    tables = [path for path in files if table_suffix(path)]
+    if not tables:
+        _refuse_columns(name, columns)
+    elif len(files) == 1:
         choose_columns(root / files[0], columns)
     return Folder(name, root, files, columns, limit)
 
 
-def _local_files(name: str) -> tuple[Path, tuple[str, ...]]:
-    path = Path(name).expanduser()
+def _refuse_columns(name: str, columns: Columns) -> None:
+    if columns.named():
+        raise InputError(f"{name} holds no table, so it has no column '{columns.named()[0]}'.")
+
+
+def _local(name: str) -> Path:
     if "://" in name:
         raise InputError(f"{name} is an address.", "Download it and give the local path.")
+    path = Path(name).expanduser()
     if not path.exists():
         raise InputError(
             f"There is no file or folder {name}.",
-            "Give a path, or python:PACKAGE for the source of an installed package.",
+            "Give a path, python:PACKAGE for the source of an installed package, sqlite:PATH#TABLE,"
+            " postgresql://..., hf:OWNER/NAME or wordnet:.",
         )
+    return path
+
+
+def _files(name: str, path: Path) -> tuple[Path, tuple[str, ...]]:
     if path.is_dir() and all((path / f"{part}.jsonl").is_file() for part in ("corpus", "queries")):
         path = path / "corpus.jsonl"
     if path.is_dir():
@@ -70,7 +109,6 @@ def _local_files(name: str) -> tuple[Path, tuple[str, ...]]:
     if suffix_of(path.name) not in READABLE:
         raise InputError(
             f"Cannot read {name}: no reader for this kind of file.",
-            "Text, Markdown, reStructuredText, HTML, source code, JSONL, CSV, TSV and Parquet"
-            " can be read.",
+            "Documents, source code, tables (also compressed ones) and databases can be read.",
         )
     return path.parent, (path.name,)

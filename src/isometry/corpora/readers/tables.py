@@ -4,56 +4,85 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
-from isometry.core.errors import InputError
+from isometry.core.files import hash_value
 from isometry.corpora.documents import Document
-from isometry.corpora.readers.reading import ReadingReport, has_words
-from isometry.corpora.readers.rows import column_names, first_rows, read_rows
+from isometry.corpora.readers.arrow_rows import ArrowFiles, Parquet
+from isometry.corpora.readers.columns import Columns, choose
+from isometry.corpora.readers.reading import ReadingReport, counted, has_words
+from isometry.corpora.readers.rows import (
+    ARROW,
+    LINES,
+    SPREADSHEETS,
+    SQLITE,
+    Rows,
+    StoredRows,
+    table_suffix,
+)
+from isometry.corpora.readers.spreadsheet_rows import Spreadsheet
+from isometry.corpora.readers.sqlite_rows import only_table
+from isometry.corpora.readers.text_rows import JsonLines, Separated
 
-_TEXT_NAMES = ("text", "content", "body", "contents")
-_ID_NAMES = ("_id", "id")
-_MEAN_CHARACTERS = 20  # a column of longer values is taken for text
+__all__ = ["Columns", "TableSource", "choose_columns", "open_rows", "read_documents", "read_table"]
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which columns hold what; `None` where the file decides."""
+def open_rows(path: Path, columns: Columns | None = None) -> Rows:
+    """A file's table.
 
-    text: str | None = None
-    title: str | None = None
-    id: str | None = None
+    Args:
+        path: A file whose name ends as `TABLE_SUFFIXES` lists.
+        columns: Which columns it must have; decides between the tables of an SQLite file.
 
-    def named(self) -> list[str]:
-        """Those that are given."""
-        return [name for name in (self.text, self.title, self.id) if name is not None]
+    Raises:
+        InputError: When an SQLite file does not have exactly one table that fits.
+    """
+    suffix = table_suffix(path.name)
+    if suffix in SQLITE:
+        return only_table(path, columns or Columns())
+    if suffix in ARROW:
+        return ArrowFiles(str(path), (path,))
+    if suffix in SPREADSHEETS:
+        return Spreadsheet(path)
+    if suffix == ".parquet":
+        return Parquet(path)
+    if any(suffix.startswith(lines) for lines in LINES):
+        return JsonLines(path)
+    return Separated(path)
 
 
 def choose_columns(path: Path, wanted: Columns) -> Columns:
-    """The columns to read: those that are wanted, else those whose names are well known.
+    """The columns of a file to read: those that are wanted, else those with well-known names.
 
     Raises:
         InputError: When a wanted column is not there or none looks like text; lists the columns.
     """
-    names = column_names(path)
-    listed = f"Its columns are: {', '.join(names)}."
-    for name in wanted.named():
-        if name not in names:
-            raise InputError(f"{path} has no column '{name}'.", listed)
-    identifier = wanted.id or _well_known(names, _ID_NAMES)
-    title = wanted.title or _well_known(names, ("title",))
-    text = wanted.text or _well_known(names, _TEXT_NAMES)
-    if text is None and path.suffix.lower() not in (".jsonl", ".ndjson"):
-        text = _longest(path, [name for name in names if name != identifier])
-    if text is None:
-        raise InputError(
-            f"No column of {path} looks like the text.", f"{listed} Name one with --text."
-        )
-    return Columns(text, title if title != text else None, identifier)
+    return choose(open_rows(path, wanted), wanted)
 
 
 def read_table(
     path: Path, columns: Columns, report: ReadingReport, *, shown: str, prefix: str = ""
+) -> Iterator[Document]:
+    """Streams the documents of a table in a file; see `read_documents`.
+
+    Args:
+        path: The file.
+        columns: What `choose_columns` chose.
+        report: Where rows are noted that give no document.
+        shown: The path as people know it.
+        prefix: What every id begins with.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    return read_documents(open_rows(path, columns), columns, report, shown=shown, prefix=prefix)
+
+
+def read_documents(
+    rows: Rows, columns: Columns, report: ReadingReport, *, shown: str, prefix: str = ""
 ) -> Iterator[Document]:
     """Streams the documents of a table: one for each row that has words.
 
@@ -61,18 +90,18 @@ def read_table(
     words, it is the text: collections with judgements judge such rows too.
 
     Args:
-        path: A JSONL, CSV, TSV or Parquet file.
-        columns: What `choose_columns` chose.
+        rows: The table.
+        columns: What `choose` chose.
         report: Where rows without words or with an id that came before are noted.
-        shown: The path as people know it.
+        shown: The table as people know it.
         prefix: What every id begins with.
 
     Raises:
-        InputError: When the file cannot be read.
+        InputError: When the table cannot be read.
     """
     seen: set[str] = set()
     wanted = list(dict.fromkeys(columns.named()))
-    for order, (line, row) in enumerate(read_rows(path, report, shown, wanted), start=1):
+    for order, (line, row) in enumerate(rows.read(wanted, report, shown), start=1):
         place = f"{shown}:{line}"
         text, title = _words(row.get(columns.text or "")), _words(row.get(columns.title or ""))
         if not text:
@@ -87,26 +116,64 @@ def read_table(
         else:
             seen.add(identifier)
             key = prefix + identifier
-            yield Document(id=key, text=text, title=title, group=key, source=place)
+            if not columns.pages:
+                yield Document(id=key, text=text, title=title, group=key, source=place)
+                continue
+            group = _string(row.get("group"))
+            number = row.get("order")
+            yield Document(
+                id=key,
+                text=text,
+                title=title,
+                context=_words(row.get("context")),
+                group=prefix + group if group else key,
+                order=number if isinstance(number, int) else 0,
+                source=place,
+            )
 
 
-def _well_known(names: Sequence[str], wanted: Sequence[str]) -> str | None:
-    by_name = {name.casefold().strip(): name for name in reversed(names)}
-    return next((by_name[name] for name in wanted if name in by_name), None)
+@dataclass
+class TableSource:
+    """A table that is no single file: of a database, a hub, a folder of Arrow files.
 
+    Attributes:
+        name: What the user typed, without a password.
+        rows: The table.
+        columns: What `choose` chose.
+        limit: How many documents to yield at most.
+    """
 
-def _longest(path: Path, names: Sequence[str]) -> str | None:
-    rows = first_rows(path)
-    means = {
-        name: sum(len(row[name]) for row in rows if isinstance(row.get(name), str)) / len(rows)
-        for name in (names if rows else ())
-    }
-    longest = max(means, key=lambda name: means[name], default=None)
-    return longest if longest is not None and means[longest] > _MEAN_CHARACTERS else None
+    name: str
+    rows: StoredRows
+    columns: Columns
+    limit: int | None
+
+    @classmethod
+    def open(cls, rows: StoredRows, wanted: Columns, limit: int | None) -> TableSource:
+        """Chooses the columns.
+
+        Raises:
+            InputError: As `choose` does.
+        """
+        return cls(rows.shown, rows, choose(rows, wanted), limit)
+
+    def fingerprint(self) -> str:
+        """The sha256 of the table's own fingerprint and the options."""
+        columns = [self.columns.text, self.columns.title, self.columns.id, self.columns.pages]
+        return hash_value([self.rows.fingerprint(self._named()), columns, self.limit])
+
+    def documents(self, report: ReadingReport) -> Iterator[Document]:
+        """Streams the documents; see `Source`."""
+        report.files += 1
+        documents = read_documents(self.rows, self.columns, report, shown=self.name)
+        return counted(documents, report, self.name, self.limit)
+
+    def _named(self) -> Sequence[str]:
+        return list(dict.fromkeys(self.columns.named()))
 
 
 def _string(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | UUID | date):
         return ""
     # JSON may escape half a surrogate pair, which no file and no Arrow table can hold.
     return str(value).encode("utf-8", errors="replace").decode("utf-8")

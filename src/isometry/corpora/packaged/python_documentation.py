@@ -1,0 +1,36 @@
+"""Python's documentation, asked for by the questions of its own FAQ.
+
+Source: `usr/share/doc/python3.13/html/_sources` of Debian's package python3.13-doc 3.13.5.
+Licence: PSF-2.0 (Copyright 2001 Python Software Foundation), examples also Zero-Clause BSD.
+"""
+
+from __future__ import annotations
+
+from isometry.corpora.packaged.human_queries import HumanQueries
+from isometry.corpora.packaged.locate import data_path
+from isometry.corpora.packaged.questions import ask_headings
+from isometry.corpora.readers import ReadingReport, open_source
+
+
+def python_documentation() -> HumanQueries:
+    """Sections of Python's documentation, and the questions that head sections of its FAQ.
+
+    The questions themselves are in no document.
+
+    Raises:
+        InputError: When the data is not on this machine.
+    """
+    source = open_source(data_path("python3.13-doc"))
+    documents = list(source.documents(ReadingReport()))
+    documents, queries, relevance = ask_headings(
+        documents,
+        lambda heading, document: "?" in heading and document.group.startswith("faq/"),
+    )
+    return HumanQueries(
+        name="python-documentation",
+        documents=documents,
+        queries=queries,
+        relevance=relevance,
+        language="en",
+        about="Sections of Python 3.13's documentation; queries are the questions of its FAQ",
+    )

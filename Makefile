@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: demo test check bench docs format clean
+.PHONY: demo test check bench faults docs format clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_data.py
 	$(RUN)/pytest
 
+faults: $(VENV)/installed  ## Kill every writer many times (a quarter of an hour)
+	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py
+
 check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folders
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
@@ -29,6 +32,11 @@ check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folde
 
 bench: $(VENV)/installed  ## Figures that take longer than a test
 	$(RUN)/python benchmarks/retention.py demo-space
+	$(RUN)/python benchmarks/encode.py
+	$(RUN)/python benchmarks/memory.py
+	$(RUN)/python benchmarks/search.py
+	$(RUN)/python benchmarks/fit_vs_plain.py demo-space
+	$(RUN)/python benchmarks/real_queries.py
 
 docs: $(VENV)/installed  ## Write the list of what exists
 	$(RUN)/python scripts/list_parts.py

@@ -10,11 +10,24 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from isometry.core.errors import InputError, IsometryError
     from isometry.encoders.text import TextEncoder
+    from isometry.jobs.add import add
+    from isometry.jobs.compact import compact
     from isometry.jobs.evaluate import evaluate
     from isometry.jobs.fit import fit
+    from isometry.jobs.migrate import migrate
     from isometry.space import Space
 
-__all__ = ["InputError", "IsometryError", "Space", "TextEncoder", "evaluate", "fit"]
+__all__ = [
+    "InputError",
+    "IsometryError",
+    "Space",
+    "TextEncoder",
+    "add",
+    "compact",
+    "evaluate",
+    "fit",
+    "migrate",
+]
 
 # Loaded on first use, so that `import isometry` costs nothing.
 _HOMES = {
@@ -22,8 +35,11 @@ _HOMES = {
     "IsometryError": "isometry.core.errors",
     "Space": "isometry.space",
     "TextEncoder": "isometry.encoders.text",
+    "add": "isometry.jobs.add",
+    "compact": "isometry.jobs.compact",
     "evaluate": "isometry.jobs.evaluate",
     "fit": "isometry.jobs.fit",
+    "migrate": "isometry.jobs.migrate",
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +15,28 @@ from jaxtyping import Float
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, read_json, write_json
+from isometry.search.versions import HINT, VIEWS, version_of
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Role, TextEncoder
     from isometry.search.lancedb import ChunkIndex, Hit, Lexical
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "space.json"
 MODEL = "model"
 INDEX = "index"
+DOCUMENTS = "documents.parquet"
 REPORT = "report.html"
+# What a writer has beside the Space's own files: the lock, who holds it, and unfinished work.
+LOCK = "lock"
+OWNER = "writer.json"
+WRITING = ".writing"
+
+# Where a writer makes files, under their names or, until they are whole, under hidden ones.
+_WRITTEN = re.compile(
+    r"(?:model|index)(?:-\d+)?/|documents(?:-\d+)?\.parquet$"
+    r"|\.(?:space\.json|writer\.json|(?:model|index)(?:-\d+)?|documents(?:-\d+)?\.parquet)\."
+)
 
 Mode = Literal["hybrid", "dense", "lexical"]
 
@@ -52,8 +66,50 @@ class Result:
     lexical_rank: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The files that make up one state of a Space: names in its folder.
+
+    Attributes:
+        model: The folder of the model.
+        index: The folder of the table of passages.
+        index_version: The table's version.
+        documents: The file with the documents.
+    """
+
+    model: str
+    index: str
+    index_version: int
+    documents: str
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Current:
+        """What a manifest says is current; one of format 1 says nothing, for nothing changed.
+
+        Raises:
+            InputError: When it names something outside the Space.
+        """
+        named = manifest.get("current")
+        if named is None:
+            # The files are listed as they were made, whatever a writer has added since.
+            versions = [
+                version_of(name)
+                for name in manifest["files"]
+                if name.startswith(f"{INDEX}/") and name.endswith(".manifest")
+            ]
+            return cls(MODEL, INDEX, max(versions, default=1), DOCUMENTS)
+        current = cls(named["model"], named["index"], named["index_version"], named["documents"])
+        for name in (current.model, current.index, current.documents):
+            if name in ("", "..") or Path(name).name != name:
+                raise InputError(f"A manifest that names '{name}' is none of a Space.")
+        return current
+
+
 class Space:
     """An encoder with the proof that it fits its documents, and their index.
+
+    A Space stays at the state that it was opened at, whatever is added meanwhile; `refresh` gives
+    the new one.
 
     Args:
         folder: The folder.
@@ -63,6 +119,7 @@ class Space:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.current = Current.of(manifest)
 
     @classmethod
     def open(cls, folder: str | Path) -> Space:
@@ -92,10 +149,31 @@ class Space:
             )
         return cls(path, manifest)
 
+    def refresh(self) -> Space:
+        """This Space when nothing was written since it was opened, else as it is now.
+
+        What is loaded stays loaded where it did not change. A process that runs for long calls this
+        now and then: `compact` removes states that have been superseded for an hour.
+
+        Raises:
+            InputError: As `open` does.
+        """
+        now = Space.open(self.folder)
+        if now.manifest == self.manifest:
+            return self
+        if now.current.model == self.current.model and "encoder" in self.__dict__:
+            now.__dict__["encoder"] = self.encoder
+        return now
+
     @property
     def model(self) -> Path:
         """The folder that plain sentence-transformers loads."""
-        return self.folder / MODEL
+        return self.folder / self.current.model
+
+    @property
+    def documents(self) -> Path:
+        """The Parquet file with the documents."""
+        return self.folder / self.current.documents
 
     @property
     def report(self) -> Path:
@@ -124,7 +202,14 @@ class Space:
         """The table of passages, opened on first use."""
         from isometry.search.lancedb import ChunkIndex
 
-        return ChunkIndex.open(self.folder / INDEX)
+        try:
+            return ChunkIndex.open(self.folder / self.current.index, self.current.index_version)
+        except InputError:
+            if Space.open(self.folder).current == self.current:
+                raise
+            raise InputError(
+                f"{self.folder} was changed and compacted since it was opened.", "Open it again."
+            ) from None
 
     @cached_property
     def lexical(self) -> Lexical:
@@ -152,39 +237,46 @@ class Space:
         Raises:
             InputError: For an empty query or a `k` below 1.
         """
-        from isometry.search.fusion import reciprocal_rank_fusion
+        from isometry.search.fusion import standard_score_fusion
 
         if not query.strip():
             raise InputError("The query is empty.")
         if k < 1:
             raise InputError(f"The number of results must be at least 1, not {k}.")
         settings = self.manifest["search"]
+        index = self.index
         depth = max(k, int(settings["depth"])) if mode == "hybrid" else k
-        dense = (
-            self.index.dense(self.encode([query])[0], depth) if mode in ("dense", "hybrid") else []
+        nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        by_vectors = (
+            nothing if mode == "lexical" else index.rank_dense(self.encode([query])[0], depth)
         )
-        lexical = self.index.lexical(query, depth) if mode in ("lexical", "hybrid") else []
+        by_words = nothing if mode == "dense" else index.rank_lexical(query, depth)
+        dense, lexical = (
+            list(zip(index.rows.names(numbers), scores.tolist(), strict=True))
+            for numbers, scores in (by_vectors, by_words)
+        )
         if mode == "hybrid":
             weight = float(settings["dense_weight"])
-            fused = reciprocal_rank_fusion(
-                [[hit.document for hit in dense], [hit.document for hit in lexical]],
-                [weight, 1 - weight],
-                int(settings["fusion_k"]),
-            )
-            scores = dict(fused)
+            best = standard_score_fusion(dense, lexical, weight, depth)[:k]
         else:
-            scores = {hit.document: hit.score for hit in dense or lexical}
+            best = (dense or lexical)[:k]
         # Where both found a document, the passage that the vectors chose is shown.
-        hits = {hit.document: hit for hit in [*lexical, *dense]}
-        dense_rank = {hit.document: rank for rank, hit in enumerate(dense, 1)}
-        lexical_rank = {hit.document: rank for rank, hit in enumerate(lexical, 1)}
+        row = {
+            document: number
+            for side, (numbers, _) in ((lexical, by_words), (dense, by_vectors))
+            for (document, _), number in zip(side, numbers.tolist(), strict=True)
+        }
+        dense_rank = {document: rank for rank, (document, _) in enumerate(dense, 1)}
+        lexical_rank = {document: rank for rank, (document, _) in enumerate(lexical, 1)}
+        chosen = np.array([row[document] for document, _ in best], dtype=np.int64)
+        hits = index.fetch((chosen, np.array([score for _, score in best])))
         return [
-            _result(hits[document], score, dense_rank.get(document), lexical_rank.get(document))
-            for document, score in list(scores.items())[:k]
+            _result(hit, dense_rank.get(hit.document), lexical_rank.get(hit.document))
+            for hit in hits
         ]
 
     def verify(self) -> int:
-        """Compares every file with the manifest.
+        """Compares every file with the manifest; what an unfinished write left is no damage.
 
         Returns:
             How many files there are.
@@ -192,38 +284,82 @@ class Space:
         Raises:
             InputError: Naming the first file that is missing, damaged or unknown.
         """
-        listed: dict[str, str] = self.manifest["files"]
+        while True:
+            # As it is now, not as it was when this Space was opened.
+            now = Space.open(self.folder)
+            try:
+                return now._verify()
+            except InputError:
+                # A writer may have gone on while the files were read.
+                if Space.open(self.folder).manifest == now.manifest:
+                    raise
+
+    def _verify(self) -> int:
+        listed = {name: value for name, value in self.manifest["files"].items() if counts(name)}
         for name, expected in listed.items():
             path = self.folder / name
             if not path.is_file():
                 raise InputError(f"Missing from {self.folder}: {name}.", _RESTORE)
             if hash_file(path) != expected:
                 raise InputError(f"Damaged in {self.folder}: {name}.", _RESTORE)
-        present = {
-            file.relative_to(self.folder).as_posix()
-            for file in self.folder.rglob("*")
-            if file.is_file()
-        }
-        if unknown := sorted(present - set(listed) - {MANIFEST}):
+        if unknown := sorted(set(self.unlisted()) - set(self.leftovers())):
             raise InputError(f"Not part of the Space {self.folder}: {unknown[0]}.")
         return len(listed)
+
+    def unlisted(self) -> list[str]:
+        """The files in the folder that the manifest does not name, as POSIX paths, sorted."""
+        found = (path.relative_to(self.folder).as_posix() for path in files_below(self.folder))
+        return sorted(set(filter(counts, found)) - set(self.manifest["files"]))
+
+    def leftovers(self) -> list[str]:
+        """What a write that is under way, or was killed, has left so far; the next one removes it.
+
+        A writer adds nothing to a model that is there; a file more in one comes from elsewhere.
+        """
+        if not (self.folder / WRITING).is_dir():
+            return []
+        there = {name.split("/")[0] for name in self.manifest["files"]}
+        return [
+            name
+            for name in self.unlisted()
+            if _WRITTEN.match(name) and (name.startswith(INDEX) or name.split("/")[0] not in there)
+        ]
 
     @staticmethod
     def seal(folder: Path, manifest: dict[str, Any]) -> None:
         """Writes the manifest over finished files: only now the folder is a Space."""
-        from isometry.core.files import hash_folder
-
         (folder / MANIFEST).unlink(missing_ok=True)
-        write_json(folder / MANIFEST, {**manifest, "files": hash_folder(folder)})
+        found = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
+        files = {name: hash_file(folder / name) for name in found if counts(name)}
+        write_json(folder / MANIFEST, {**manifest, "files": files})
+
+
+def counts(name: str) -> bool:
+    """Whether a file in a Space's folder is a part of the Space that its manifest must name.
+
+    Args:
+        name: Its POSIX path below the folder.
+    """
+    return (
+        name not in (MANIFEST, LOCK, OWNER)
+        and not name.startswith(f"{WRITING}/")
+        and not name.endswith(f"/{HINT}")
+        and f"/{VIEWS}/" not in name
+    )
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files below a folder; those that vanish meanwhile do not matter."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
 _RESTORE = "Restore it from a copy, or run the same fit command again with --force."
 
 
-def _result(hit: Hit, score: float, dense_rank: int | None, lexical_rank: int | None) -> Result:
+def _result(hit: Hit, dense_rank: int | None, lexical_rank: int | None) -> Result:
     return Result(
         hit.document,
-        score,
+        hit.score,
         hit.title,
         hit.text,
         hit.start,

@@ -167,7 +167,7 @@ def test_no_room_on_disk(
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(files, "_flush", full)
+    monkeypatch.setattr(files, "flush", full)
     line = complain(
         capsys, "fit", tiny_docs, "--base", small_folder, "--out", tmp_path / "out", "-q"
     )

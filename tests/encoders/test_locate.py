@@ -97,3 +97,15 @@ def test_looking_is_cheap() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_after_a_migration_the_current_model_of_a_space_is_meant(tmp_path: Path) -> None:
+    for name in ("model", "model-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    manifest = tmp_path / "space.json"
+    manifest.write_text('{"current": {"model": "model-2"}}')
+    assert locate(tmp_path) == (tmp_path / "model-2", True)
+    # Never outside of the Space.
+    manifest.write_text('{"current": {"model": "../elsewhere/model"}}')
+    assert locate(tmp_path) == (tmp_path / "model", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from isometry import InputError, Space
 
-KILLS = 20
+KILLS = int(os.environ.get("ISOMETRY_KILLS", "6"))
 
 
 def _fit(docs: str, base: str, plan: str, out: str) -> None:

@@ -12,14 +12,16 @@ from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
 _TABLES = "Tables"
 _LABELS = "Labels, if you have some"
 _MODEL = "Model"
+_WRITER = "Queries written by a language model"
 
 
 def fit(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder or file (text, Markdown, rst, HTML, source code, JSONL, CSV, Parquet),"
-            " or python:PACKAGE for the source of an installed package.",
+            help="A folder or file (documents, source code, tables, archives), python:PACKAGE,"
+            " sqlite:PATH#TABLE, postgresql://USER@HOST/DB#SCHEMA.TABLE,"
+            " hf:OWNER/NAME\\[#CONFIG/SPLIT] or wordnet:\\[FOLDER].",
             show_default=False,
         ),
     ],
@@ -51,9 +53,6 @@ def fit(
     limit: Annotated[
         int | None, typer.Option(help="Read only the first so many documents.")
     ] = None,
-    negatives: Annotated[
-        int, typer.Option(help="Hard negatives for each pair.", rich_help_panel=_MODEL)
-    ] = 1,
     threads: Annotated[int | None, typer.Option(help="Processor threads.  [default: all]")] = None,
     query_prompt: Annotated[
         str | None,
@@ -69,20 +68,37 @@ def fit(
     queries: Annotated[
         Path | None,
         typer.Option(
-            help="Queries that people asked: JSONL with _id and text, or TSV.",
+            help="Queries that people asked: JSONL with _id and text, TSV or TREC topics.",
             rich_help_panel=_LABELS,
         ),
     ] = None,
     judgements: Annotated[
         Path | None,
         typer.Option(
-            help="Which documents answer them: BEIR's or TREC's layout.", rich_help_panel=_LABELS
+            help="Which documents answer them: BEIR's, TREC's or MS MARCO's layout.",
+            rich_help_panel=_LABELS,
         ),
     ] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(
             help="Both in one: JSONL with query and document (an id).", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    query_writer: Annotated[
+        str | None,
+        typer.Option(
+            help="The address of an OpenAI-compatible server, such as http://localhost:11434/v1,"
+            " whose model writes training queries. Passages of your training documents are sent to"
+            " it. Its key, if any: ISOMETRY_QUERY_KEY in the environment (OpenAI's own:"
+            " OPENAI_API_KEY).",
+            rich_help_panel=_WRITER,
+        ),
+    ] = None,
+    query_model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model that writes them, as that server names it.", rich_help_panel=_WRITER
         ),
     ] = None,
     text: Annotated[
@@ -127,7 +143,8 @@ def fit(
         "pairs": None if pairs is None else str(pairs),
         "query_prompt": query_prompt,
         "document_prompt": document_prompt,
-        "negatives": negatives,
+        "query_writer": query_writer,
+        "query_model": query_model,
         "threads": threads,
     }
     with progress(quiet):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isometry.cli import encoding, evaluation, fitting, spaces
+from isometry.cli import encoding, evaluation, fitting, spaces, upkeep
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
@@ -27,6 +27,9 @@ app.command("fit")(fitting.fit)
 app.command("search")(spaces.search)
 app.command("encode")(encoding.encode)
 app.command("evaluate")(evaluation.evaluate)
+app.command("add")(upkeep.add)
+app.command("migrate")(upkeep.migrate)
+app.command("compact")(upkeep.compact)
 app.command("info")(spaces.info)
 app.command("verify")(spaces.verify)
 app.command("models")(spaces.models)

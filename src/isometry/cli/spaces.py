@@ -100,11 +100,19 @@ def verify(space: SpaceFolder, as_json: Json = False) -> None:
     """Compare every file of a Space with its manifest; names the damaged one."""
     from isometry.space import Space
 
-    files = Space.open(space).verify()
+    opened = Space.open(space)
+    files = opened.verify()
+    unfinished = opened.leftovers()
     if as_json:
-        print_json({"space": str(space), "files": files, "whole": True})
-    else:
-        print_rich(f"{space}: {files} files, all as they were made.")
+        rest = {"unfinished": unfinished}
+        print_json({"space": str(space), "files": files, "whole": True, **rest})
+        return
+    print_rich(f"{space}: {files} files, all as they were made.")
+    if unfinished:
+        print_rich(
+            f"Besides, {len(unfinished)} files of a write that is under way or was stopped; the"
+            " next add, migrate or compact removes what is not needed."
+        )
 
 
 def models(as_json: Json = False) -> None:

@@ -31,7 +31,8 @@ _FORBIDDEN = (
 _BARELY = 1 << 20
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Waits until a file, or the list of a folder's files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -55,7 +56,8 @@ def clear_disk_errors(path: Path) -> Generator[None]:
             ) from error
         if number in _FORBIDDEN:
             raise InputError(
-                f"Cannot write to {path}: {os.strerror(number)}.", "Choose another --out."
+                f"Cannot write to {path}: {os.strerror(number)}.",
+                "Choose another place, or allow writing there.",
             ) from error
         raise
 
@@ -87,9 +89,9 @@ def atomic_file(path: Path) -> Generator[Path]:
         with clear_disk_errors(path):
             yield temporary
             temporary.chmod(0o644)
-            _flush(temporary)
+            flush(temporary)
             temporary.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -114,11 +116,11 @@ def atomic_folder(path: Path) -> Generator[Path]:
             temporary.chmod(0o755)
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    _flush(file)
+                    flush(file)
             if path.is_dir():
                 path.replace(aside)
             temporary.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from isometry.core.errors import InputError
+from isometry.core.files import read_json
 from isometry.encoders.packaged_models import PREFIX, packaged_folder
 
 
@@ -21,7 +22,9 @@ def locate(source: str | Path) -> tuple[str | Path, bool]:
     folder = Path(source).expanduser()
     if folder.is_dir():
         if (folder / "space.json").is_file():
-            folder = folder / "model"
+            # A migration leaves the former model beside the current one.
+            current = read_json(folder / "space.json").get("current") or {}
+            folder = folder / Path(current.get("model", "model")).name
         if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
             raise InputError(
                 f"{folder} is no model: it has neither modules.json nor config.json.",

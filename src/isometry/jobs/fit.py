@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,14 @@ from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate
-from isometry.space import FORMAT, MANIFEST, MODEL, REPORT, Space
+from isometry.space import DOCUMENTS, FORMAT, INDEX, MANIFEST, MODEL, REPORT, Current, Space
 
 if TYPE_CHECKING:
+    from isometry.corpora.pairs.query_writer import OpenAIWriter
     from isometry.training.plan import Plan
 
 DEFAULT_BASE = "packaged:minilm"
+_SCHEMES = ("python", "hf", "sqlite", "postgresql", "postgres", "wordnet")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class FitSettings:
     pairs: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
-    negatives: int = 1
+    query_writer: str | None = None
+    query_model: str | None = None
     threads: int | None = None
 
 
@@ -61,7 +66,8 @@ def fit(
     pairs: str | Path | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
-    negatives: int = 1,
+    query_writer: str | None = None,
+    query_model: str | None = None,
     threads: int | None = None,
     plan: str | Path | None = None,
     force: bool = False,
@@ -88,7 +94,9 @@ def fit(
             instead of the two.
         query_prompt: Replaces the query prompt of the model's own configuration.
         document_prompt: Replaces its document prompt.
-        negatives: Hard negatives a pair.
+        query_writer: The address of an OpenAI-compatible server whose model writes training
+            queries; passages of the training documents are sent to it, and to nothing else.
+        query_model: The model there.
         threads: Processor threads; all by default.
         plan: A `plan.json` to follow instead of measuring this machine.
         force: Replace a finished Space, or discard an unfinished one.
@@ -110,10 +118,13 @@ def fit(
         pairs=None if pairs is None else str(pairs),
         query_prompt=query_prompt,
         document_prompt=document_prompt,
-        negatives=negatives,
+        query_writer=query_writer,
+        query_model=query_model,
         threads=threads,
     )
     reader = check(settings)
+    # As the reader shows it: without a password.
+    settings = replace(settings, source=reader.name)
     given_plan = None if plan is None else _read_plan(Path(plan))
     folder = Path(out).expanduser() if out is not None else default_out(settings.source)
     partial = folder.with_name(f"{folder.name}.partial")
@@ -124,6 +135,8 @@ def fit(
         return finished
     if force and not _resumable(partial, fingerprint):
         shutil.rmtree(partial, ignore_errors=True)
+    if (writer := _writer(settings)) and not (partial / "written.json").exists():
+        writer.check()
     with Workspace(partial, fingerprint) as work:
         if work.resumed:
             say(f"Going on with {partial}.")
@@ -139,6 +152,8 @@ def plan_only(settings: FitSettings) -> tuple[Plan, dict[str, Any]]:
     Returns:
         The plan, and the figures about the data.
     """
+    # A dry run sends nothing anywhere.
+    settings = replace(settings, query_writer=None, query_model=None)
     reader = check(settings)
     with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "w", "dry run") as work:
         from isometry.jobs.fitting import Fitting
@@ -162,8 +177,6 @@ def check(settings: FitSettings) -> Source:
         raise InputError(f"--minutes must be more than 0, not {settings.minutes}.")
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"--threads must be at least 1, not {settings.threads}.")
-    if settings.negatives < 0:
-        raise InputError(f"--negatives must be at least 0, not {settings.negatives}.")
     if (settings.queries is None) != (settings.judgements is None):
         raise InputError("--queries and --judgements belong together: give both or neither.")
     if settings.pairs is not None and settings.queries is not None:
@@ -171,6 +184,9 @@ def check(settings: FitSettings) -> Source:
     for path in (settings.queries, settings.judgements, settings.pairs):
         if path is not None and not Path(path).is_file():
             raise InputError(f"There is no file {path}.")
+    if (settings.query_writer is None) != (settings.query_model is None):
+        raise InputError("--query-writer and --query-model belong together: give both or neither.")
+    _writer(settings)
     locate(settings.base)
     return open_source(
         settings.source,
@@ -181,11 +197,25 @@ def check(settings: FitSettings) -> Source:
     )
 
 
+def _writer(settings: FitSettings) -> OpenAIWriter | None:
+    """Who writes queries, if anybody does."""
+    if settings.query_writer is None or settings.query_model is None:
+        return None
+    from isometry.corpora.pairs.query_writer import OpenAIWriter
+
+    return OpenAIWriter(settings.query_writer, settings.query_model)
+
+
 def default_out(source: str) -> Path:
-    """`docs/` -> `docs-space`, `python:networkx` -> `networkx-space`, in the current folder."""
-    name = (
-        source.rpartition(":")[2] if source.startswith("python:") else Path(source).resolve().stem
-    )
+    """`docs/` -> `docs-space`, `sqlite:app.db#mails` -> `app-mails-space`, in this folder."""
+    scheme, _, rest = source.partition(":")
+    if scheme in _SCHEMES:
+        place, _, part = rest.partition("#")
+        name = Path(place).name if scheme == "python" else Path(place).stem
+        name = "-".join(piece for piece in (name or scheme, part) if piece)
+    else:
+        name = Path(source).resolve().stem
+    name = re.sub(r"[^\w.-]+", "-", name)
     return Path(f"{name or 'my'}-space")
 
 
@@ -222,11 +252,14 @@ def _resumable(partial: Path, fingerprint: str) -> bool:
 
 def _replace(folder: Path, new: Path) -> None:
     """Puts a finished Space in its place; an old one goes only once the new one is there."""
+    from isometry.jobs.upkeep import Writer
+
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
+    with Writer(folder, "fit --force") if (folder / MANIFEST).is_file() else nullcontext():
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -267,19 +300,22 @@ def _fit(
     from isometry.jobs.proof import machine, prove, verdict, versions
     from isometry.report.model_card import render_model_card
     from isometry.report.page import render_report
+    from isometry.search.lancedb import ChunkIndex
 
     job = Fitting(work, reader, settings, given_plan)
     job.announce()
     validation = job.compare_before_training()
     if job.data.too_little is None:
-        rows, negatives = job.mine()
-        training = job.train(rows)
+        batches = job.batches()
+        training = job.train(batches)
         choice = job.choose()
     else:
-        negatives, training, choice = None, None, job.keep_base(job.data.too_little)
+        batches, training, choice = None, None, job.keep_base(job.data.too_little)
     proof = prove(job, choice)
     index = job.build_index(choice)
 
+    folder = work.path / "space"
+    version = ChunkIndex.open(folder / INDEX).version
     manifest = {
         "format": FORMAT,
         "isometry": __version__,
@@ -290,11 +326,13 @@ def _fit(
         "plan": None if job.data.too_little else job.plan.to_json(),
         "encoder": job.describe_encoder(choice),
         "search": job.describe_search(choice),
+        "current": asdict(Current(MODEL, INDEX, version, DOCUMENTS)),
         "figures": {
             "verdict": verdict(choice, proof),
             "data": {**job.data.facts, **index},
             "validation": validation | choice["validation"],
-            "negatives": negatives,
+            "written": None if batches is None else batches["written"] or None,
+            "batches": None if batches is None else batches["facts"],
             "training": training,
             **proof,
             "seconds": job.seconds,
@@ -303,8 +341,7 @@ def _fit(
         "versions": versions(),
         "machine": machine(),
     }
-    folder = work.path / "space"
-    shutil.copyfile(work.path / "documents.parquet", folder / "documents.parquet")
+    shutil.copyfile(work.path / "documents.parquet", folder / DOCUMENTS)
     write_text(folder / MODEL / "README.md", render_model_card(manifest))
     write_text(folder / REPORT, render_report(manifest))
     Space.seal(folder, manifest)

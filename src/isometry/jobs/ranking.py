@@ -15,7 +15,7 @@ from isometry.core.progress import track
 from isometry.corpora.views.chunks import chunk
 from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
 from isometry.evaluation.significance import paired_bootstrap
-from isometry.search.fusion import choose_weight, reciprocal_rank_fusion
+from isometry.search.fusion import choose_weight, standard_score_fusion
 from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
 
 DEPTH = 100
-FUSION_K = 60
 # Given queries say more about the real ones than queries made from the documents; each number is
 # how many queries it takes to move the weight half of the way to what validation prefers.
 PRIOR_GIVEN = 50.0
@@ -33,8 +32,38 @@ PRIOR_MADE = 200.0
 MOST_CHUNKS = 256
 _GRID = tuple(step / 10 for step in range(11))
 
-Rankings = Int[np.ndarray, "queries depth"]
 PerQuery = dict[str, Float[np.ndarray, " queries"]]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """What was found for each query, best first.
+
+    Attributes:
+        order: Document numbers; -1 where fewer were found.
+        scores: Of the documents in `order`; 0 where there is none.
+    """
+
+    order: Int[np.ndarray, "queries depth"]
+    scores: Float[np.ndarray, "queries depth"]
+
+    def found(self, query: int) -> list[tuple[int, float]]:
+        """Document numbers and scores of one query."""
+        kept = self.order[query] >= 0
+        return list(
+            zip(self.order[query][kept].tolist(), self.scores[query][kept].tolist(), strict=True)
+        )
+
+    def to_table(self) -> pa.Table:
+        """One row a query, for a file."""
+        return pa.table({"order": list(self.order), "scores": list(self.scores)})
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Rankings:
+        """What `to_table` gave."""
+        columns = (table.column(name).to_pylist() for name in ("order", "scores"))
+        order, scores = (np.array(column) for column in columns)
+        return cls(order, scores)
 
 
 @dataclass(frozen=True)
@@ -107,37 +136,42 @@ def build_index(
     folder: Path, chunks: pa.Table, vectors: Float[np.ndarray, "passages dim"] | None, how: Lexical
 ) -> ChunkIndex:
     """Writes passages, with vectors or without, as a searchable table."""
-    dim = 1 if vectors is None else vectors.shape[1]
-    schema = chunk_schema(dim)
+    schema = chunk_schema(1 if vectors is None else vectors.shape[1])
+    return ChunkIndex.create(folder, rows_of(chunks, vectors, schema), schema, how)
+
+
+def rows_of(
+    chunks: pa.Table,
+    vectors: Float[np.ndarray, "passages dim"] | None,
+    schema: pa.Schema,
+    size: int = 4096,
+) -> Iterator[pa.RecordBatch]:
+    """Passages and their vectors, block by block, as an index holds them."""
     kind = schema.field("vector").type
-
-    def batches(size: int = 4096) -> Iterator[pa.RecordBatch]:
-        for start in range(0, chunks.num_rows, size):
-            part = chunks.slice(start, size)
-            if vectors is None:
-                vector = pa.nulls(part.num_rows, kind)
-            else:
-                flat = pa.array(vectors[start : start + size].ravel(), pa.float32())
-                vector = pa.FixedSizeListArray.from_arrays(flat, dim)
-            yield from (
-                part.append_column("vector", vector).cast(schema).combine_chunks().to_batches()
-            )
-
-    return ChunkIndex.create(folder, batches(), schema, how)
+    for start in range(0, chunks.num_rows, size):
+        part = chunks.slice(start, size)
+        if vectors is None:
+            vector = pa.nulls(part.num_rows, kind)
+        else:
+            flat = pa.array(vectors[start : start + size].ravel(), pa.float32())
+            vector = pa.FixedSizeListArray.from_arrays(flat, kind.list_size)
+        yield from part.append_column("vector", vector).cast(schema).combine_chunks().to_batches()
 
 
 def lexical_rankings(
     index: ChunkIndex, documents: Sequence[str], queries: Sequence[str], depth: int = DEPTH
 ) -> Rankings:
-    """Document numbers by words, best first; -1 where fewer were found."""
+    """What words find."""
     number = {document: row for row, document in enumerate(documents)}
-    rankings = np.full((len(queries), depth), -1, dtype=np.int64)
+    order = np.full((len(queries), depth), -1, dtype=np.int64)
+    scores = np.zeros((len(queries), depth))
     with track("Searching by words", len(queries), "queries") as task:
         for row, query in enumerate(queries):
             hits = index.lexical(query, depth)
-            rankings[row, : len(hits)] = [number[hit.document] for hit in hits]
+            order[row, : len(hits)] = [number[hit.document] for hit in hits]
+            scores[row, : len(hits)] = [hit.score for hit in hits]
             task.advance()
-    return rankings
+    return Rankings(order, scores)
 
 
 def dense_rankings(
@@ -148,39 +182,43 @@ def dense_rankings(
     keep: np.ndarray | None = None,
     depth: int = DEPTH,
 ) -> Rankings:
-    """Document numbers by vectors, best first; only documents in `keep`, where it is given."""
+    """What vectors find; only documents in `keep`, where it is given."""
     rows = np.arange(len(ranked.owner)) if keep is None else np.flatnonzero(keep[ranked.owner])
     passages = ranked.passages
     vectors = encoder.encode([passages[row] for row in rows], title="Encoding passages")
     asked = encoder.encode(queries, "query", title="Encoding queries")
-    order, _ = rank_documents(asked, vectors, ranked.owner[rows], depth)
-    return order
+    order, scores = rank_documents(asked, vectors, ranked.owner[rows], depth)
+    return Rankings(order, np.where(order >= 0, scores, 0.0))
 
 
 def fused_rankings(
     documents: Sequence[str], dense: Rankings, lexical: Rankings, dense_weight: float
 ) -> Rankings:
-    """Weighted reciprocal rank fusion, as `Space.search` does it."""
+    """Both fused, as `Space.search` does it."""
+    depth = dense.order.shape[1]
+    order = np.full_like(dense.order, -1)
+    scores = np.zeros_like(dense.scores)
     number = {document: row for row, document in enumerate(documents)}
-    depth = dense.shape[1]
-    rankings = np.full_like(dense, -1)
-    for row in range(len(dense)):
-        names = [
-            [documents[int(i)] for i in ranking[row] if i >= 0] for ranking in (dense, lexical)
-        ]
-        fused = reciprocal_rank_fusion(names, [dense_weight, 1 - dense_weight], FUSION_K)
-        order = [number[document] for document, _ in fused[:depth]]
-        rankings[row, : len(order)] = order
-    return rankings
+    for row in range(len(order)):
+        vectors, words = (
+            [(documents[document], score) for document, score in side.found(row)]
+            for side in (dense, lexical)
+        )
+        fused = standard_score_fusion(vectors, words, dense_weight, depth)[:depth]
+        order[row, : len(fused)] = [number[document] for document, _ in fused]
+        scores[row, : len(fused)] = [score for _, score in fused]
+    return Rankings(order, scores)
 
 
 def restrict(rankings: Rankings, keep: np.ndarray) -> Rankings:
     """The rankings without the documents outside `keep`, moved up."""
-    result = np.full_like(rankings, -1)
-    for row, ranking in enumerate(rankings):
-        kept = ranking[(ranking >= 0) & keep[ranking]]
-        result[row, : len(kept)] = kept
-    return result
+    order = np.full_like(rankings.order, -1)
+    scores = np.zeros_like(rankings.scores)
+    for row, found in enumerate(rankings.order):
+        kept = (found >= 0) & keep[found]
+        order[row, : kept.sum()] = found[kept]
+        scores[row, : kept.sum()] = rankings.scores[row][kept]
+    return Rankings(order, scores)
 
 
 def tune_fusion(
@@ -192,7 +230,7 @@ def tune_fusion(
     prior: float,
     metric: str = "ndcg@10",
 ) -> tuple[float, float, list[dict[str, float]]]:
-    """Chooses how much vectors count beside words, shrunk towards equal weights.
+    """Chooses how much vectors count beside words, shrunk towards the usual weight.
 
     Returns:
         The weight, the one before it was shrunk, and the score at each weight tried.
@@ -200,7 +238,9 @@ def tune_fusion(
     grid = [
         (
             weight,
-            score_rankings(fused_rankings(documents, dense, lexical, weight), relevance)[metric],
+            score_rankings(fused_rankings(documents, dense, lexical, weight).order, relevance)[
+                metric
+            ],
         )
         for weight in _GRID
     ]
@@ -214,7 +254,7 @@ def tune_fusion(
 
 def mean_score(rankings: Rankings, relevance: Sequence[Mapping[int, int]]) -> float:
     """Mean nDCG@10."""
-    return float(score_rankings(rankings, relevance, ("ndcg@10",))["ndcg@10"].mean())
+    return float(score_rankings(rankings.order, relevance, ("ndcg@10",))["ndcg@10"].mean())
 
 
 def row_of(system: str, scores: PerQuery) -> dict[str, Any]:

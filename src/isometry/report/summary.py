@@ -36,6 +36,7 @@ def render_summary(
     parts: list[RenderableType] = [Text(headline, style="bold" if kept == "base" else "bold green")]
     reasons = (look_up(manifest, "figures.verdict.reasons") or []) if kept == "base" else []
     parts += [Text(f"  {figures.safe_line(reason)}") for reason in reasons]
+    parts += [Text(figures.safe_line(line), style="yellow") for line in _since_the_fit(manifest)]
     rows = look_up(manifest, "figures.test.rows") or []
     if rows:
         parts.append(Padding(_systems(rows), (1, 0)))
@@ -64,6 +65,28 @@ def render_summary(
         place = figures.safe_line(path)
         parts.append(Text.assemble((f"{name:<8}", "bold"), place, overflow="fold"))
     return Group(*parts)
+
+
+def _since_the_fit(manifest: Mapping[str, Any]) -> list[str]:
+    """What came after the figures: another model, documents."""
+    lines: list[str] = []
+    if migrated := manifest.get("migrated"):
+        lines.append(
+            f"The figures are of the former model, {migrated['from']['base']}; since"
+            f" {migrated['time'][:10]} {migrated['to']['base']} is used, which nobody measured"
+            " here."
+        )
+    additions = manifest.get("additions") or []
+    if additions:
+        counts = ", ".join(
+            f"{sum(entry[what] for entry in additions):,} {what}"
+            for what in ("added", "changed", "removed")
+        )
+        lines.append(
+            f"Documents since the fit: {counts} (the last time {additions[-1]['time'][:10]}, from"
+            f" {additions[-1]['source']})."
+        )
+    return lines
 
 
 def _systems(rows: list[Mapping[str, Any]]) -> RenderableType:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +16,13 @@ from jaxtyping import Float
 
 from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder
+from isometry.search.versions import VIEWS
+from isometry.search.view import Found, Rows, VectorView
 
 if TYPE_CHECKING:
     from lancedb.table import Table
 
-_TABLE = "chunks"
+TABLE = "chunks"
 _FIELDS = ["document", "title", "position", "start", "end", "text"]
 
 # The languages of Lance's Snowball stemmers, by ISO 639-1.
@@ -147,13 +150,14 @@ class Lexical:
 class ChunkIndex:
     """A Lance table of chunks with a full text index; make one by `create` or `open`.
 
-    Both searches return documents, each with its best chunk, and are exact: the same index gives
-    the same hits in the same order, equal scores ordered by document id. Safe to use from several
-    threads.
+    Both searches return documents, each with its best chunk: the same index gives the same hits in
+    the same order, equal scores ordered by document id. Safe to use from several threads.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, folder: Path) -> None:
         self._table = table
+        self._folder = folder
+        self._opening = Lock()
 
     @classmethod
     def create(
@@ -171,61 +175,45 @@ class ChunkIndex:
             InputError: When a vector has values that are not finite, or the disk is full.
         """
         import lancedb
-        from lancedb.index import FTS
-
-        failures: list[BaseException] = []
-
-        def checked() -> Iterator[pa.RecordBatch]:
-            try:
-                for batch in batches:
-                    _check_vectors(batch)
-                    yield batch
-            except BaseException as error:
-                failures.append(error)
-                raise
 
         with atomic_folder(folder) as temporary:
-            try:
-                table = lancedb.connect(temporary).create_table(
-                    _TABLE,
-                    pa.RecordBatchReader.from_batches(schema, checked()),
-                    # Only nulls remain after the check; Lance counts them as bad vectors.
-                    on_bad_vectors="null",
-                )
-            except Exception:
-                # What went wrong in the other thread arrives here as the text of its traceback.
-                if failures:
-                    raise failures[0] from None
-                raise
-            table.create_index(
-                "text",
-                config=FTS(
-                    base_tokenizer=lexical.base_tokenizer,
-                    language=lexical.language,
-                    stem=lexical.stem,
-                    remove_stop_words=lexical.remove_stop_words,
-                    ascii_folding=lexical.ascii_folding,
+            table = write_checked(
+                lambda reader: lancedb.connect(temporary).create_table(
+                    TABLE, reader, on_bad_vectors=BAD_VECTORS
                 ),
-                wait_timeout=timedelta(hours=1),
+                batches,
+                schema,
             )
+            index_text(table, lexical)
         return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: Path) -> ChunkIndex:
+    def open(cls, folder: Path, version: int | None = None) -> ChunkIndex:
         """Opens the table that `create` left in a folder.
 
+        Args:
+            folder: Where the table lies.
+            version: The version to stay at, whatever is written meanwhile; the latest when `None`.
+
         Raises:
-            InputError: When there is none, or it is damaged.
+            InputError: When there is no such table or version, or it is damaged.
         """
         import lancedb
 
-        if not (folder / f"{_TABLE}.lance").is_dir():
+        if not (folder / f"{TABLE}.lance").is_dir():
             raise InputError(f"There is no index in {folder}.")
         try:
-            table = lancedb.connect(folder).open_table(_TABLE)
+            table = lancedb.connect(folder).open_table(TABLE)
+            if version is not None:
+                table.checkout(version)
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"The index in {folder} is damaged: {error}") from error
-        return cls(table)
+        return cls(table, folder)
+
+    @cached_property
+    def version(self) -> int:
+        """The version of the table that is searched."""
+        return self._table.version
 
     @cached_property
     def chunks(self) -> int:
@@ -243,8 +231,47 @@ class ChunkIndex:
         """The length of the vectors."""
         return self._table.schema.field("vector").type.list_size
 
+    @property
+    def rows(self) -> Rows:
+        """Which chunk of which document each row is, read on first use."""
+        with self._opening:
+            return self._rows
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return Rows.read(self._read)
+
+    @property
+    def view(self) -> VectorView | None:
+        """The vectors in memory, opened on first use; none where they are many and unprepared."""
+        with self._opening:
+            return self._view
+
+    @cached_property
+    def _view(self) -> VectorView | None:
+        return self._open_view(build=False)
+
+    def prepare_view(self) -> None:
+        """Builds and saves what makes dense search fast; takes a minute for 100,000 chunks."""
+        self._open_view(build=True)
+
+    def _open_view(self, *, build: bool) -> VectorView | None:
+        folder = self._folder / VIEWS
+        return VectorView.open(folder, str(self.version), self._read, self._rows, build=build)
+
+    def _read(self, columns: list[str]) -> pa.Table:
+        return self._table.search().select(columns).to_arrow()
+
     def lexical(self, query: str, k: int) -> list[Hit]:
-        """The documents that share terms with a query, by BM25.
+        """The documents that share terms with a query; see `rank_lexical`."""
+        return self.fetch(self.rank_lexical(query, k))
+
+    def dense(self, vector: Float[np.ndarray, " dim"], k: int) -> list[Hit]:
+        """The documents whose chunks have the highest inner product; see `rank_dense`."""
+        return self.fetch(self.rank_dense(vector, k))
+
+    def rank_lexical(self, query: str, k: int) -> Found:
+        """The best row of each document that shares terms with a query, by BM25.
 
         Any of the query's terms may match, and a term counts as often as the query repeats it.
         Nothing in the query is an operator: quotes, `AND` or `*` are just text. Lance's variant
@@ -264,17 +291,20 @@ class ChunkIndex:
         # Half a surrogate pair cannot be a term.
         valid = query.encode("utf-8", errors="replace").decode("utf-8")
         match = MatchQuery(valid, "text")  # pyright: ignore[reportCallIssue]
+        rows = self.rows
 
-        def best(limit: int) -> pa.Table:
-            found = self._table.search(match).select([*_FIELDS, "_score"]).limit(limit)
-            return found.to_arrow()
+        # Fetching text costs more than finding it, so that is left to the end.
+        def best(limit: int) -> Found:
+            found = self._table.search(match).select(["_rowid", "_score"]).limit(limit).to_arrow()
+            return rows.numbers(found["_rowid"].to_numpy()), found["_score"].to_numpy()
 
-        return self._by_document(best, k)
+        return rows.by_document(best, k)
 
-    def dense(self, vector: Float[np.ndarray, " dim"], k: int) -> list[Hit]:
-        """The documents whose chunks have the highest inner product with a vector.
+    def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
+        """The best row of each document by the inner product with a vector.
 
-        Every vector is compared; chunks without one are left out.
+        Chunks without a vector are left out. Few vectors are all compared; many are searched in
+        the graph that `prepare_view` saved, or compared by Lance where there is none.
 
         Args:
             vector: The query's vector, of length 1 where the cosine is meant.
@@ -290,43 +320,88 @@ class ChunkIndex:
                 f"The query has {vector.size} dimensions, the index {self.dim}.",
                 "Encode queries with the model that made the index.",
             )
+        if self.view is not None:
+            return self.view.search(vector, k)
+        rows = self.rows
 
-        def best(limit: int) -> pa.Table:
+        def best(limit: int) -> Found:
             search = LanceVectorQueryBuilder(self._table, vector.astype(np.float32), "vector")
-            search = search.distance_type("dot").select([*_FIELDS, "_distance"]).limit(limit)
-            found = search.to_arrow()
+            found = search.distance_type("dot").select(["_rowid", "_distance"]).limit(limit)
+            table = found.to_arrow()
             # Lance's "dot" distance is 1 - inner product.
-            scores = 1 - found["_distance"].to_numpy()
-            return found.drop_columns("_distance").append_column("_score", pa.array(scores))
+            return rows.numbers(table["_rowid"].to_numpy()), 1 - table["_distance"].to_numpy()
 
-        return self._by_document(best, k)
+        return rows.by_document(best, k)
 
-    def _by_document(self, best: Callable[[int], pa.Table], k: int) -> list[Hit]:
-        """The best chunk of each of the `k` best documents.
-
-        Args:
-            best: From a number to that many chunks of the highest scores. Which chunks it takes of
-                those that share the lowest score may vary from call to call.
-            k: How many documents to return at most.
-        """
-        if k < 1:
+    def fetch(self, found: Found) -> list[Hit]:
+        """The chunks in these rows, in their order."""
+        numbers, scores = found
+        if not len(numbers):
             return []
-        limit = 2 * k
-        while True:
-            rows = best(limit).to_pylist()
-            rows.sort(key=lambda row: (-row["_score"], row["document"], row["position"]))
-            first: dict[str, dict] = {}
-            for row in rows:
-                first.setdefault(row["document"], row)
-            hits = list(first.values())[:k]
-            # Chunks beyond the limit may share the lowest score, so it decides nothing yet.
-            certain = len(hits) == k and hits[-1]["_score"] > rows[-1]["_score"]
-            if certain or len(rows) < limit:
-                return [
-                    Hit(score=row["_score"], **{field: row[field] for field in _FIELDS})
-                    for row in hits
-                ]
-            limit *= 4
+        ids = self.rows.ids[numbers].tolist()
+        table = self._table.take_row_ids(ids).select(_FIELDS).with_row_id().to_arrow()
+        chunks = {row.pop("_rowid"): row for row in table.to_pylist()}
+        return [
+            Hit(score=score, **chunks[row]) for row, score in zip(ids, scores.tolist(), strict=True)
+        ]
+
+
+_T = TypeVar("_T")
+# Only nulls remain after the check; Lance counts them as bad vectors.
+BAD_VECTORS: Literal["null"] = "null"
+
+
+def write_checked(
+    write: Callable[[pa.RecordBatchReader], _T],
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+) -> _T:
+    """Lets Lance draw batches, and refuses vectors with values that are not finite.
+
+    Args:
+        write: Gives what it is given to Lance, which draws the batches in another thread.
+        batches: Chunks.
+        schema: What `chunk_schema` gives.
+
+    Raises:
+        InputError: When a vector has values that are not finite.
+    """
+    failures: list[BaseException] = []
+
+    def checked() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                _check_vectors(batch)
+                yield batch
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    try:
+        return write(pa.RecordBatchReader.from_batches(schema, checked()))
+    except Exception:
+        # What went wrong in the other thread arrives here as the text of its traceback.
+        if failures:
+            raise failures[0] from None
+        raise
+
+
+def index_text(table: Table, lexical: Lexical) -> None:
+    """Indexes the text of all chunks from scratch, in place of the index that there may be."""
+    from lancedb.index import FTS
+
+    table.create_index(
+        "text",
+        config=FTS(
+            base_tokenizer=lexical.base_tokenizer,
+            language=lexical.language,
+            stem=lexical.stem,
+            remove_stop_words=lexical.remove_stop_words,
+            ascii_folding=lexical.ascii_folding,
+        ),
+        replace=True,
+        wait_timeout=timedelta(hours=1),
+    )
 
 
 def _check_vectors(batch: pa.RecordBatch) -> None:

@@ -1,0 +1,223 @@
+"""`isometry add`: what is new in a source, or a further source, into a finished Space."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+import pyarrow as pa
+
+from isometry.core.progress import say, track
+from isometry.corpora.documents import Document
+from isometry.corpora.readers import ReadingReport, Source, open_source
+from isometry.corpora.readers.reading import UniqueNames
+from isometry.jobs.compact import KEEP_HOURS, compact_if_scattered
+from isometry.jobs.upkeep import HELD, Writer, differences, held, held_documents, now, update_index
+from isometry.space import Space
+
+# Why a file that can be read gives no documents: whatever it once held is gone.
+_EMPTY = "it holds nothing to read"
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What an addition will do: the documents before and after, and what to say about it."""
+
+    before: pa.Table
+    after: pa.Table
+    figures: dict[str, Any]
+
+
+def add(
+    space: str | Path,
+    source: str | Path,
+    *,
+    name: str | None = None,
+    text: str | None = None,
+    title: str | None = None,
+    id: str | None = None,
+    keep_removed: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Brings a Space up to date with a source, one that it has or a further one.
+
+    Documents are told apart by source and id, and compared by content: only new and changed ones
+    are encoded, by the Space's own encoder. Those that came from this source and are no more in it
+    are removed, unless their file is there but cannot be read now. Whoever searches meanwhile goes
+    on with the old state. The figures stay those of the fit.
+
+    Args:
+        space: The folder of the Space.
+        source: What `fit` takes.
+        name: Under which name the Space knows the source; as it is typed when not given. Ids that
+            another source has already get the last part of it as a prefix.
+        text: The column of a table that holds the text; those of the last time when none is given.
+        title: The column that holds the title.
+        id: The column that holds the id.
+        keep_removed: Keep documents that are no more in the source.
+        dry_run: Only say what would be done.
+
+    Returns:
+        Figures: `added`, `changed`, `removed`, `unchanged` (documents of this source), `passages`
+        (written), `documents` (in the Space), `skipped` (files and rows), `seconds`, `source`,
+        `dry_run`, `compacted`.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
+    started = time.monotonic()
+    opened = Space.open(space)
+    known = name or _known_name(opened, str(source))
+    columns = {"text": text, "title": title, "id": id}
+    if not any(columns.values()):
+        columns = _columns_of(opened, known)
+    reader = open_source(source, text=columns["text"], title=columns["title"], id=columns["id"])
+    if dry_run:
+        figures = _compare(opened, reader, known, keep_removed=keep_removed).figures
+        return {**figures, "passages": 0, "seconds": _since(started), "dry_run": True}
+    with Writer(space, f"add {source}") as writer:
+        change = _compare(writer.space, reader, known, keep_removed=keep_removed)
+        figures = {**change.figures, "passages": 0, "dry_run": False, "compacted": False}
+        if not change.after.equals(change.before):
+            passages = _write(writer, change, known, columns, started)
+            compacted = compact_if_scattered(writer, KEEP_HOURS)
+            figures |= {"passages": passages, "compacted": compacted}
+    return {**figures, "seconds": _since(started)}
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 1)
+
+
+def _known_name(space: Space, typed: str) -> str:
+    """The name under which a Space knows a source, or a new one: a path without its detours."""
+    for known in _names(space):
+        if known == typed or _same_place(known, typed):
+            return known
+    return typed if typed.startswith("python:") else str(PurePath(typed))
+
+
+def _names(space: Space) -> list[str]:
+    """The sources of a Space, the one that was fitted first."""
+    added = [entry["source"] for entry in space.manifest.get("additions", [])]
+    return list(dict.fromkeys([space.manifest["source"]["name"], *added]))
+
+
+def _same_place(one: str, other: str) -> bool:
+    if one.startswith("python:") or other.startswith("python:"):
+        return False
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def _columns_of(space: Space, name: str) -> dict[str, str | None]:
+    """Which columns of a source were read the last time."""
+    for entry in reversed(space.manifest.get("additions", [])):
+        if entry["source"] == name:
+            return entry["columns"]
+    fitted = space.manifest["source"]["name"] == name
+    settings = space.manifest.get("settings", {}) if fitted else {}
+    return {column: settings.get(column) for column in ("text", "title", "id")}
+
+
+def _compare(space: Space, reader: Source, origin: str, *, keep_removed: bool) -> _Change:
+    before = held_documents(space.documents, space.manifest["source"]["name"])
+    report = ReadingReport()
+    found: dict[str, Document] = {}
+    with track("Reading", None, "documents") as task:
+        for document in reader.documents(report):
+            found[document.id] = document
+            task.advance()
+    unreadable = {item.path for item in report.skipped if item.reason != _EMPTY}
+    rows = _merge(before.to_pylist(), found, origin, unreadable, keep_removed=keep_removed)
+    after = pa.Table.from_pylist(rows, schema=HELD)
+    written, stale = (set(names) for names in differences(before, after))
+    figures = {
+        "source": origin,
+        "added": len(written - stale),
+        "changed": len(written & stale),
+        "removed": len(stale - written),
+        "unchanged": len(found) - len(written),
+        "documents": after.num_rows,
+        "skipped": len(report.skipped),
+    }
+    return _Change(before, after, figures)
+
+
+def _merge(
+    before: list[dict[str, Any]],
+    found: dict[str, Document],
+    origin: str,
+    unreadable: set[str],
+    *,
+    keep_removed: bool,
+) -> list[dict[str, Any]]:
+    """The rows of the documents afterwards: the old ones in their order, then the new ones."""
+    rows: list[dict[str, Any]] = []
+    new = dict(found)
+    for row in before:
+        if row["origin"] != origin:
+            rows.append(row)
+        elif row["own_id"] in new:
+            # It keeps the id that it got when it came.
+            rows.append(_row(new.pop(row["own_id"]), row["id"], origin))
+        elif keep_removed or not unreadable.isdisjoint(_places(row["source"])):
+            rows.append(row)
+    names = UniqueNames()
+    taken = {names.take(row["id"]) for row in rows}
+    prefix = origin.removeprefix("python:") if origin.startswith("python:") else _last_part(origin)
+    for document in new.values():
+        name = document.id if document.id not in taken else f"{prefix}/{document.id}"
+        name = names.take(name)
+        taken.add(name)
+        rows.append(_row(document, name, origin))
+    return rows
+
+
+def _row(document: Document, name: str, origin: str) -> dict[str, Any]:
+    values = {**asdict(document), "links": list(document.links)}
+    return held({**values, "id": name}, origin, document.id)
+
+
+def _places(source: str) -> tuple[str, str]:
+    """A document's place, and its file when that is a line of it."""
+    return source, source.rpartition(":")[0]
+
+
+def _last_part(path: str) -> str:
+    return Path(path).expanduser().resolve().name or "source"
+
+
+def _write(
+    writer: Writer, change: _Change, origin: str, columns: dict[str, str | None], started: float
+) -> int:
+    """Writes what changed and makes it the Space's state; returns how many passages came."""
+    space = writer.space
+    current = space.current
+    passages = 0
+    if any(differences(change.before, change.after)):
+        from isometry.encoders.cached import CachedEncoder
+
+        encoder = CachedEncoder(
+            space.encoder, writer.work / "vectors", space.manifest["encoder"]["precision"]
+        )
+        version, passages = update_index(
+            writer, current.index, current.index_version, encoder, change.before, change.after
+        )
+        current = replace(current, index_version=version)
+    current = replace(current, documents=writer.write_documents(change.after))
+    counts = {name: change.figures[name] for name in ("added", "changed", "removed", "unchanged")}
+    entry = {"time": now(), "source": origin, "columns": columns, **counts}
+    writer.commit(
+        {
+            **space.manifest,
+            "current": asdict(current),
+            "additions": [
+                *space.manifest.get("additions", []),
+                {**entry, "seconds": _since(started)},
+            ],
+        }
+    )
+    say(f"{writer.folder} holds {change.after.num_rows:,} documents now.")
+    return passages

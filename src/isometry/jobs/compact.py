@@ -1,0 +1,137 @@
+"""`isometry compact`: a Space in as few pieces and bytes as its readers allow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from isometry.core.errors import InputError
+from isometry.jobs.upkeep import Writer
+from isometry.search.versions import VIEWS
+from isometry.space import DOCUMENTS, INDEX, MODEL, Current, files_below
+
+# How long a state that was superseded stays for those who opened it before.
+KEEP_HOURS = 1.0
+# A search opens every piece of the table.
+_MOST_FRAGMENTS = 32
+_MOST_HOURS = 100_000
+
+
+def compact(
+    space: str | Path, *, keep_hours: float = KEEP_HOURS, drop_old: bool = False
+) -> dict[str, Any]:
+    """Joins the pieces of a Space's index and removes what no reader needs any more.
+
+    Args:
+        space: The folder of the Space.
+        keep_hours: States that were superseded within so many hours stay, for processes that opened
+            the Space before.
+        drop_old: Also remove what `migrate` keeps for going back.
+
+    Returns:
+        Figures: `bytes_before`, `bytes_after`, `removed` (files), `kept_states` (superseded ones).
+
+    Raises:
+        InputError: When the folder is no Space, another process writes, or the disk is full.
+    """
+    if not 0 <= keep_hours <= _MOST_HOURS:
+        raise InputError(f"--keep-hours must be between 0 and {_MOST_HOURS}, not {keep_hours}.")
+    with Writer(space, "compact") as writer:
+        figures = compact_now(writer, keep_hours, drop_old=drop_old)
+        _prepare_view(writer)
+        return figures
+
+
+def _prepare_view(writer: Writer) -> None:
+    """Makes dense search fast again, which `add` and `migrate` leave to Lance."""
+    from isometry.search.lancedb import ChunkIndex
+
+    current = writer.space.current
+    ChunkIndex.open(writer.folder / current.index, current.index_version).prepare_view()
+    kept = {name.split("/")[0] for name in writer.space.manifest["files"]}
+    for views in writer.folder.glob(f"{INDEX}*/{VIEWS}"):
+        if views.parent.name not in kept:
+            shutil.rmtree(views.parent, ignore_errors=True)
+
+
+def compact_if_scattered(writer: Writer, keep_hours: float) -> bool:
+    """Compacts a Space after many small additions; returns whether it did."""
+    from isometry.search.updates import fragments
+
+    current = writer.space.current
+    old = writer.space.manifest.get("superseded", [])
+    expired = len(old) - len(_recent(old, keep_hours))
+    pieces = fragments(writer.folder / current.index, current.index_version)
+    if max(pieces, expired) <= _MOST_FRAGMENTS:
+        return False
+    compact_now(writer, keep_hours, drop_old=False)
+    return True
+
+
+def compact_now(writer: Writer, keep_hours: float, *, drop_old: bool) -> dict[str, Any]:
+    """What `compact` does, for a writer that is at work already."""
+    from isometry.search.updates import compact_table
+
+    space = writer.space
+    before = _size(writer.folder)
+    manifest = dict(space.manifest)
+    was = space.current
+    version = compact_table(writer.folder / was.index, was.index_version, space.lexical)
+    current = replace(was, index_version=version)
+    manifest["current"] = asdict(current)
+    kept_states = _recent(manifest.get("superseded", []), keep_hours)
+    manifest["superseded"] = kept_states
+    dropped = manifest.pop("former", None) if drop_old else None
+    kept = [current, *(Current.of({"current": state}) for state in kept_states)]
+    if former := manifest.get("former"):
+        kept.append(Current.of({"current": former}))
+    if keep_hours > 0:
+        kept.append(was)
+    doomed = _doomed(writer, kept)
+    if (
+        doomed
+        or dropped
+        or current != was
+        or len(kept_states) != len(space.manifest.get("superseded", []))
+    ):
+        writer.commit(manifest, doomed, forget=keep_hours == 0)
+    return {
+        "bytes_before": before,
+        "bytes_after": _size(writer.folder),
+        "removed": len(doomed & set(space.manifest["files"])),
+        "kept_states": len(writer.space.manifest.get("superseded", [])),
+    }
+
+
+def _recent(states: list[dict[str, Any]], keep_hours: float) -> list[dict[str, Any]]:
+    """The states that were superseded within so many hours."""
+    since = datetime.now(UTC) - timedelta(hours=keep_hours)
+    return [state for state in states if datetime.fromisoformat(state["until"]) > since]
+
+
+def _doomed(writer: Writer, kept: Collection[Current]) -> set[str]:
+    """The files that none of these states needs."""
+    from isometry.search.updates import files_of_versions
+
+    needed: set[str] = set()
+    for index in {state.index for state in kept}:
+        versions = {state.index_version for state in kept if state.index == index}
+        folder, scratch = writer.folder / index, writer.work / "links"
+        needed |= {f"{index}/{name}" for name in files_of_versions(folder, versions, scratch)}
+    models = tuple(f"{state.model}/" for state in kept)
+    documents = {state.documents for state in kept}
+    ours = tuple(Path(name).stem for name in (MODEL, INDEX, DOCUMENTS))
+    return {
+        name
+        for name in {*writer.space.manifest["files"], *writer.space.unlisted()}
+        if name.startswith(ours) and name not in needed | documents and not name.startswith(models)
+    }
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in files_below(folder))

@@ -1,0 +1,175 @@
+"""`isometry migrate`: a Space under another model, beside the old one until it is whole."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry.core.errors import InputError
+from isometry.core.progress import say
+from isometry.encoders.locate import locate
+from isometry.jobs.upkeep import Writer, differences, held_documents, now, update_index
+from isometry.space import INDEX, MANIFEST, MODEL, Current, Space
+
+if TYPE_CHECKING:
+    from isometry.encoders.cached import CachedEncoder
+
+# What belongs to a generation of a Space besides its files.
+_PARTS = ("encoder", "search", "migrated")
+
+
+def migrate(
+    space: str | Path, model: str | Path | None = None, *, back: bool = False
+) -> dict[str, Any]:
+    """Encodes a Space anew with another model, of any number of dimensions.
+
+    Whoever searches goes on with the old model until all is done. A killed migration goes on where
+    it was. The fitted figures and the weight of the fusion stay, and the manifest says that they
+    are of the former model. The old generation stays, for going back, until
+    `compact(drop_old=True)`.
+
+    Args:
+        space: The folder of the Space.
+        model: A folder, `packaged:NAME`, a hub id, or another Space.
+        back: Return to the generation before the last migration, brought up to date with what was
+            added since; once more returns to this one.
+
+    Returns:
+        Figures: `migrated` (False when the Space has this model already), `model`, `dim`,
+        `documents`, `passages` (written), `seconds`.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
+    started = time.monotonic()
+    if back == (model is not None):
+        raise InputError("Give either --model MODEL, or --back.")
+    opened = Space.open(space)
+    if model is None:
+        if "former" not in opened.manifest:
+            raise InputError(
+                f"{opened.folder} has no earlier generation to go back to.",
+                "migrate keeps one until: isometry compact --drop-old.",
+            )
+        with Writer(space, "migrate --back") as writer:
+            figures = _return(writer)
+    else:
+        place, precision = _found(model, opened)
+        from isometry.encoders.text import TextEncoder
+
+        encoder = TextEncoder.load(place)
+        with Writer(space, f"migrate --model {model}") as writer:
+            from isometry.encoders.cached import CachedEncoder
+
+            cached = CachedEncoder(encoder, writer.work / "vectors", precision)
+            figures = _switch(writer, cached, str(model))
+    return {**figures, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _found(model: str | Path, space: Space) -> tuple[str | Path, Any]:
+    """Where a model is, and in which precision it encodes: a Space's own, else as until now."""
+    if (Path(model) / MANIFEST).is_file():
+        other = Space.open(model)
+        return other.model, other.manifest["encoder"]["precision"]
+    locate(model)
+    return model, space.manifest["encoder"]["precision"]
+
+
+def _generation(space: Space) -> dict[str, Any]:
+    """What must be kept of a Space to return to its present model."""
+    parts = {name: space.manifest[name] for name in _PARTS if name in space.manifest}
+    return {**asdict(space.current), **parts}
+
+
+def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]:
+    """Builds the new generation beside the old one and makes it the current one."""
+    from isometry.corpora.documents import from_table
+    from isometry.jobs.ranking import build_index, passages_of
+
+    space = writer.space
+    old = space.manifest["encoder"]
+    if encoder.fingerprint == old["fingerprint"]:
+        say(f"Nothing to do: {writer.folder} has this model already.")
+        return _figures(space, migrated=False, passages=0)
+    table = held_documents(space.documents, space.manifest["source"]["name"])
+    documents = from_table(table)
+    views = [(document.header(), document.body()) for document in documents]
+    chunks = passages_of(encoder.encoder, [document.id for document in documents], views)
+    vectors = encoder.encode(chunks.column("text").to_pylist(), title="Encoding passages")
+    folders = writer.free(MODEL), writer.free(INDEX)
+    encoder.encoder.save(writer.folder / folders[0])
+    index = build_index(writer.folder / folders[1], chunks, vectors, space.lexical)
+    current = Current(*folders, index.version, space.current.documents)
+    described = _described(encoder, name)
+    manifest = {
+        **space.manifest,
+        "current": asdict(current),
+        "former": _generation(space),
+        "encoder": described,
+    }
+    # The figures, and the weight, are of the model that was fitted, however often it is replaced.
+    fitted = space.manifest.get("migrated", {}).get("from") or _identity(old)
+    search = {**space.manifest["search"], "dense_weight_tuned_for": fitted["base"]}
+    migrated = {"from": fitted, "to": _identity(described), "time": now()}
+    manifest |= {"search": search, "migrated": migrated}
+    if encoder.fingerprint == fitted["fingerprint"]:
+        del search["dense_weight_tuned_for"], manifest["migrated"]
+    writer.commit(manifest)
+    return _figures(writer.space, migrated=True, passages=chunks.num_rows)
+
+
+def _return(writer: Writer) -> dict[str, Any]:
+    """Makes the generation before the last migration the current one again."""
+    space = writer.space
+    former = space.manifest["former"]
+    was = Current.of({"current": former})
+    origin = space.manifest["source"]["name"]
+    before = held_documents(writer.folder / was.documents, origin)
+    after = held_documents(space.documents, origin)
+    version, passages = was.index_version, 0
+    if any(differences(before, after)):
+        from isometry.encoders.cached import CachedEncoder
+        from isometry.encoders.text import TextEncoder
+
+        encoder = TextEncoder.load(writer.folder / was.model)
+        cached = CachedEncoder(encoder, writer.work / "vectors", former["encoder"]["precision"])
+        version, passages = update_index(writer, was.index, version, cached, before, after)
+    manifest = {name: value for name, value in space.manifest.items() if name not in _PARTS}
+    current = Current(was.model, was.index, version, space.current.documents)
+    manifest |= {name: former[name] for name in _PARTS if name in former}
+    writer.commit({**manifest, "current": asdict(current), "former": _generation(space)})
+    return _figures(writer.space, migrated=True, passages=passages)
+
+
+def _identity(encoder: dict[str, Any]) -> dict[str, Any]:
+    return {"base": encoder["base"], "fingerprint": encoder["fingerprint"]}
+
+
+def _described(cached: CachedEncoder, name: str) -> dict[str, Any]:
+    """What made the vectors, as `fit` says it of a model that it did not change."""
+    encoder = cached.encoder
+    return {
+        "base": name,
+        "base_fingerprint": cached.fingerprint,
+        "fingerprint": cached.fingerprint,
+        "dim": encoder.dim,
+        "max_tokens": encoder.max_tokens,
+        "query_prompt": encoder.prompts["query"],
+        "document_prompt": encoder.prompts["document"],
+        "precision": cached.precision,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+    }
+
+
+def _figures(space: Space, *, migrated: bool, passages: int) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    return {
+        "migrated": migrated,
+        "model": space.manifest["encoder"]["base"],
+        "dim": space.manifest["encoder"]["dim"],
+        "documents": pq.read_metadata(space.documents).num_rows,
+        "passages": passages,
+    }

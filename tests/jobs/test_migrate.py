@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from living_spaces import PARCELS, alike, built_anew, change, counted, hits, living, state
+
+import isometry
+from isometry import InputError, Space, TextEncoder
+from isometry.cli.main import main
+from isometry.jobs import ranking
+
+MODES = ("dense", "lexical", "hybrid")
+
+
+@pytest.fixture
+def pair(tiny_space: Path, tiny_docs: Path, tmp_path: Path) -> tuple[Path, Path]:
+    return living(tiny_space, tiny_docs, tmp_path)
+
+
+@pytest.fixture
+def space(pair: tuple[Path, Path]) -> Path:
+    return pair[0]
+
+
+@pytest.fixture
+def docs(pair: tuple[Path, Path]) -> Path:
+    return pair[1]
+
+
+def test_another_dimension_while_somebody_searches(
+    space: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    opened = Space.open(space)
+    old = {mode: hits(opened, mode) for mode in MODES}
+    wrong: list[str] = []
+    rounds = 0
+    done = threading.Event()
+
+    def search() -> None:
+        nonlocal rounds
+        while not done.is_set() or rounds == 0:
+            for mode in MODES:
+                if hits(opened, mode) != old[mode]:
+                    wrong.append(mode)
+            # Whoever opens it anew sees the one or the other, whole.
+            fresh = Space.open(space)
+            if fresh.encode(["one"]).shape[1] != fresh.index.dim:
+                wrong.append("mixed")
+            rounds += 1
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    try:
+        figures = isometry.migrate(space, tiny_folder)
+    finally:
+        done.set()
+        thread.join()
+    assert not wrong
+    assert figures["dim"] == 32
+    after = opened.refresh()
+    assert (opened.index.dim, after.index.dim) == (64, 32)
+    assert after.verify() == len(after.manifest["files"])
+    expected = built_anew(after, tmp_path / "anew")
+    assert alike(after, expected)
+    for mode in MODES:
+        assert hits(opened, mode) == old[mode]
+
+
+def test_the_manifest_and_info_say_whose_the_figures_are(
+    space: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Space.open(space).manifest
+    assert main(["migrate", str(space), "--model", str(tiny_folder), "-q"]) == 0
+    assert "32 dimensions" in " ".join(capsys.readouterr().out.split())
+    after = Space.open(space).manifest
+    assert after["figures"] == before["figures"]
+    assert after["search"]["dense_weight"] == before["search"]["dense_weight"]
+    assert after["search"]["dense_weight_tuned_for"] == before["encoder"]["base"]
+    assert after["migrated"]["from"]["fingerprint"] == before["encoder"]["fingerprint"]
+    assert after["migrated"]["to"]["fingerprint"] == after["encoder"]["fingerprint"]
+    assert main(["info", str(space)]) == 0
+    assert "The figures are of the former model" in " ".join(capsys.readouterr().out.split())
+
+
+def test_back_is_as_it_was_and_back_again_is_the_new_one(
+    space: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Space.open(space)
+    old = state(first)
+    isometry.migrate(space, tiny_folder)
+    new = state(Space.open(space))
+    texts = counted(monkeypatch)
+    assert isometry.migrate(space, back=True)["passages"] == 0
+    assert not texts
+    back = Space.open(space)
+    assert state(back) == old
+    for part in ("encoder", "search", "figures"):
+        assert back.manifest[part] == first.manifest[part]
+    assert "migrated" not in back.manifest
+    isometry.migrate(space, back=True)
+    assert state(Space.open(space)) == new
+    Space.open(space).verify()
+
+
+def test_back_brings_along_what_was_added_since(
+    space: Path, docs: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    isometry.migrate(space, tiny_folder)
+    change(docs)
+    isometry.add(space, docs)
+    isometry.compact(space, keep_hours=0)
+    figures = isometry.migrate(space, back=True)
+    assert 0 < figures["passages"] < Space.open(space).index.chunks
+    back = Space.open(space)
+    back.verify()
+    assert back.index.dim == 64
+    assert back.search("label for a parcel", 1)[0].document.startswith("parcels")
+    assert alike(back, built_anew(back, tmp_path / "anew"))
+
+
+def test_documents_go_on_coming_under_the_new_model(
+    space: Path, docs: Path, tiny_folder: Path
+) -> None:
+    isometry.migrate(space, tiny_folder)
+    (docs / "parcels.py").write_text(PARCELS)
+    isometry.add(space, docs)
+    after = Space.open(space)
+    after.verify()
+    assert after.index.dim == 32
+    assert after.search("label for a parcel", 1, "dense")[0].score <= 1.001
+
+
+def test_a_stopped_migration_goes_on_without_encoding_anew(
+    space: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Space.open(space)
+    old = hits(opened)
+    with monkeypatch.context() as patch:
+
+        def stopped(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(ranking, "build_index", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            isometry.migrate(space, tiny_folder)
+    assert hits(Space.open(space)) == old
+    opened.verify()
+    texts = counted(monkeypatch)
+    assert isometry.migrate(space, tiny_folder)["passages"] > 0
+    assert not texts
+    assert not (space / ".writing").exists()
+    Space.open(space).verify()
+
+
+def test_to_the_model_of_another_space_and_to_its_own(
+    space: Path, docs: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(space, tmp_path / "other"))
+    assert isometry.migrate(space, other)["migrated"] is False
+    assert isometry.migrate(space, space / "model")["migrated"] is False
+    isometry.migrate(other, tiny_folder)
+    # The current model of the other, not the one that lies in its folder `model`.
+    assert isometry.migrate(space, other)["dim"] == 32
+    assert Space.open(space).encoder.fingerprint() == Space.open(other).encoder.fingerprint()
+    # By this way, too, the figures are of the model again that they were measured with.
+    isometry.migrate(space, space / "model")
+    assert "migrated" not in Space.open(space).manifest
+    assert "dense_weight_tuned_for" not in Space.open(space).manifest["search"]
+
+
+def test_bad_input(space: Path, tmp_path: Path, docs: Path) -> None:
+    names = sorted(path.name for path in space.iterdir())
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    for match, folder, model, back in (
+        ("no model 'nothing'", space, "nothing", False),
+        ("Cannot load", space, tmp_path / "broken", False),
+        ("either --model MODEL, or --back", space, None, False),
+        ("either --model MODEL, or --back", space, "packaged:minilm", True),
+        ("no earlier generation", space, None, True),
+        ("no Space", docs, "packaged:minilm", False),
+    ):
+        with pytest.raises(InputError, match=match):
+            isometry.migrate(folder, model, back=back)
+    assert sorted(path.name for path in space.iterdir() if path.name != "lock") == names
+
+
+def test_a_model_with_nan_leaves_the_old_state(
+    space: Path, tiny: TextEncoder, tmp_path: Path
+) -> None:
+    for parameter in tiny.parameters():
+        parameter.data.fill_(float("nan"))
+    tiny.save(tmp_path / "nan")
+    before = state(Space.open(space))
+    with pytest.raises(InputError, match="NaN"):
+        isometry.migrate(space, tmp_path / "nan")
+    Space.open(space).verify()
+    assert state(Space.open(space)) == before

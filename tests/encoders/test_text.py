@@ -92,11 +92,12 @@ def test_vectors_come_in_the_order_of_the_texts_whatever_the_batches(
 
 
 def test_bfloat16_keeps_the_direction(minilm: TextEncoder, texts: list[str]) -> None:
-    some = sorted(texts[:40], key=len)[:20]
-    coarse = minilm.encode(some, precision="bfloat16")
+    some = sorted(texts[:120], key=len)[:100]
+    coarse, fine = minilm.encode(some, precision="bfloat16"), minilm.encode(some)
     assert coarse.dtype == np.float32
-    assert not np.array_equal(coarse, minilm.encode(some))
-    assert cosine(coarse, minilm.encode(some)).min() >= 0.999
+    # Elsewhere float32 is faster, and is what is computed.
+    assert np.array_equal(coarse, fine) != torch.cpu._is_avx512_bf16_supported()
+    assert cosine(coarse, fine).min() >= 0.9999
 
 
 def test_training_mode_changes_no_vector_and_is_kept(tiny: TextEncoder) -> None:

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder
 from isometry.core.progress import track
+from isometry.encoders.inference import products, share_out, side_by_side
 from isometry.encoders.locate import locate
+from isometry.encoders.padding import cut, pad, same_batch
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,6 +33,10 @@ Batch = dict[str, Tensor]
 
 # The names under which published models keep their document prompt.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_TOKENIZED_AT_ONCE = 1024
+# From so many texts on, a trial shows whether ids can be padded here; and a text that is in it,
+# which a tokenizer in Python might treat otherwise: spaces, an accent, capitals.
+_TRIED, _ODD = 16, "  \tÀ la Carte  \n"
 
 
 class Encoded(NamedTuple):
@@ -232,9 +238,50 @@ class TextEncoder(nn.Module):
 
     def lengths(self, texts: Sequence[str], role: Role) -> list[int]:
         """The number of tokens of each text with its prompt, before any truncation."""
+        return [len(ids) for ids in self._tokenize(texts, role)]
+
+    def _tokenize(self, texts: Sequence[str], role: Role) -> Iterator[list[int]]:
+        """The ids of each text with its prompt, before any truncation."""
         prompt = self.prompts[role]
-        encodings = self.tokenizer.encode_batch_fast([_encodable(prompt + text) for text in texts])
-        return [len(encoding.ids) for encoding in encodings]
+        # In blocks: what the tokenizer gives takes a hundred times the room of the ids.
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            block = texts[start : start + _TOKENIZED_AT_ONCE]
+            for encoding in self.tokenizer.encode_batch_fast(
+                [_encodable(prompt + text) for text in block]
+            ):
+                yield encoding.ids
+
+    def _collator(
+        self, texts: Sequence[str], role: Role, tokens: int | None
+    ) -> tuple[list[int], Callable[[list[int]], Batch]]:
+        """The length of each text, cut, and what makes the batch of some rows, as `collate` does.
+
+        Texts are tokenised once, unless batches made of their ids differ from those of `collate`:
+        models with other tensors, padding on the left, chat templates.
+        """
+        limit = min(tokens or self.max_tokens, self.max_tokens)
+        # The special tokens behind a text, which stay when it is cut.
+        special = self.tokenizer.encode("a").special_tokens_mask
+        ending = special[::-1].index(0) if 0 in special else 0
+        ids = [cut(some, limit, ending) for some in self._tokenize(texts, role)]
+        lengths = [len(some) for some in ids]
+
+        def collate(rows: list[int]) -> Batch:
+            return self.collate([texts[row] for row in rows], role, tokens=tokens)
+
+        # Not worth a trial, or without one: an empty text of a model without special tokens.
+        if len(texts) < _TRIED or min(lengths) == 0:
+            return lengths, collate
+        pad_id = self.model.tokenizer.pad_token_id
+        order = np.argsort(lengths, kind="stable")
+        trial = [int(order[0]), int(order[-1])]
+        odd = cut(next(self._tokenize([_ODD], role)), limit, ending)
+        like = self.collate([*(texts[row] for row in trial), _ODD], role, tokens=tokens)
+        if pad_id is None or not same_batch(
+            pad([*(ids[row] for row in trial), odd], pad_id, like), like
+        ):
+            return lengths, collate
+        return lengths, lambda rows: pad([ids[row] for row in rows], pad_id, like)
 
     def encode(
         self,
@@ -242,18 +289,22 @@ class TextEncoder(nn.Module):
         role: Role = "document",
         *,
         tokens: int | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
         precision: Precision = "float32",
         title: str = "Encoding",
     ) -> Float[np.ndarray, "texts dim"]:
         """Unit vectors of texts.
 
+        On a CPU, each core computes a batch of its own, from a second copy of the weights of linear
+        layers that it lays out for itself first.
+
         Args:
             texts: The texts, without their prompt.
             role: Whose prompt to put before them.
             tokens: Cut after this many tokens, if that is less than the model's own limit.
-            batch_tokens: Padded tokens a batch at most.
-            precision: Of the matrix products; the vectors are float32 either way.
+            batch_tokens: Padded tokens a batch at most; as suits the device where none is given.
+            precision: Of the matrix products; the vectors are float32 either way. A CPU without
+                instructions for bfloat16 computes in float32.
             title: What the progress bar says.
 
         Raises:
@@ -261,23 +312,28 @@ class TextEncoder(nn.Module):
         """
         device = next(self.parameters()).device
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        lengths, collate = self._collator(texts, role, tokens)
+        workers, best_tokens = share_out(sum(lengths), device)
+        batches = list(token_batches(lengths, batch_tokens or best_tokens))
         was_training = self.training
         self.eval()
-        limit = min(tokens or self.max_tokens, self.max_tokens)
-        lengths = [min(length, limit) for length in self.lengths(texts, role)]
-        with track(title, len(texts), "texts") as task, torch.inference_mode():
-            for rows in token_batches(lengths, batch_tokens):
-                batch = self.collate([texts[row] for row in rows], role, tokens=tokens)
-                batch = {
-                    key: value.to(device) if isinstance(value, Tensor) else value
-                    for key, value in batch.items()
-                }
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    vector = self(batch).vector
-                vector = nn.functional.normalize(vector.float(), dim=-1)
-                vectors[rows] = vector.cpu().numpy()
+        with track(title, len(texts), "texts") as task:
+
+            def compute(batch: tuple[list[int], Batch]) -> None:
+                rows, tensors = batch
+                vector = self({key: _moved(value, device) for key, value in tensors.items()}).vector
+                vectors[rows] = nn.functional.normalize(vector.float(), dim=-1).cpu().numpy()
                 task.advance(len(rows))
-        self.train(was_training)
+
+            try:
+                side_by_side(
+                    ((rows, collate(rows)) for rows in batches),
+                    compute,
+                    products(self.model, device, precision == "bfloat16", sum(lengths)),
+                    max(1, min(workers, len(batches))),
+                )
+            finally:
+                self.train(was_training)
         if not np.isfinite(vectors).all():
             row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise InputError(
@@ -302,6 +358,10 @@ class TextEncoder(nn.Module):
                     config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
             if card is not None:
                 (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _encodable(text: str) -> str:

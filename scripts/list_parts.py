@@ -160,9 +160,16 @@ def _fields(definition: ast.ClassDef) -> Iterator[str]:
         if not isinstance(member, ast.AnnAssign):
             continue
         kind = _unparse(member.annotation)
-        if not kind.startswith("ClassVar"):
+        if not kind.startswith("ClassVar") and not _is_no_argument(member.value):
             default = f" = {_default(member.value)}" if member.value is not None else ""
             yield f"{_unparse(member.target)}: {kind}{default}"
+
+
+def _is_no_argument(value: ast.expr | None) -> bool:
+    """Whether a field's default says `init=False`."""
+    return isinstance(value, ast.Call) and any(
+        option.arg == "init" and _unparse(option.value) == "False" for option in value.keywords
+    )
 
 
 def _default(value: ast.expr) -> str:

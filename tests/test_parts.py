@@ -106,10 +106,10 @@ def g(a: int, *, b: Annotated[int, typer.Option(help="Long.")] = 3) -> None:
 
 def test_the_signatures_are_those_that_python_sees(parts: ModuleType) -> None:
     from isometry.jobs.encode import encode
-    from isometry.search.fusion import choose_weight, reciprocal_rank_fusion
+    from isometry.search.fusion import reciprocal_rank_fusion, standard_score_fusion
 
     page = parts.PAGE.read_text(encoding="utf-8")
-    for function in (encode, choose_weight, reciprocal_rank_fusion):
+    for function in (encode, standard_score_fusion, reciprocal_rank_fusion):
         seen = str(inspect.signature(function)).replace("'", "").replace('"', "")
         assert f"- `{function.__name__}{seen}`" in page.replace('"', "")
 

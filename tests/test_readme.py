@@ -23,7 +23,13 @@ from isometry.core.errors import InputError
 from isometry.space import Space
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = ("README.md", "CONTRIBUTING.md", "docs/report.md", "docs/how-it-works.md")
+GUIDES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/report.md",
+    "docs/how-it-works.md",
+    "docs/why-it-did-not-help.md",
+)
 # What runs in seconds on a finished Space; the others are parsed.
 CHEAP = frozenset({"encode", "info", "models", "search", "verify"})
 

@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isometry.evaluation import significance
-from isometry.evaluation.significance import Interval, paired_bootstrap
+from isometry.evaluation.significance import (
+    Interval,
+    paired_bootstrap,
+    stratified_bootstrap,
+)
 
 FIGURES = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
 
@@ -90,3 +94,33 @@ def test_figures_that_cannot_be_paired_are_refused(a, b):
 def test_groups_must_be_as_many_as_queries():
     with pytest.raises(ValueError, match="2 queries, but 1 groups"):
         paired_bootstrap(np.zeros(2), np.zeros(2), groups=["a"])
+
+
+def test_one_collection_is_the_paired_bootstrap_and_each_counts_the_same() -> None:
+    chance = np.random.default_rng(1)
+    a, b = chance.random(40), chance.random(40)
+    alone, plain = stratified_bootstrap([a], [b]), paired_bootstrap(a, b)
+    assert alone.difference == pytest.approx(plain.difference)
+    assert (alone.low, alone.high) == pytest.approx((plain.low, plain.high))
+    many = chance.random(4000)
+    pooled = stratified_bootstrap([a, many], [b, many + 0.1])
+    assert pooled.difference == pytest.approx((plain.difference + 0.1) / 2)
+    # A constant gain has no spread: the other collection's interval, halved, is all there is.
+    assert pooled.high - pooled.low == pytest.approx((plain.high - plain.low) / 2)
+
+
+def test_the_stratified_interval_has_the_textbook_width() -> None:
+    chance = np.random.default_rng(2)
+    parts = [chance.normal(0.1, 1.0, 400), chance.normal(-0.1, 3.0, 100)]
+    found = stratified_bootstrap([np.zeros(400), np.zeros(100)], parts, samples=20_000)
+    deviation = np.sqrt(sum(part.var() / len(part) for part in parts)) / 2
+    assert found.high - found.low == pytest.approx(2 * 1.96 * deviation, rel=0.03)
+
+
+def test_collections_must_be_the_same_ones() -> None:
+    with pytest.raises(ValueError):
+        stratified_bootstrap([], [])
+    with pytest.raises(ValueError):
+        stratified_bootstrap([np.zeros(3)], [np.zeros(3), np.zeros(3)])
+    with pytest.raises(ValueError):
+        stratified_bootstrap([np.zeros(3)], [np.zeros(4)])

@@ -92,6 +92,51 @@ def test_candidates_with_the_key_of_a_row_match_it(
     ]
 
 
+def test_what_may_answer_too_is_no_negative(
+    tiny: TextEncoder, pairs: list[tuple[str, str]]
+) -> None:
+    rows = [
+        PairRow(query, code, i, answers=frozenset({2, 7}) if i == 0 else frozenset())
+        for i, (query, code) in enumerate(pairs[:3])
+    ]
+    learner = towers(tiny, Seen())
+    learner.loss(learner.collate(rows))
+    same = learner.objective.given[3]  # type: ignore[union-attr]
+    assert same.int().tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_padding_is_cut_away_and_the_order_kept(
+    tiny: TextEncoder, pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # From one word to many, so that most of a padded batch is padding.
+    words = pairs[0][1].split()
+    rows = [
+        PairRow(" ".join(words[:n]), " ".join(words[n : 3 * n]), n) for n in (9, 1, 2, 7, 1, 4, 1)
+    ]
+    learner = towers(tiny, Seen())
+    batch = learner.collate(rows)
+    shapes: list[tuple[int, ...]] = []
+    forward = tiny.forward
+
+    def watched(batch: Any) -> Any:
+        shapes.append(tuple(batch["input_ids"].shape))
+        return forward(batch)
+
+    monkeypatch.setattr(tiny, "forward", watched)
+    learner.loss(batch)
+    encoded = sum(height * width for height, width in shapes)
+    a, b = (vectors[0].detach() for vectors in learner.objective.given[:2])  # type: ignore[union-attr]
+    for vectors, texts, role, tokens in (
+        (a, [row.query for row in rows], "query", 12),
+        (b, [row.document for row in rows], "document", 40),
+    ):
+        alone = tiny.encode(texts, role, tokens=tokens)
+        ours = torch.nn.functional.normalize(vectors, dim=-1).numpy()
+        np.testing.assert_allclose(ours, alone, atol=1e-5)
+    full = sum(batch[name]["input_ids"].numel() for name in ("query", "document"))
+    assert encoded < 0.8 * full
+
+
 def test_a_document_that_stands_twice_is_no_negative_of_itself(
     tiny: TextEncoder, pairs: list[tuple[str, str]]
 ) -> None:

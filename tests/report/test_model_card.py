@@ -127,7 +127,7 @@ def test_words_of_others_add_no_structure(manifest: dict[str, Any]) -> None:
     assert front_matter(fill(hostile)) == front_matter(fill("calm"))
 
 
-@pytest.mark.parametrize("part", ["test", "retention", "training", "negatives", "data", "verdict"])
+@pytest.mark.parametrize("part", ["test", "retention", "training", "batches", "data", "verdict"])
 def test_missing_parts_are_left_out(manifest: dict[str, Any], part: str) -> None:
     manifest["figures"][part] = None
     card = render_model_card(manifest)

@@ -64,7 +64,7 @@ def test_every_figure_is_the_manifests(manifest: dict[str, Any]) -> None:
 def test_every_figure_that_may_be_quoted_is_there(manifest: dict[str, Any]) -> None:
     wanted = {
         path
-        for part in ("test", "curve", "precision", "retention", "examples", "data", "negatives")
+        for part in ("test", "curve", "precision", "retention", "examples", "data", "batches")
         for path in numbers_below(manifest["figures"][part], f"figures.{part}")
     }
     wanted |= set(numbers_below(manifest["figures"]["validation"], "figures.validation"))
@@ -126,7 +126,7 @@ def test_a_kept_base_says_why_and_what_to_do(manifest: dict[str, Any]) -> None:
     found["test"]["rows"] = [row for row in found["test"]["rows"] if "tuned" not in row["system"]]
     found["test"]["differences"] = []
     found["data"]["pairs"]["train"] = 120
-    for part in ("training", "negatives", "curve", "examples"):
+    for part in ("training", "batches", "curve", "examples"):
         found[part] = None
     found["validation"]["fusion"] = found["validation"]["tuned_fusion"] = None
     html = render_report(manifest)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from isometry.training.negatives import mine
+from isometry.training.negatives import mine, unlabelled_answers
 
 CANDIDATES = np.array([[10, 11, 12, 13, 14]])
 SCORES = np.array([[0.70, 0.95, 0.765, 0.90, 0.30]])
@@ -94,3 +94,13 @@ def test_it_is_what_looking_at_each_document_alone_gives(
         expected = [*passing[:k], *[-1] * max(0, k - len(passing))]
         assert mined.rows[query].tolist() == expected
     assert 0 <= mined.filtered <= mined.considered
+
+
+def test_unlabelled_answers_are_what_the_teacher_likes_better_among_those_met() -> None:
+    queries = np.eye(3, dtype=np.float32)
+    documents = np.array([[0.5, 0.9, 0.0], [0.6, 0.4, 0.0], [0.5, 0.0, 0.1]], dtype=np.float32)
+    # Query 0: document 1 beats its own, 2 only equals it. Query 1: document 0 does. Query 2: none.
+    assert unlabelled_answers([[0, 1, 2]], queries, documents) == [{1}, {0}, set()]
+    # Rows are compared with those that they meet, in any of their batches.
+    assert unlabelled_answers([[0, 2], [2, 1]], queries, documents) == [set(), set(), set()]
+    assert unlabelled_answers([[2, 1], [1, 0]], queries, documents) == [{1}, {0}, set()]

@@ -57,11 +57,7 @@ def paired_bootstrap(
     Raises:
         ValueError: When there is no query, the lengths differ, or a figure is not finite.
     """
-    if a.ndim != 1 or a.shape != b.shape or not a.size:
-        raise ValueError(f"Two equally long rows of figures are needed, not {a.shape}, {b.shape}.")
-    differences = b.astype(np.float64) - a.astype(np.float64)
-    if not np.isfinite(differences).all():
-        raise ValueError("A figure is not finite.")
+    differences = paired_differences(a, b)
     if groups is None:
         sums, sizes = differences, np.ones(len(a))
     else:
@@ -80,3 +76,59 @@ def paired_bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(differences.mean()), float(low), float(high))
+
+
+def stratified_bootstrap(
+    a: Sequence[Float[np.ndarray, " queries"]],
+    b: Sequence[Float[np.ndarray, " queries"]],
+    *,
+    samples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The interval of the difference of means over several collections, each counting the same.
+
+    Queries are drawn within their collection (Efron and Tibshirani 1993, section 8.3), so that the
+    interval is about other queries to these collections, not about other collections.
+
+    Args:
+        a: For each collection, one figure a query, of the first system.
+        b: The same of the second system, on the same queries.
+        samples: How many samples to draw.
+        confidence: The share of the samples' differences inside the interval, from 0 to 1.
+        seed: Of the random draws.
+
+    Raises:
+        ValueError: As `paired_bootstrap` does, and without a collection.
+    """
+    if not a or len(a) != len(b):
+        raise ValueError(f"The same collections are needed twice, not {len(a)} and {len(b)}.")
+    differences: list[float] = []
+    means = np.zeros(samples)
+    generator = np.random.default_rng(seed)
+    for before, after in zip(a, b, strict=True):
+        change = paired_differences(before, after)
+        differences.append(float(change.mean()))
+        block = max(1, _DRAWS_AT_ONCE // len(change))
+        for start in range(0, samples, block):
+            drawn = generator.integers(len(change), size=(min(block, samples - start), len(change)))
+            means[start : start + block] += change[drawn].mean(axis=1) / len(a)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(np.mean(differences)), float(low), float(high))
+
+
+def paired_differences(
+    a: Float[np.ndarray, " queries"], b: Float[np.ndarray, " queries"]
+) -> Float[np.ndarray, " queries"]:
+    """The second system's figures less the first's, in float64.
+
+    Raises:
+        ValueError: When there is no query, the lengths differ, or a figure is not finite.
+    """
+    if a.ndim != 1 or a.shape != b.shape or not a.size:
+        raise ValueError(f"Two equally long rows of figures are needed, not {a.shape}, {b.shape}.")
+    differences = b.astype(np.float64) - a.astype(np.float64)
+    if not np.isfinite(differences).all():
+        raise ValueError("A figure is not finite.")
+    return differences

@@ -32,7 +32,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ranks all documents for every query: each model by vectors, by words, and by both.
 
-    Fusion uses a Space's own weight, and equal weights for a plain model, for which nothing was
+    Fusion uses a Space's own weight, and the usual one for a plain model, for which nothing was
     tuned. The passages that are ranked by words are the first model's, so this mode is the same for
     all.
 
@@ -90,6 +90,7 @@ def _compare(
     from isometry.evaluation.retrieval import score_rankings
     from isometry.evaluation.significance import paired_bootstrap
     from isometry.jobs import ranking
+    from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
 
     number = {document: row for row, document in enumerate(documents)}
@@ -114,14 +115,16 @@ def _compare(
                 words = ranking.lexical_rankings(index, documents, texts)
             cached = CachedEncoder(encoder, Path(folder) / "vectors", precision)
             dense = ranking.dense_rankings(cached, ranked, texts)
-            weight = 0.5 if space is None else float(space.manifest["search"]["dense_weight"])
+            weight = (
+                USUAL_WEIGHT if space is None else float(space.manifest["search"]["dense_weight"])
+            )
             orders = {
                 "dense": dense,
                 "lexical": words,
                 "hybrid": ranking.fused_rankings(documents, dense, words, weight),
             }
-            for mode, order in orders.items():
-                scores = score_rankings(order, relevance)
+            for mode, found in orders.items():
+                scores = score_rankings(found.order, relevance)
                 reference = first.setdefault(mode, scores)
                 change = paired_bootstrap(reference["ndcg@10"], scores["ndcg@10"])
                 figures = ranking.row_of(str(model), scores)

@@ -16,38 +16,36 @@ from isometry.core.errors import InputError
 from isometry.core.files import write_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
+from isometry.corpora.pairs.query_writer import OpenAIWriter
+from isometry.corpora.pairs.tasks import Pair
 from isometry.corpora.readers import Source
 from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.text import TextEncoder
-from isometry.evaluation.retention import Encode, gloss_retention, gloss_texts
+from isometry.evaluation.retention import Encode, gloss_retention
 from isometry.evaluation.retrieval import score_rankings
 from isometry.evaluation.significance import paired_bootstrap
 from isometry.jobs import ranking
+from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
-from isometry.jobs.mining import (
-    mine_rows,
-    passage,
-    row_from_json,
-    row_to_json,
-    sample_pairs,
-)
+from isometry.jobs.planning import plan_for
 from isometry.jobs.preparation import Prepared, prepare
 from isometry.jobs.ranking import Collection, Rankings
 from isometry.jobs.selection import choose_point, why_base
-from isometry.learners.two_towers import PairRow
+from isometry.jobs.writing import SHARE_OF_TIME, filter_pairs, written_pairs
 from isometry.merging.average import average
+from isometry.search.fusion import USUAL_WEIGHT
 from isometry.search.lancedb import ChunkIndex, Lexical
 from isometry.space import INDEX, MODEL
-from isometry.training.plan import Plan, Workload, make_learner, make_plan
+from isometry.training.plan import (
+    Plan,
+    make_learner,
+)
 from isometry.training.trainer import Batches, Trainer
-from isometry.training.unique_batches import unique_batches
 
 # The most that a tuned encoder may lose of what the base knew, in points of the gloss probe.
 _MOST_FORGOTTEN = 1.0
 # The clock ends a training that takes this many times what was planned.
 _PATIENCE = 1.5
-_PRECISIONS = ("float32", "float16", "int8", "binary")
-_EXAMPLES = 5
 
 
 class Fitting:
@@ -134,37 +132,40 @@ class Fitting:
                         "Follow a plan that was made for this base.",
                     )
                 return given.to_json()
+            # First, so that the time it takes is counted.
+            _ = self.written
             with self.phase("plan"):
                 say("Measuring this machine ...")
-                return make_plan(
+                return plan_for(
                     self.base_encoder,
-                    self._workload(),
+                    self.data,
+                    [*self.data.pairs, *self.written[0]],
+                    self.ranked,
+                    self.served,
                     minutes=self.settings.minutes,
                     seed=self.settings.seed,
-                    negatives=self.settings.negatives,
+                    spent=time.monotonic() - self._started,
                 ).to_json()
 
         plan = Plan.from_json(self.work.json("plan", make))
         torch.set_num_threads(plan.threads)
         return plan
 
-    def _workload(self) -> Workload:
-        encoder = self.base_encoder
-        rows = [
-            PairRow(pair.query, passage(pair.header, pair.body), pair.document)
-            for pair in self.data.pairs
-        ]
-        asked = [q for part in self.data.questions.values() for q in part.queries]
-        queries = asked + [row.query for row in rows]
-        return Workload(
-            rows=rows,
-            passage_tokens=encoder.lengths(self.ranked.passages, "document"),
-            query_lengths=encoder.lengths(queries, "query"),
-            served_tokens=sum(encoder.lengths(self.served.passages, "document")),
-            probe_tokens=sum(encoder.lengths(gloss_texts(), "document")),
-            documents=len(self.documents),
-            spent=time.monotonic() - self._started,
-        )
+    @cached_property
+    def written(self) -> tuple[list[Pair], dict[str, Any]]:
+        """Pairs whose queries a language model wrote, if there is one, and figures about them."""
+        url, model = self.settings.query_writer, self.settings.query_model
+        if url is None or model is None or self.data.too_little:
+            return [], {}
+        with self.phase("writing"):
+            return written_pairs(
+                self.work,
+                self.data.documents,
+                self.data.sides,
+                OpenAIWriter(url, model),
+                seed=self.settings.seed,
+                seconds=60 * self.settings.minutes * SHARE_OF_TIME,
+            )
 
     @cached_property
     def base(self) -> CachedEncoder:
@@ -226,12 +227,13 @@ class Fitting:
 
     def by_words(self, side: str) -> Rankings:
         """What words find for the queries of one side."""
-        return self.work.array(
+        found = self.work.table(
             f"lexical-{side}",
             lambda: ranking.lexical_rankings(
                 self.lexical_index, self.documents, self.data.questions[side].queries
-            ),
+            ).to_table(),
         )
+        return Rankings.from_table(found)
 
     def compare_before_training(self) -> dict[str, Any]:
         """Words, base and their fusion on validation."""
@@ -241,7 +243,7 @@ class Fitting:
         def make() -> dict[str, Any]:
             with self.phase("base"):
                 asked = self.data.questions["validation"]
-                # Everything is encoded once here: mining and the final proof need it too.
+                # Everything is encoded once here: batches and the final proof need it too.
                 self.base.encode(self.ranked.passages, title="Encoding with the base")
                 words = ranking.restrict(self.by_words("validation"), self.pool)
                 dense = self._validate(self.base)
@@ -254,60 +256,58 @@ class Fitting:
                     "fusion": grid,
                     "dense_weight": weight,
                     "shrunk_from": best,
-                    "equal_weight": ranking.mean_score(
-                        ranking.fused_rankings(self.documents, dense, words, 0.5), asked.relevance
+                    "usual_weight": ranking.mean_score(
+                        ranking.fused_rankings(self.documents, dense, words, USUAL_WEIGHT),
+                        asked.relevance,
                     ),
                     "retention": gloss_retention(self.probe(self.base)),
                 }
 
         return self.work.json("before", make)
 
-    def mine(self) -> tuple[list[PairRow], dict[str, Any]]:
-        """Hard negatives for the pairs that will be seen."""
+    def batches(self) -> dict[str, Any]:
+        """The pairs of every step; see `make_batches`."""
         plan = self.plan
-        pairs = sample_pairs(self.data.pairs, plan.pairs_to_be_seen, plan.seed)
-        sides = np.array(self.data.sides)
 
         def make() -> dict[str, Any]:
-            with self.phase("negatives"):
-                rows, facts = mine_rows(
-                    pairs,
+            with self.phase("batches"):
+                kept, facts = self._found_again()
+                made = make_batches(
+                    [*self.data.pairs, *kept],
                     self.ranked,
-                    self.data.views,
                     self.data.clusters,
-                    sides == "train",
-                    self.lexical_index,
                     self.base,
-                    k=plan.negatives,
+                    size=plan.batch,
+                    steps=plan.steps,
                     seed=plan.seed,
                 )
-                return {"rows": [row_to_json(row) for row in rows], "facts": facts}
+                return made | {"written": facts}
 
-        mined = self.work.json("negatives", make)
-        return [row_from_json(row) for row in mined["rows"]], mined["facts"]
+        return self.work.json("batches", make)
 
-    def train(self, rows: list[PairRow]) -> dict[str, Any]:
+    def _found_again(self) -> tuple[list[Pair], dict[str, Any]]:
+        """The written pairs that pass the round trip."""
+        written, facts = self.written
+        if not written:
+            return [], facts
+        kept, filtered = filter_pairs(
+            written,
+            self.ranked,
+            self.data.clusters,
+            np.array(self.data.sides) == "train",
+            self.lexical_index,
+            self.base,
+            dense_weight=self.compare_before_training()["dense_weight"],
+            held_out=[query for part in self.data.questions.values() for query in part.queries],
+        )
+        return kept, facts | filtered
+
+    def train(self, batches: dict[str, Any]) -> dict[str, Any]:
         """The planned steps, from the last checkpoint on; leaves the folder `tuned`."""
         plan = self.plan
 
         def make() -> dict[str, Any]:
             with self.phase("training"):
-                costs = [
-                    min(max(plan.query_tokens, length), plan.passage_tokens)
-                    for length in self.base_encoder.lengths(
-                        [row.document for row in rows], "document"
-                    )
-                ]
-                order = list(
-                    unique_batches(
-                        [(row.key, row.query) for row in rows],
-                        plan.batch,
-                        plan.steps,
-                        plan.seed,
-                        costs=costs,
-                        budget=plan.batch_tokens,
-                    )
-                )
                 # A copy: the base must stay what it is.
                 encoder = TextEncoder.load(
                     self.settings.base,
@@ -316,7 +316,7 @@ class Fitting:
                 )
                 trainer = Trainer(
                     make_learner(encoder, plan),
-                    Batches(rows, order),
+                    Batches(read_rows(batches), batches["order"]),
                     self.work.path / "checkpoints",
                     learning_rate=plan.learning_rate,
                     bfloat16=plan.precision == "bfloat16",
@@ -328,7 +328,7 @@ class Fitting:
             return {
                 "steps": plan.steps,
                 "steps_done": trained.steps,
-                "pairs_seen": sum(len(batch) for batch in order[: trained.steps]),
+                "pairs_seen": sum(len(batch) for batch in batches["order"][: trained.steps]),
                 "stopped_early": trained.stopped_early,
                 "loss": trained.loss,
                 "seconds": self.seconds["training"],
@@ -392,7 +392,7 @@ class Fitting:
         return {
             "alpha": 0.0,
             "reasons": [reason],
-            "dense_weight": before.get("dense_weight", 0.5),
+            "dense_weight": before.get("dense_weight", USUAL_WEIGHT),
             "validation": {},
         }
 
@@ -405,6 +405,7 @@ class Fitting:
             vectors = self.cached(encoder).encode(self.served.passages, title="Encoding the index")
             if not (folder / INDEX).exists():
                 ranking.build_index(folder / INDEX, self.served.chunks, vectors, self.words)
+            ChunkIndex.open(folder / INDEX).prepare_view()
         return {
             "chunks": len(self.served.owner),
             "truncated_documents": self.served.cut_off,
@@ -441,8 +442,8 @@ class Fitting:
         def make() -> dict[str, Any]:
             encoder = self.cached(self.merged(alpha))
             asked = self.data.questions["validation"]
-            before = score_rankings(self._validate(self.base), asked.relevance)
-            after = score_rankings(self._validate(encoder), asked.relevance)
+            before = score_rankings(self._validate(self.base).order, asked.relevance)
+            after = score_rankings(self._validate(encoder).order, asked.relevance)
             interval = paired_bootstrap(before["ndcg@10"], after["ndcg@10"])
             retention = gloss_retention(self.probe(encoder))
             known = self.compare_before_training()["retention"]
@@ -479,8 +480,7 @@ class Fitting:
         """How the Space searches: as it was evaluated."""
         return {
             "lexical": {"engine": "lancedb full text", **vars(self.words)},
-            "fusion": "weighted reciprocal rank fusion",
-            "fusion_k": ranking.FUSION_K,
+            "fusion": "a weighted sum of standard scores",
             "dense_weight": choice["dense_weight"],
             "depth": ranking.DEPTH,
         }

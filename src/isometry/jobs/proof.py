@@ -66,7 +66,7 @@ def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
         for name, order in dense.items()
     }
     orders = {"lexical": words} | dense | {f"{name} fused": fused[name] for name in fused}
-    scores = {name: score_rankings(order, asked.relevance) for name, order in orders.items()}
+    scores = {name: score_rankings(found.order, asked.relevance) for name, found in orders.items()}
     changes: list[dict[str, Any]] = []
     examples = None
     if "tuned" in dense:
@@ -120,8 +120,8 @@ def _curves(
         queries = encoder.encode(asked.queries, "query")
 
         def score(asking: np.ndarray, answering: np.ndarray) -> float:
-            order, _ = rank_documents(asking, answering, job.ranked.owner, 10)
-            return ranking.mean_score(order, asked.relevance)
+            found = Rankings(*rank_documents(asking, answering, job.ranked.owner, 10))
+            return ranking.mean_score(found, asked.relevance)
 
         for row in curve:
             width = row["dimensions"]
@@ -135,7 +135,7 @@ def _examples(job: Fitting, asked: Questions, base: Rankings, tuned: Rankings) -
     """The queries whose answer moved most, by the change of its reciprocal rank."""
     rows: list[dict[str, Any]] = []
     for number, (query, known) in enumerate(zip(asked.queries, asked.relevance, strict=True)):
-        before, after = (_rank_of(order[number], known) for order in (base, tuned))
+        before, after = (_rank_of(found.order[number], known) for found in (base, tuned))
         answer = next(iter(known))
         document = job.data.documents[answer]
         rows.append(

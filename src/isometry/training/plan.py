@@ -24,7 +24,8 @@ from isometry.training.determinism import deterministic
 
 # bfloat16 must be clearly faster before its rounding is accepted.
 _WORTH_BFLOAT16 = 1.25
-_MOST_EPOCHS = 8
+# More passes over few pairs cost what the base knew, and validation gains nothing by them.
+_MOST_EPOCHS = 4
 _FEWEST_STEPS = 10
 _ALPHAS = (1.0, 0.5)
 # Where training cuts passages at most: twice as many steps teach more than twice the length.

@@ -267,7 +267,7 @@ def our_systems(
 
     from isometry.jobs import ranking
     from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
-    from isometry.search.view import VectorView
+    from isometry.search.versions import VIEWS
     from isometry.space import INDEX, Space
 
     start = time.perf_counter()
@@ -275,8 +275,7 @@ def our_systems(
     ChunkIndex.create(folder / INDEX, batches(passages, vectors), schema, Lexical())
     lance_build = time.perf_counter() - start
     lance_bytes = bytes_below(folder / INDEX)
-    search = {"depth": ranking.DEPTH, "dense_weight": 0.5, "fusion_k": ranking.FUSION_K}
-    Space.seal(folder, {"format": 1, "search": search})
+    Space.seal(folder, {"format": 1, "search": {"depth": ranking.DEPTH, "dense_weight": 0.5}})
 
     table = lancedb.connect(folder / INDEX).open_table("chunks")
 
@@ -286,19 +285,17 @@ def our_systems(
         # In a table of one fragment, the id of a row is its number.
         return nearest.to_arrow()["_rowid"].to_pylist()
 
-    def read(columns: list[str]) -> pa.Table:
-        return table.search().select(columns).to_arrow()
-
     start = time.perf_counter()
-    view = VectorView.open(folder / "views", "1", read)
+    ChunkIndex.open(folder / INDEX).prepare_view()
     view_build = time.perf_counter() - start
     start = time.perf_counter()
-    view = VectorView.open(folder / "views", "1", read)
+    view = ChunkIndex.open(folder / INDEX).view
+    assert view is not None
     say(f"The view was opened again in {time.perf_counter() - start:.2f} s.")
 
     def in_view(query: int) -> list[str]:
         rows, _ = view.search(queries[query], K)
-        return view.rows.documents.take(pa.array(rows)).to_pylist()
+        return view.rows.names(rows)
 
     known = dict(zip(texts, queries, strict=True))
 
@@ -320,7 +317,7 @@ def our_systems(
     documents = best_documents(passages, vectors, queries)
     return [
         System("Lance, flat", flat, truth, lance_build, lance_bytes),
-        System("view", in_view, documents, view_build, bytes_below(folder / "views") or None),
+        System("view", in_view, documents, view_build, bytes_below(folder / INDEX / VIEWS) or None),
         System("space, dense", dense, documents),
         System("space, lexical", lexical),
         System("space, hybrid", hybrid),

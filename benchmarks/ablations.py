@@ -64,6 +64,7 @@ class Variant:
         frozen: The share of the layers that stay as they are.
         temperature: A fixed one; else what suits the base.
         rate: The learning rate.
+        nested: Whether prefixes of the vectors are trained too, as `fit` does.
     """
 
     about: str
@@ -74,6 +75,7 @@ class Variant:
     frozen: float = 0.0
     temperature: float | None = None
     rate: float = 5e-5
+    nested: bool = True
 
 
 VARIANTS = {
@@ -84,6 +86,7 @@ VARIANTS = {
     "cloze": Variant("half of the pairs are sentences (inverse cloze)", tasks=("heading", "cloze")),
     "frozen": Variant("the lower half of the layers stays as it is", frozen=0.5),
     "fixed": Variant("temperature 0.05 for every base", temperature=0.05),
+    "flat": Variant("only whole vectors are trained, no prefixes", nested=False),
     "faster": Variant("three times the learning rate", rate=1.5e-4),
 }
 TASKS = {"heading": HeadingSection(), "cloze": InverseCloze(), "body": BodyFirst()}
@@ -178,9 +181,10 @@ class Bench:
         encoder = copy.deepcopy(self.encoder)
         freeze_below(encoder, int(variant.frozen * len(encoder.layers())))
         temperature = variant.temperature or suitable_temperature(asked[:64], about[own[seen[:64]]])
+        dims = nested_dims(encoder.dim) if variant.nested else (encoder.dim,)
         learner = TwoTowers(
             encoder,
-            Matryoshka(InfoNCE(temperature), MRL(nested_dims(encoder.dim))),
+            Matryoshka(InfoNCE(temperature), MRL(dims)),
             query_tokens=QUERY,
             document_tokens=PASSAGE,
         )

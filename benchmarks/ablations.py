@@ -65,6 +65,7 @@ class Variant:
         temperature: A fixed one; else what suits the base.
         rate: The learning rate.
         nested: Whether prefixes of the vectors are trained too, as `fit` does.
+        both_ways: Whether documents are contrasted over queries too.
     """
 
     about: str
@@ -76,6 +77,7 @@ class Variant:
     temperature: float | None = None
     rate: float = 5e-5
     nested: bool = True
+    both_ways: bool = True
 
 
 VARIANTS = {
@@ -87,6 +89,7 @@ VARIANTS = {
     "frozen": Variant("the lower half of the layers stays as it is", frozen=0.5),
     "fixed": Variant("temperature 0.05 for every base", temperature=0.05),
     "flat": Variant("only whole vectors are trained, no prefixes", nested=False),
+    "one way": Variant("queries choose documents, not documents queries", both_ways=False),
     "faster": Variant("three times the learning rate", rate=1.5e-4),
 }
 TASKS = {"heading": HeadingSection(), "cloze": InverseCloze(), "body": BodyFirst()}
@@ -184,7 +187,7 @@ class Bench:
         dims = nested_dims(encoder.dim) if variant.nested else (encoder.dim,)
         learner = TwoTowers(
             encoder,
-            Matryoshka(InfoNCE(temperature), MRL(dims)),
+            Matryoshka(InfoNCE(temperature, a_to_b=0.5 if variant.both_ways else 1.0), MRL(dims)),
             query_tokens=QUERY,
             document_tokens=PASSAGE,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from living_spaces import PARCELS, alike, built_anew, change, counted, hits, living
+from living_spaces import PARCELS, alike, built_anew, change, counted, hits
 
 import isometry
 from isometry import InputError, Space
@@ -17,21 +17,6 @@ from isometry.jobs import compact as compacting
 from isometry.jobs.upkeep import Writer
 
 MODES = ("dense", "lexical", "hybrid")
-
-
-@pytest.fixture
-def pair(tiny_space: Path, tiny_docs: Path, tmp_path: Path) -> tuple[Path, Path]:
-    return living(tiny_space, tiny_docs, tmp_path)
-
-
-@pytest.fixture
-def space(pair: tuple[Path, Path]) -> Path:
-    return pair[0]
-
-
-@pytest.fixture
-def docs(pair: tuple[Path, Path]) -> Path:
-    return pair[1]
 
 
 def ids(space: Path) -> set[str]:

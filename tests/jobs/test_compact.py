@@ -5,28 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from living_spaces import PARCELS, change, hits, living, state
+from living_spaces import PARCELS, change, hits, state
 
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
 
 MODES = ("dense", "lexical", "hybrid")
-
-
-@pytest.fixture
-def pair(tiny_space: Path, tiny_docs: Path, tmp_path: Path) -> tuple[Path, Path]:
-    return living(tiny_space, tiny_docs, tmp_path)
-
-
-@pytest.fixture
-def space(pair: tuple[Path, Path]) -> Path:
-    return pair[0]
-
-
-@pytest.fixture
-def docs(pair: tuple[Path, Path]) -> Path:
-    return pair[1]
 
 
 def grow(space: Path, docs: Path) -> None:

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from living_spaces import PARCELS, alike, built_anew, change, counted, hits, living, state
+from living_spaces import PARCELS, alike, built_anew, change, counted, hits, state
 
 import isometry
 from isometry import InputError, Space, TextEncoder
@@ -13,21 +13,6 @@ from isometry.cli.main import main
 from isometry.jobs import ranking
 
 MODES = ("dense", "lexical", "hybrid")
-
-
-@pytest.fixture
-def pair(tiny_space: Path, tiny_docs: Path, tmp_path: Path) -> tuple[Path, Path]:
-    return living(tiny_space, tiny_docs, tmp_path)
-
-
-@pytest.fixture
-def space(pair: tuple[Path, Path]) -> Path:
-    return pair[0]
-
-
-@pytest.fixture
-def docs(pair: tuple[Path, Path]) -> Path:
-    return pair[1]
 
 
 def test_another_dimension_while_somebody_searches(

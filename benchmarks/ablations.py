@@ -4,10 +4,10 @@
 
 Every variant trains the base for the same steps of 32 pairs that were made from the documents
 alone, and is judged on the human queries (nDCG@10, documents cut at 256 tokens). The fusions are
-those of the base's own vectors with words, untrained. What is finished is kept in
-`.cache/ablations` and not done again; `--write` makes `docs/ablations.md` of all that there is. The
-human queries judge here which way is better, so that they are no untouched test of the way that was
-chosen.
+those of the base's own vectors with words, untrained. What is finished stands in
+`benchmarks/results/ablations.json` and is not done again (remove its entry to repeat it); `--write`
+makes `docs/ablations.md` of it. The human queries judge here which way is better, so that they are
+no untouched test of the way that was chosen.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from real_queries import CORPORA
 
 from isometry.core.files import read_json, write_json, write_text
 from isometry.core.progress import progress_shown, say
+from isometry.corpora.curation.dedup import words
 from isometry.corpora.pairs.structure import build_pairs
 from isometry.corpora.pairs.tasks import BodyFirst, HeadingSection, InverseCloze
 from isometry.encoders.cached import CachedEncoder
@@ -47,6 +47,7 @@ from isometry.training.trainer import Batches, Trainer
 from isometry.training.unique_batches import unique_batches
 
 CACHE = Path(".cache/ablations")
+RESULTS = Path("benchmarks/results/ablations.json")
 PAGE = Path("docs/ablations.md")
 PASSAGE, QUERY, RANKED, BATCH = 128, 48, 256, 32
 
@@ -66,6 +67,7 @@ class Variant:
         rate: The learning rate.
         nested: Whether prefixes of the vectors are trained too, as `fit` does.
         both_ways: Whether documents are contrasted over queries too.
+        shortest: The fewest words of a query.
     """
 
     about: str
@@ -77,11 +79,15 @@ class Variant:
     temperature: float | None = None
     rate: float = 5e-5
     nested: bool = True
-    both_ways: bool = True
+    both_ways: bool = False
+    shortest: int = 1
 
 
 VARIANTS = {
-    "ours": Variant("headings ask; batches of documents that are alike; likely answers left out"),
+    "ours": Variant(
+        "headings ask; batches of documents that are alike; likely answers left out; queries choose"
+        " documents"
+    ),
     "random": Variant("batches of random documents", alike=False, masked=False),
     "unmasked": Variant("likely answers stay in the contrast", masked=False),
     "titled": Variant("passages show their headings", titled=True),
@@ -89,7 +95,8 @@ VARIANTS = {
     "frozen": Variant("the lower half of the layers stays as it is", frozen=0.5),
     "fixed": Variant("temperature 0.05 for every base", temperature=0.05),
     "flat": Variant("only whole vectors are trained, no prefixes", nested=False),
-    "one way": Variant("queries choose documents, not documents queries", both_ways=False),
+    "both ways": Variant("documents choose queries too", both_ways=True),
+    "two words": Variant("headings of one word ask for nothing", shortest=2),
     "faster": Variant("three times the learning rate", rate=1.5e-4),
 }
 TASKS = {"heading": HeadingSection(), "cloze": InverseCloze(), "body": BodyFirst()}
@@ -133,10 +140,8 @@ class Bench:
     def ndcg(self, found: ranking.Rankings) -> np.ndarray:
         return score_rankings(found.order, self.relevance, ("ndcg@10",))["ndcg@10"]
 
-    def untrained(self) -> dict[str, list[float]]:
-        """Words, the base, and two ways of fusing them at several weights."""
-        queries, documents = self.vectors(self.encoder)
-        np.savez(CACHE / self.name / "base.npz", queries=queries, documents=documents)
+    def untrained(self, queries: np.ndarray, documents: np.ndarray) -> dict[str, np.ndarray]:
+        """Words, the base's own vectors, and two ways of fusing them at several weights."""
         dense = self.rank(queries, documents)
         with tempfile.TemporaryDirectory() as folder:
             names = [document.id for document in self.documents]
@@ -144,17 +149,18 @@ class Bench:
             chunks = ranking.passages_of(self.encoder, names, views)
             how = Lexical.for_language(self.corpus.language)
             index = ranking.build_index(Path(folder) / "words", chunks, None, how)
-            words = ranking.lexical_rankings(index, names, self.queries)
-        found = {"words": self.ndcg(words), "base": self.ndcg(dense)}
+            by_words = ranking.lexical_rankings(index, names, self.queries)
+        found = {"words": self.ndcg(by_words), "base": self.ndcg(dense)}
         for weight in (0.3, 0.5, 0.7, 0.9):
-            fused = ranking.fused_rankings(names, dense, words, weight)
+            fused = ranking.fused_rankings(names, dense, by_words, weight)
             found[f"standard scores, {weight}"] = self.ndcg(fused)
-            found[f"reciprocal ranks, {weight}"] = self.ndcg(by_ranks(dense, words, weight))
-        return {name: scores.tolist() for name, scores in found.items()}
+            found[f"reciprocal ranks, {weight}"] = self.ndcg(by_ranks(dense, by_words, weight))
+        return found
 
-    def train(self, variant: Variant, steps: int) -> list[float]:
+    def train(self, variant: Variant, steps: int) -> np.ndarray:
         """nDCG@10 of every query after so many steps."""
         pairs, _ = build_pairs(self.documents, [TASKS[task] for task in variant.tasks], seed=0)
+        pairs = [pair for pair in pairs if len(words(pair.query)) >= variant.shortest]
         own = np.array([self.number[pair.document] for pair in pairs])
         keys = [(int(row), pair.query) for row, pair in zip(own, pairs, strict=True)]
         bodies = [document.body()[: 8 * PASSAGE] for document in self.documents]
@@ -196,7 +202,7 @@ class Bench:
                 learner, Batches(rows, order), Path(folder), learning_rate=variant.rate,
                 bfloat16=True, checkpoint_every=steps + 1,
             ).run()  # fmt: skip
-        return self.ndcg(self.rank(*self.vectors(encoder))).tolist()
+        return self.ndcg(self.rank(*self.vectors(encoder)))
 
 
 def by_ranks(dense: ranking.Rankings, words: ranking.Rankings, weight: float) -> ranking.Rankings:
@@ -208,45 +214,61 @@ def by_ranks(dense: ranking.Rankings, words: ranking.Rankings, weight: float) ->
     return ranking.Rankings(order, np.zeros(order.shape))
 
 
-def kept(path: Path, make: Callable[[], Any]) -> Any:
-    if not path.exists():
-        write_json(path, make())
-    return read_json(path)
+def summary(base: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Points of nDCG@10, and the difference to the base with its interval."""
+    change = paired_bootstrap(base, scores)
+    points = {
+        "ndcg@10": scores.mean(),
+        "difference": change.difference,
+        "low": change.low,
+        "high": change.high,
+    }
+    return {name: round(100 * float(value), 2) for name, value in points.items()}
 
 
-def page() -> str:
+def page(results: dict[str, Any]) -> str:
     """The tables of all that was computed."""
-    lines = [
-        "# Ablations", "",
-        "Written by `python benchmarks/ablations.py --write`; do not edit it. nDCG@10 in points on"
-        " queries that people asked, with the difference to the base and its 95 % interval.", "",
-    ]  # fmt: skip
-    names = [name for name in CORPORA if (CACHE / name / "untrained.json").exists()]
-    untrained = {name: read_json(CACHE / name / "untrained.json") for name in names}
-    lines += ["## Training, one change at a time", ""]
-    lines += ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
-    mean = {name: 100 * float(np.mean(untrained[name]["base"])) for name in names}
-    lines.append("| base | " + " | ".join(f"{mean[name]:.1f}" for name in names) + " |")
-    for key, variant in VARIANTS.items():
-        cells = []
-        for name in names:
-            done = sorted((CACHE / name).glob(f"{key}-*-steps.json"))
-            if not done:
-                cells.append("–")
-                continue
-            after = np.array(read_json(done[-1]))
-            change = paired_bootstrap(np.array(untrained[name]["base"]), after)
-            points = [100 * value for value in (change.difference, change.low, change.high)]
-            interval = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*points)
-            cells.append(f"{100 * after.mean():.1f} ({interval})")
-        if any(cell != "–" for cell in cells):
-            lines.append(f"| {key}: {variant.about} | " + " | ".join(cells) + " |")
-    lines += ["", "## Fusing words and vectors of the base", ""]
-    lines += ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
-    for key in next(iter(untrained.values()), {}):
-        cells = [f"{100 * float(np.mean(untrained[name][key])):.1f}" for name in names]
-        lines.append(f"| {key} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    names = [name for name in CORPORA if name in results]
+    head = ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+
+    def table(section: str, rows: dict[str, str]) -> list[str]:
+        lines = list(head)
+        for key, about in rows.items():
+            found = [results[name][section].get(key) for name in names]
+            if any(found):
+                lines.append(f"| {about} | " + " | ".join(map(_cell, found)) + " |")
+        return lines
+
+    untrained = results[names[0]]["untrained"]
+    return "\n".join(
+        [
+            "# Ablations",
+            "",
+            "Written by `python benchmarks/ablations.py --write`; do not edit it. nDCG@10 in points"
+            " on queries that people asked, with the difference to the base and its 95 % interval.",
+            "",
+            "## Training, one change at a time",
+            "",
+            *table("untrained", {"base": "base"}),
+            *table(
+                "trained", {key: f"{key}: {variant.about}" for key, variant in VARIANTS.items()}
+            )[len(head) :],
+            "",
+            "## Fusing words and vectors of the base",
+            "",
+            *table("untrained", {key: key for key in untrained}),
+            "",
+        ]
+    )
+
+
+def _cell(row: dict[str, float] | None) -> str:
+    if row is None:
+        return "–"
+    if row["low"] == row["high"] == 0:
+        return f"{row['ndcg@10']:.1f}"
+    interval = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+    return f"{row['ndcg@10']:.1f} ({interval})"
 
 
 def main() -> None:
@@ -258,18 +280,27 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    results: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {}
     if given.write:
-        write_text(PAGE, page())
+        write_text(PAGE, page(results))
         return
     with progress_shown(True):
         for name in given.corpus or CORPORA:
             bench = Bench(name)
-            (CACHE / name).mkdir(parents=True, exist_ok=True)
-            kept(CACHE / name / "untrained.json", bench.untrained)
+            queries, documents = bench.vectors(bench.encoder)
+            base = bench.ndcg(bench.rank(queries, documents))
+            done = results.setdefault(name, {"untrained": {}, "trained": {}})
+            if not done["untrained"]:
+                done["untrained"] = {
+                    key: summary(base, scores)
+                    for key, scores in bench.untrained(queries, documents).items()
+                }
             for key in given.variant or VARIANTS:
-                say(f"{name}: {key}")
-                path = CACHE / name / f"{key}-{given.steps}-steps.json"
-                kept(path, partial(bench.train, VARIANTS[key], given.steps))
+                if done["trained"].get(key, {}).get("steps") != given.steps:
+                    say(f"{name}: {key}")
+                    scores = bench.train(VARIANTS[key], given.steps)
+                    done["trained"][key] = summary(base, scores) | {"steps": given.steps}
+                write_json(RESULTS, results)
 
 
 if __name__ == "__main__":

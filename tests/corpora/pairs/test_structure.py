@@ -151,13 +151,14 @@ def test_further_queries_are_three_at_most_and_identifiers_split_into_words() ->
     assert split_identifier("read_utf8Text") == "read utf 8 Text"
 
 
-def test_generic_and_short_headings_take_the_heading_above() -> None:
+def test_generic_headings_need_the_heading_above_and_short_ones_take_it() -> None:
     def query(title: str, context: str = "Guide > Sockets") -> str:
         return heading_query(Document("d", "text", title, context))
 
     assert query("Opening a socket") == "Opening a socket"
     assert query("See also") == "Sockets See also"
     assert query("Timeouts") == "Sockets Timeouts"
+    assert query("Seizure", "") == "Seizure"
     assert query("Examples", "") == query("") == ""
 
 

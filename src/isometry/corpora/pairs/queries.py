@@ -77,16 +77,18 @@ def further_queries(summary: str) -> list[str]:
 def heading_query(document: Document) -> str:
     """The title, after the heading above it where it is one word or generic.
 
-    Empty where that has no heading above it, and for code, whose names are no headings.
+    Empty for a generic title without a heading above it, and for code, whose names are no
+    headings.
     """
     title = one_line(document.title)
     found = words(title)
     if not found or document.kind == "code":
         return ""
-    if len(found) >= TITLE_WORDS and not _GENERIC.fullmatch(title):
-        return title
+    generic = _GENERIC.fullmatch(title) is not None
     parent = one_line(document.context.rpartition(" > ")[2])
-    return f"{parent} {title}" if parent else ""
+    if parent and (generic or len(found) < TITLE_WORDS):
+        return f"{parent} {title}"
+    return "" if generic else title
 
 
 def names_file(document: Document) -> bool:

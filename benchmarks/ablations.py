@@ -36,6 +36,7 @@ from isometry.evaluation.significance import paired_bootstrap
 from isometry.jobs import ranking
 from isometry.jobs.batching import passage
 from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.merging.average import average
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
 from isometry.search.fusion import reciprocal_rank_fusion
@@ -68,6 +69,7 @@ class Variant:
         nested: Whether prefixes of the vectors are trained too, as `fit` does.
         both_ways: Whether documents are contrasted over queries too.
         shortest: The fewest words of a query.
+        alpha: Where on the line from the base to the trained weights.
     """
 
     about: str
@@ -81,10 +83,11 @@ class Variant:
     nested: bool = True
     both_ways: bool = False
     shortest: int = 1
+    alpha: float = 1.0
 
 
 VARIANTS = {
-    "ours": Variant(
+    "trained": Variant(
         "headings ask; batches of documents that are alike; likely answers left out; queries choose"
         " documents"
     ),
@@ -97,6 +100,14 @@ VARIANTS = {
     "flat": Variant("only whole vectors are trained, no prefixes", nested=False),
     "both ways": Variant("documents choose queries too", both_ways=True),
     "two words": Variant("headings of one word ask for nothing", shortest=2),
+    "half": Variant(
+        "half of the way from the base to the trained weights, as `fit` does", alpha=0.5
+    ),
+    "half, cloze": Variant(
+        "half of the way, and half of the pairs are sentences",
+        tasks=("heading", "cloze"),
+        alpha=0.5,
+    ),
     "faster": Variant("three times the learning rate", rate=1.5e-4),
 }
 TASKS = {"heading": HeadingSection(), "cloze": InverseCloze(), "body": BodyFirst()}
@@ -202,6 +213,9 @@ class Bench:
                 learner, Batches(rows, order), Path(folder), learning_rate=variant.rate,
                 bfloat16=True, checkpoint_every=steps + 1,
             ).run()  # fmt: skip
+        if variant.alpha < 1:
+            states = [self.encoder.state_dict(), encoder.state_dict()]
+            encoder.load_state_dict(dict(average(states, [1 - variant.alpha, variant.alpha])))
         return self.ndcg(self.rank(*self.vectors(encoder)))
 
 

@@ -189,6 +189,8 @@ def tiny_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dims=(64, 32),
         alphas=(1.0, 0.5),
         pool=200,
+        queries=1000,
+        pairs=10_000,
         pairs_to_be_seen=640,
         epochs=1.0,
         threads=2,

@@ -16,6 +16,7 @@ import pytest
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
+from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS, rank_documents
 from isometry.jobs.fit import FitSettings, plan_only
 from isometry.jobs.selection import choose_point
@@ -277,3 +278,44 @@ def test_peoples_queries_are_used_where_there_are_some(
     pairs = figures(space)["data"]["pairs"]
     assert pairs["by_task"]["given"] > 0
     assert pairs["validation"] + pairs["test"] + pairs["by_task"]["given"] == len(asked)
+
+
+def test_a_plan_without_time_for_all_ranks_a_sample_with_every_answer(
+    tmp_path: Path,
+    tiny_docs: Path,
+    small_folder: Path,
+    tiny_plan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = json.loads(tiny_plan.read_text()) | {"pool": 80, "queries": 20, "pairs": 100}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan | {"steps": 4}))
+    encoded: dict[str, int] = {}
+    encode = TextEncoder.encode
+
+    def counted(encoder: TextEncoder, texts: list[str], *args: Any, **options: Any) -> np.ndarray:
+        title = options.get("title", "")
+        encoded[title] = encoded.get(title, 0) + len(texts)
+        return encode(encoder, texts, *args, **options)
+
+    monkeypatch.setattr(TextEncoder, "encode", counted)
+    space = isometry.fit(tiny_docs, base=small_folder, plan=path, out=tmp_path / "out")
+    found = figures(space)
+    documents = found["data"]["documents"]
+    for side in (found["validation"], found["test"]):
+        assert side["queries"] == 20
+        assert side["documents"] == 80 < documents
+    # Nobody's answer is missing: words, which need no training, find most of them.
+    rows = {row["system"]: row for row in found["test"]["rows"]}
+    assert rows["lexical"]["recall@100"] > 0.8
+    assert found["batches"]["pairs"] <= 100
+    # Only the index has everything.
+    assert encoded["Encoding what is trained on"] <= 100
+    passages = encoded["Encoding passages"]
+    assert passages <= 3 * 80 * found["data"]["chunks"] / documents * 2
+    assert {row["document"] for row in space.index._table.to_arrow().to_pylist()} == {
+        document["id"] for document in pq.read_table(space.folder / "documents.parquet").to_pylist()
+    }
+    assert f"a sample of all {documents}" in re.sub(
+        "<[^>]*>", "", space.report.read_text(encoding="utf-8")
+    )

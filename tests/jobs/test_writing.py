@@ -234,6 +234,7 @@ def filtered(
     ids = [document.id for document in documents]
     views = [(document.header(), document.body()) for document in documents]
     ranked = ranking.collection(ids, ranking.passages_of(encoder, ids, views))
+    ranked = ranked.only(np.array(sides) == "train")
     index = ranking.build_index(
         work.path / "lexical", ranked.chunks, None, Lexical.for_language("en")
     )
@@ -241,7 +242,6 @@ def filtered(
         pairs,
         ranked,
         np.array(clusters or range(len(documents))),
-        np.array(sides) == "train",
         index,
         CachedEncoder(encoder, work.path / "vectors", "float32"),
         dense_weight=dense_weight,

@@ -50,13 +50,14 @@ def make_batches(
     number = {document: row for row, document in enumerate(ranked.documents)}
     answers = np.array([number[pair.document] for pair in pairs])
     # A document's first passage stands for it: training cuts documents there or before.
-    first = np.unique(ranked.owner, return_index=True)[1]
-    vectors = teacher.encode(ranked.passages, title="Encoding with the base")[first]
+    trained, row_of = np.unique(answers, return_inverse=True)
+    first = ranked.first_passages(trained)
+    vectors = teacher.encode(first, title="Encoding what is trained on")[row_of]
     keys = [
         (int(clusters[row]), normalize(pair.query))
         for pair, row in zip(pairs, answers, strict=True)
     ]
-    drawn = list(topic_batches(vectors[answers], keys, size, steps, seed))
+    drawn = list(topic_batches(vectors, keys, size, steps, seed))
     seen = sorted({row for batch in drawn for row in batch})
     place = {row: position for position, row in enumerate(seen)}
     order = [[place[row] for row in batch] for batch in drawn]
@@ -64,7 +65,7 @@ def make_batches(
     own = answers[seen]
     queries = [pairs[row].query for row in seen]
     asked = teacher.encode(queries, "query", title="Encoding queries")
-    alike = unlabelled_answers(order, asked, vectors[own])
+    alike = unlabelled_answers(order, asked, vectors[seen])
     rows = [
         [
             pairs[row].query,

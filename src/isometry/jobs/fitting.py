@@ -28,7 +28,7 @@ from isometry.jobs import ranking
 from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
 from isometry.jobs.planning import plan_for
-from isometry.jobs.preparation import Prepared, prepare
+from isometry.jobs.preparation import Prepared, Questions, prepare
 from isometry.jobs.ranking import Collection, Rankings
 from isometry.jobs.selection import choose_point, why_base
 from isometry.jobs.writing import SHARE_OF_TIME, filter_pairs, written_pairs
@@ -100,9 +100,37 @@ class Fitting:
         )
 
     @cached_property
-    def ranked(self) -> Collection:
-        """The documents as the evaluation ranks them: what queries were made from is hidden."""
+    def hidden(self) -> Collection:
+        """The documents without what queries were made from."""
         return self._passages("ranked", self.data.views)
+
+    @cached_property
+    def ranked(self) -> Collection:
+        """What the evaluation ranks: all documents so, or the planned sample with every answer."""
+        keep = np.zeros(len(self.documents), dtype=bool)
+        for side in self.data.questions:
+            for known in self.asked(side).relevance:
+                keep[list(known)] = True
+        return self.hidden.only(self._filled(keep))
+
+    def _filled(self, keep: np.ndarray) -> np.ndarray:
+        """The marked documents and random others, as many in all as are ranked."""
+        size = len(keep) if self.data.too_little else self.plan.pool
+        others = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(~keep))
+        keep = keep.copy()
+        keep[others[: max(0, size - int(keep.sum()))]] = True
+        return keep
+
+    def asked(self, side: str) -> Questions:
+        """The queries of one side: all, or as many as are planned."""
+        questions = self.data.questions[side]
+        if self.data.too_little or len(questions.queries) <= self.plan.queries:
+            return questions
+        generator = np.random.default_rng(self.settings.seed)
+        rows = np.sort(generator.permutation(len(questions.queries))[: self.plan.queries])
+        return Questions(
+            [questions.queries[row] for row in rows], [questions.relevance[row] for row in rows]
+        )
 
     @cached_property
     def served(self) -> Collection:
@@ -140,7 +168,7 @@ class Fitting:
                     self.base_encoder,
                     self.data,
                     [*self.data.pairs, *self.written[0]],
-                    self.ranked,
+                    self.hidden,
                     self.served,
                     minutes=self.settings.minutes,
                     seed=self.settings.seed,
@@ -187,24 +215,12 @@ class Fitting:
             language = "en"
         return Lexical.for_language(language)
 
-    @cached_property
-    def lexical_index(self) -> ChunkIndex:
-        """The evaluation's passages, searchable by words."""
-        folder = self.work.path / "lexical"
+    def by_lexis(self, name: str, passages: Collection) -> ChunkIndex:
+        """Passages, searchable by words."""
+        folder = self.work.path / name
         if not folder.exists():
-            ranking.build_index(folder, self.ranked.chunks, None, self.words)
+            ranking.build_index(folder, passages.chunks, None, self.words)
         return ChunkIndex.open(folder)
-
-    @cached_property
-    def pool(self) -> np.ndarray:
-        """True for the documents that validation ranks: all, or a sample with every answer."""
-        keep = np.zeros(len(self.documents), dtype=bool)
-        for known in self.data.questions["validation"].relevance:
-            keep[list(known)] = True
-        others = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(~keep))
-        size = len(self.documents) if self.data.too_little else self.plan.pool
-        keep[others[: max(0, size - int(keep.sum()))]] = True
-        return keep
 
     # -- the steps --------------------------------------------------------------------------
 
@@ -224,13 +240,18 @@ class Fitting:
             f"Plan: {plan.steps} steps of {plan.batch} pairs in {plan.precision},"
             f" about {sum(plan.estimate_seconds.values()) / 60:.1f} minutes with the final index."
         )
+        if plan.pool < len(self.documents):
+            say(
+                f"Validation and test rank a sample of {plan.pool:,} documents, since all would"
+                " take too long for these minutes."
+            )
 
     def by_words(self, side: str) -> Rankings:
         """What words find for the queries of one side."""
         found = self.work.table(
             f"lexical-{side}",
             lambda: ranking.lexical_rankings(
-                self.lexical_index, self.documents, self.data.questions[side].queries
+                self.by_lexis("lexical", self.ranked), self.documents, self.asked(side).queries
             ).to_table(),
         )
         return Rankings.from_table(found)
@@ -242,15 +263,13 @@ class Fitting:
 
         def make() -> dict[str, Any]:
             with self.phase("base"):
-                asked = self.data.questions["validation"]
-                # Everything is encoded once here: batches and the final proof need it too.
-                self.base.encode(self.ranked.passages, title="Encoding with the base")
-                words = ranking.restrict(self.by_words("validation"), self.pool)
+                asked = self.asked("validation")
+                words = self.by_words("validation")
                 dense = self._validate(self.base)
                 weight, best, grid = self._tune(dense, words)
                 return {
                     "queries": len(asked.queries),
-                    "documents": int(self.pool.sum()),
+                    "documents": self.ranked.size,
                     "lexical": ranking.mean_score(words, asked.relevance),
                     "base": ranking.mean_score(dense, asked.relevance),
                     "fusion": grid,
@@ -272,9 +291,11 @@ class Fitting:
         def make() -> dict[str, Any]:
             with self.phase("batches"):
                 kept, facts = self._found_again()
+                pairs = [*self.data.pairs, *kept]
+                drawn = np.random.default_rng(plan.seed).permutation(len(pairs))[: plan.pairs]
                 made = make_batches(
-                    [*self.data.pairs, *kept],
-                    self.ranked,
+                    [pairs[row] for row in np.sort(drawn)],
+                    self.hidden,
                     self.data.clusters,
                     self.base,
                     size=plan.batch,
@@ -290,12 +311,15 @@ class Fitting:
         written, facts = self.written
         if not written:
             return [], facts
+        trained = np.array(self.data.sides) == "train"
+        answers = {pair.document for pair in written}
+        among = self._filled(np.array([name in answers for name in self.documents])) & trained
+        passages = self.hidden.only(among)
         kept, filtered = filter_pairs(
             written,
-            self.ranked,
+            passages,
             self.data.clusters,
-            np.array(self.data.sides) == "train",
-            self.lexical_index,
+            self.by_lexis("lexical-train", passages),
             self.base,
             dense_weight=self.compare_before_training()["dense_weight"],
             held_out=[query for part in self.data.questions.values() for query in part.queries],
@@ -364,15 +388,13 @@ class Fitting:
         for row in points:
             row["chosen"] = row["alpha"] == alpha
         if best is None:
-            return self.keep_base(
-                why_base(candidates, len(self.data.questions["validation"].queries))
-            ) | {
-                "validation": {"candidates": points, "tuned_fusion": None},
+            reason = why_base(candidates, len(self.asked("validation").queries))
+            return self.keep_base(reason) | {
+                "validation": {"candidates": points, "tuned_fusion": None}
             }
         encoder = self.merged(alpha)
         dense = self._validate(self.cached(encoder))
-        words = ranking.restrict(self.by_words("validation"), self.pool)
-        weight, _, grid = self._tune(dense, words)
+        weight, _, grid = self._tune(dense, self.by_words("validation"))
         return {
             "alpha": alpha,
             "reasons": [
@@ -418,15 +440,14 @@ class Fitting:
         return lambda texts: encoder.encode(texts, title="Probing what the base knew")
 
     def _validate(self, encoder: CachedEncoder) -> Rankings:
-        asked = self.data.questions["validation"]
-        return ranking.dense_rankings(encoder, self.ranked, asked.queries, keep=self.pool)
+        return ranking.dense_rankings(encoder, self.ranked, self.asked("validation").queries)
 
     def _tune(
         self, dense: Rankings, words: Rankings
     ) -> tuple[float, float, list[dict[str, float]]]:
         prior = ranking.PRIOR_GIVEN if self.data.given else ranking.PRIOR_MADE
-        asked = self.data.questions["validation"]
-        return ranking.tune_fusion(self.documents, dense, words, asked.relevance, prior=prior)
+        known = self.asked("validation").relevance
+        return ranking.tune_fusion(self.documents, dense, words, known, prior=prior)
 
     def merged(self, alpha: float) -> TextEncoder:
         """The encoder at a point of the line base .. tuned."""
@@ -441,19 +462,19 @@ class Fitting:
     def _candidate(self, alpha: float) -> dict[str, Any]:
         def make() -> dict[str, Any]:
             encoder = self.cached(self.merged(alpha))
-            asked = self.data.questions["validation"]
-            before = score_rankings(self._validate(self.base).order, asked.relevance)
-            after = score_rankings(self._validate(encoder).order, asked.relevance)
+            known = self.asked("validation").relevance
+            before = score_rankings(self._validate(self.base).order, known)
+            after = score_rankings(self._validate(encoder).order, known)
             interval = paired_bootstrap(before["ndcg@10"], after["ndcg@10"])
             retention = gloss_retention(self.probe(encoder))
-            known = self.compare_before_training()["retention"]
+            base_retention = self.compare_before_training()["retention"]
             return {
                 "alpha": alpha,
                 "ndcg@10": float(after["ndcg@10"].mean()),
                 "low": interval.low,
                 "high": interval.high,
                 "retention": retention,
-                "allowed": retention >= known - _MOST_FORGOTTEN,
+                "allowed": retention >= base_retention - _MOST_FORGOTTEN,
                 "scores": after["ndcg@10"].tolist(),
             }
 

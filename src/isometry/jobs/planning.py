@@ -44,10 +44,15 @@ def plan_for(
     """
     rows = [PairRow(pair.query, passage(pair.header, pair.body), pair.document) for pair in pairs]
     asked = [query for part in data.questions.values() for query in part.queries]
+    number = {document: row for row, document in enumerate(ranked.documents)}
+    trained = np.unique([number[pair.document] for pair in pairs])
+    lengths = np.array(encoder.lengths(ranked.passages, "document"))
     work = Workload(
         rows=rows,
-        passage_tokens=encoder.lengths(ranked.passages, "document"),
+        passage_tokens=lengths.tolist(),
+        first_tokens=lengths[np.searchsorted(ranked.owner, trained)].tolist(),
         query_lengths=encoder.lengths(asked + [row.query for row in rows], "query"),
+        queries=max(len(part.queries) for part in data.questions.values()),
         served_tokens=sum(encoder.lengths(served.passages, "document")),
         probe_tokens=sum(encoder.lengths(gloss_texts(), "document")),
         documents=len(data.documents),

@@ -36,8 +36,9 @@ NOTHING_PROVEN = {
 def prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
     """All final figures of one fit: the only place where the test queries are ranked.
 
-    Every system ranks all documents. Differences are taken like for like (vectors against
-    vectors, fusion against fusion) with paired bootstrap intervals over the queries.
+    Every system ranks the same documents: all, or the planned sample. Differences are taken like
+    for like (vectors against vectors, fusion against fusion) with paired bootstrap intervals over
+    the queries.
     """
     if job.data.too_little:
         return NOTHING_PROVEN
@@ -50,7 +51,7 @@ def prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
-    asked = job.data.questions["test"]
+    asked = job.asked("test")
     words = job.by_words("test")
     before = job.compare_before_training()
     encoders = {"base": job.base}
@@ -78,7 +79,7 @@ def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
     return {
         "test": {
             "queries": len(asked.queries),
-            "documents": len(job.documents),
+            "documents": job.ranked.size,
             "kind": "given" if job.data.given else "artificial",
             "rows": [ranking.row_of(name, values) for name, values in scores.items()],
             "differences": changes,

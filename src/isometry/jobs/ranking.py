@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from isometry.core.progress import track
 from isometry.corpora.views.chunks import chunk
@@ -71,9 +71,9 @@ class Collection:
     """Documents cut into the passages that are ranked.
 
     Attributes:
-        documents: Their ids.
+        documents: The ids of all documents.
         chunks: One row a passage, in the schema of the index, without vectors.
-        owner: The document number of each passage.
+        owner: The document number of each passage, ascending.
         cut_off: How many documents were too long for the most passages a document may have.
     """
 
@@ -86,6 +86,24 @@ class Collection:
     def passages(self) -> list[str]:
         """What is encoded and searched."""
         return self.chunks.column("text").to_pylist()
+
+    @property
+    def size(self) -> int:
+        """How many documents have passages here."""
+        return len(np.unique(self.owner))
+
+    def only(self, keep: Bool[np.ndarray, " documents"]) -> Collection:
+        """The passages of some of the documents, which keep their numbers."""
+        if keep.all():
+            return self
+        rows = np.flatnonzero(keep[self.owner])
+        return replace(self, chunks=self.chunks.take(rows), owner=self.owner[rows])
+
+    def first_passages(self, documents: Int[np.ndarray, " some"]) -> list[str]:
+        """The passage that each of these documents, by its number, begins with."""
+        # Passages stand in the order of their documents.
+        rows = np.searchsorted(self.owner, documents)
+        return self.chunks.column("text").take(rows).to_pylist()
 
 
 def cut_into_passages(
@@ -175,19 +193,12 @@ def lexical_rankings(
 
 
 def dense_rankings(
-    encoder: CachedEncoder,
-    ranked: Collection,
-    queries: Sequence[str],
-    *,
-    keep: np.ndarray | None = None,
-    depth: int = DEPTH,
+    encoder: CachedEncoder, ranked: Collection, queries: Sequence[str], depth: int = DEPTH
 ) -> Rankings:
-    """What vectors find; only documents in `keep`, where it is given."""
-    rows = np.arange(len(ranked.owner)) if keep is None else np.flatnonzero(keep[ranked.owner])
-    passages = ranked.passages
-    vectors = encoder.encode([passages[row] for row in rows], title="Encoding passages")
+    """What vectors find."""
+    vectors = encoder.encode(ranked.passages, title="Encoding passages")
     asked = encoder.encode(queries, "query", title="Encoding queries")
-    order, scores = rank_documents(asked, vectors, ranked.owner[rows], depth)
+    order, scores = rank_documents(asked, vectors, ranked.owner, depth)
     return Rankings(order, np.where(order >= 0, scores, 0.0))
 
 
@@ -207,17 +218,6 @@ def fused_rankings(
         fused = standard_score_fusion(vectors, words, dense_weight, depth)[:depth]
         order[row, : len(fused)] = [number[document] for document, _ in fused]
         scores[row, : len(fused)] = [score for _, score in fused]
-    return Rankings(order, scores)
-
-
-def restrict(rankings: Rankings, keep: np.ndarray) -> Rankings:
-    """The rankings without the documents outside `keep`, moved up."""
-    order = np.full_like(rankings.order, -1)
-    scores = np.zeros_like(rankings.scores)
-    for row, found in enumerate(rankings.order):
-        kept = (found >= 0) & keep[found]
-        order[row, : kept.sum()] = found[kept]
-        scores[row, : kept.sum()] = rankings.scores[row][kept]
     return Rankings(order, scores)
 
 

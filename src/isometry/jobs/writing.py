@@ -33,7 +33,6 @@ from isometry.jobs.ranking import (
     dense_rankings,
     fused_rankings,
     lexical_rankings,
-    restrict,
 )
 from isometry.search.lancedb import ChunkIndex
 
@@ -107,7 +106,6 @@ def filter_pairs(
     pairs: Sequence[Pair],
     ranked: Collection,
     clusters: Int[np.ndarray, " documents"],
-    trainable: Bool[np.ndarray, " documents"],
     index: ChunkIndex,
     encoder: CachedEncoder,
     *,
@@ -115,17 +113,16 @@ def filter_pairs(
     held_out: Sequence[str] = (),
     k: int = FOUND_WITHIN,
 ) -> tuple[list[Pair], dict[str, Any]]:
-    """The pairs whose query finds its document among the first `k` training documents.
+    """The pairs whose query finds its document among the first `k`.
 
     Dropped before that: queries of the other sides, and queries of documents that are no
     near-duplicates of each other, since any of them would be right.
 
     Args:
         pairs: Query and answer.
-        ranked: The documents and their passages.
+        ranked: The documents of the training side, or some of them, and their passages.
         clusters: Documents of one cluster answer each other's queries.
-        trainable: True for the documents of the training side.
-        index: Ranks by words.
+        index: Ranks the same passages by words.
         encoder: Ranks by vectors.
         dense_weight: How much vectors count beside words.
         held_out: The queries of validation and test.
@@ -149,8 +146,8 @@ def filter_pairs(
         queries = [pair.query for pair in usable]
         rankings = fused_rankings(
             ranked.documents,
-            dense_rankings(encoder, ranked, queries, keep=trainable),
-            restrict(lexical_rankings(index, ranked.documents, queries), trainable),
+            dense_rankings(encoder, ranked, queries),
+            lexical_rankings(index, ranked.documents, queries),
             dense_weight,
         )
         answers = np.array([number[pair.document] for pair in usable])

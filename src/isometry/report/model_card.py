@@ -132,11 +132,13 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
     queries, documents = (
         look_up(manifest, f"figures.test.{key}") for key in ("queries", "documents")
     )
+    whole = look_up(manifest, "figures.data.documents") or 0
+    sampled = f" (a sample of {whole:,})" if (documents or 0) < whole else ""
     parts = [
         "## Evaluation",
         f"Held-out test split: {figures.decimal(queries, 0)} queries over"
-        f" {figures.decimal(documents, 0)} documents, in points (hundredths). Fused search adds"
-        f" lexical search by rank. {figures.query_kind(manifest)}",
+        f" {figures.decimal(documents, 0)} documents{sampled}, in points (hundredths). Fused search"
+        f" adds lexical search by standard scores. {figures.query_kind(manifest)}",
         _table(
             ["System", *METRICS.values()],
             [

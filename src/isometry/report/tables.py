@@ -32,6 +32,11 @@ def render_plan(plan: Mapping[str, Any], data: Mapping[str, Any]) -> RenderableT
         f" {plan['precision']}; passages of {plan['passage_tokens']} tokens,"
         f" {plan['layers'] - plan['frozen_layers']} of {plan['layers']} layers trained",
     ]
+    if plan["pool"] < data["documents"]:
+        lines.append(
+            f"Validation and test rank a sample of {plan['pool']:,} documents: more minutes rank"
+            " more."
+        )
     table = Table("phase", box=None, pad_edge=False)
     table.add_column("estimate", justify="right")
     estimate = plan["estimate_seconds"]

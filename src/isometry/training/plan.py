@@ -27,7 +27,16 @@ _WORTH_BFLOAT16 = 1.25
 # More passes over few pairs cost what the base knew, and validation gains nothing by them.
 _MOST_EPOCHS = 4
 _FEWEST_STEPS = 10
-_ALPHAS = (1.0, 0.5)
+# The most of the minutes that it takes to encode what is ranked.
+_EVALUATION = 0.4
+_SMALLEST_POOL = 200
+# Where a sample is ranked: documents for each query of a side, so that half are no answers.
+_RANKED = 4
+# Where there are very many pairs: so many are compared for each that is trained on.
+_COMPARED = 2
+# Half of the way to the tuned weights answers people's questions better than all of it, on each of
+# three corpora (docs/ablations.md), though queries made from the documents say otherwise.
+_ALPHAS = (0.5,)
 # Where training cuts passages at most: twice as many steps teach more than twice the length.
 _MOST_PASSAGE_TOKENS = 128
 
@@ -50,7 +59,9 @@ class Plan:
         temperature: Of the contrast.
         dims: The prefixes that are trained.
         alphas: The points on the line base .. tuned that validation chooses from.
-        pool: Documents that validation ranks at most.
+        pool: Documents that validation and test rank at most: all, or a sample with every answer.
+        queries: Queries of validation, and of test, at most.
+        pairs: Pairs that training draws from at most.
         pairs_to_be_seen: Steps times batch.
         epochs: The same, in passes over the training pairs.
         threads: Processor threads.
@@ -72,6 +83,8 @@ class Plan:
     dims: tuple[int, ...]
     alphas: tuple[float, ...]
     pool: int
+    queries: int
+    pairs: int
     pairs_to_be_seen: int
     epochs: float
     threads: int
@@ -115,6 +128,8 @@ _LEAST = {
     "frozen_layers": 0,
     "layers": 1,
     "pool": 1,
+    "queries": 1,
+    "pairs": 2,
     "pairs_to_be_seen": 0,
     "threads": 1,
 }
@@ -154,17 +169,21 @@ class Workload:
 
     Attributes:
         rows: Training pairs, without negatives.
-        passage_tokens: The length of every passage that is ranked.
+        passage_tokens: The length of every passage that could be ranked.
+        first_tokens: The length of the first passage of every document that is trained on.
         query_lengths: The length of every query.
+        queries: How many queries validation or test has, whichever has more.
         served_tokens: Tokens of the final index.
         probe_tokens: Tokens of one retention probe.
-        documents: How many documents are ranked.
+        documents: How many documents there are.
         spent: Seconds that went by before planning.
     """
 
     rows: Sequence[PairRow]
     passage_tokens: Sequence[int]
+    first_tokens: Sequence[int]
     query_lengths: Sequence[int]
+    queries: int
     served_tokens: int
     probe_tokens: int
     documents: int
@@ -200,7 +219,8 @@ def suitable_temperature(
 def make_learner(encoder: TextEncoder, plan: Plan) -> TwoTowers:
     """The learner that a plan trains, its lowest layers frozen as planned."""
     freeze_below(encoder, plan.frozen_layers)
-    objective = Matryoshka(InfoNCE(plan.temperature), MRL(plan.dims))
+    # Queries choose documents, as in search; the other way too gains nothing (docs/ablations.md).
+    objective = Matryoshka(InfoNCE(plan.temperature, a_to_b=1.0), MRL(plan.dims))
     return TwoTowers(
         encoder,
         objective,
@@ -264,6 +284,8 @@ def make_plan(
         dims=nested_dims(encoder.dim),
         alphas=_ALPHAS,
         pool=work.documents,
+        queries=max(1, work.queries),
+        pairs=len(work.rows),
         pairs_to_be_seen=0,
         epochs=0.0,
         threads=torch.get_num_threads(),
@@ -277,24 +299,37 @@ def make_plan(
         "seconds_a_step": round(seconds_a_step, 3),
     }
 
-    ranked = float(lengths.sum() + sum(work.query_lengths))
+    # The base and every point of the line encode what is ranked. Where all documents would take
+    # more than their share of the minutes, validation and test rank a sample.
+    rounds = 1 + len(_ALPHAS)
+    documents_a_second = speed * work.documents / max(1.0, float(lengths.sum()))
+    ranked_in_time = _EVALUATION * 60 * minutes * documents_a_second / rounds
+    pool = min(work.documents, max(_SMALLEST_POOL, int(ranked_in_time)))
+    queries = draft.queries
+    if pool < work.documents:
+        queries = min(queries, pool // _RANKED)
+    one_pool = pool / documents_a_second
+    probe = work.probe_tokens / speed
+    asked = queries * query_tokens / speed
     estimate = {
-        "base": ranked / speed + 2 * work.probe_tokens / speed,
-        "batches": query_tokens * len(work.rows) / speed,
-        "test": ranked / speed + work.probe_tokens / speed,
+        "base": one_pool + asked + 2 * probe,
+        "selection": len(_ALPHAS) * (one_pool + asked + probe),
+        # What was chosen has been encoded; the queries are new.
+        "test": 2 * asked + probe,
     }
-    # Validation looks at every point of the line; it may take a fifth of the time, so on a slow
-    # machine it ranks a sample of the documents.
-    share = 0.2 * 60 * minutes - len(_ALPHAS) * work.probe_tokens / speed
-    affordable = max(0.0, share) * speed / len(_ALPHAS) / max(1.0, float(lengths.sum()))
-    pool = min(work.documents, max(200, int(affordable * work.documents)))
-    one_pool = lengths.sum() * pool / work.documents / speed
-    estimate["selection"] = len(_ALPHAS) * (one_pool + work.probe_tokens / speed)
     left = 60 * minutes - work.spent - watch.total - sum(estimate.values())
 
-    most = math.ceil(_MOST_EPOCHS * len(work.rows) / batch)
+    # Batches compare the first passages of what is trained on, most of which no sample holds.
+    first_tokens = 0.0 if pool == work.documents else float(np.mean(work.first_tokens))
+    compare_one = (query_tokens + first_tokens) / speed
+    pairs_in_time = int(left / (compare_one + seconds_a_step / batch / _COMPARED))
+    pairs = min(len(work.rows), max(_FEWEST_STEPS * batch, pairs_in_time))
+    estimate["batches"] = pairs * compare_one
+    left -= estimate["batches"]
+
+    most = math.ceil(_MOST_EPOCHS * pairs / batch)
     frozen = 0
-    if left / seconds_a_step < math.ceil(len(work.rows) / batch):
+    if left / seconds_a_step < math.ceil(pairs / batch):
         # Half the layers train nearly twice as fast: worth it where time, not data, is short.
         frozen = layers // 2
         seconds_a_step = _step_seconds(encoder, draft, frozen, work.rows, watch)
@@ -308,8 +343,10 @@ def make_plan(
             "steps": steps,
             "frozen_layers": frozen,
             "pool": pool,
+            "queries": queries,
+            "pairs": pairs,
             "pairs_to_be_seen": steps * batch,
-            "epochs": round(steps * batch / len(work.rows), 2),
+            "epochs": round(steps * batch / pairs, 2),
             "measured": measured,
             "estimate_seconds": {phase: round(value, 1) for phase, value in estimate.items()},
         }

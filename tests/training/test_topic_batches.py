@@ -62,6 +62,23 @@ def test_rows_with_one_vector_begin_their_own_batches() -> None:
     assert len(firsts) > 5
 
 
+def test_what_is_left_of_an_epoch_meets_what_was_seen() -> None:
+    """Of 36 near-duplicates one at most enters a batch, so that the last ones are left among
+    themselves."""
+    keys = [(0,)] * 36 + [(row,) for row in range(36, 80)]
+    batches = list(topic_batches(unit(80, 8), keys, 10, 60, seed=0))
+    assert all(len(batch) >= 2 for batch in batches)
+    assert all(sum(row < 36 for row in batch) <= 1 for batch in batches)
+    # But for a few at the end of each epoch, all come.
+    assert len({row for batch in batches for row in batch}) > 70
+
+
+def test_a_row_that_may_meet_no_other_comes_in_no_batch() -> None:
+    keys = [("a", "b", "c"), *(("a", 1), ("b", 2), ("c", 3))]
+    batches = list(topic_batches(unit(4, 8), keys, 4, 5, seed=0))
+    assert all(sorted(batch) == [1, 2, 3] for batch in batches)
+
+
 def test_a_contrast_needs_two_rows_that_may_meet() -> None:
     with pytest.raises(ValueError):
         next(topic_batches(unit(3, 4), [(0, "a"), (0, "b"), (0, "c")], 2, 1, 0))

@@ -444,10 +444,9 @@ class Fitting:
 
     def _tune(
         self, dense: Rankings, words: Rankings
-    ) -> tuple[float, float, list[dict[str, float]]]:
-        prior = ranking.PRIOR_GIVEN if self.data.given else ranking.PRIOR_MADE
+    ) -> tuple[float, float | None, list[dict[str, float]]]:
         known = self.asked("validation").relevance
-        return ranking.tune_fusion(self.documents, dense, words, known, prior=prior)
+        return ranking.tune_fusion(self.documents, dense, words, known, given=self.data.given)
 
     def merged(self, alpha: float) -> TextEncoder:
         """The encoder at a point of the line base .. tuned."""

@@ -15,7 +15,7 @@ from isometry.core.progress import track
 from isometry.corpora.views.chunks import chunk
 from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
 from isometry.evaluation.significance import paired_bootstrap
-from isometry.search.fusion import choose_weight, standard_score_fusion
+from isometry.search.fusion import USUAL_WEIGHT, choose_weight, standard_score_fusion
 from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
 
 DEPTH = 100
-# Given queries say more about the real ones than queries made from the documents; each number is
-# how many queries it takes to move the weight half of the way to what validation prefers.
+# So many given queries move the weight half of the way to what they prefer.
 PRIOR_GIVEN = 50.0
-PRIOR_MADE = 200.0
 MOST_CHUNKS = 256
 _GRID = tuple(step / 10 for step in range(11))
 
@@ -227,10 +225,22 @@ def tune_fusion(
     lexical: Rankings,
     relevance: Sequence[Mapping[int, int]],
     *,
-    prior: float,
+    given: bool,
     metric: str = "ndcg@10",
-) -> tuple[float, float, list[dict[str, float]]]:
+) -> tuple[float, float | None, list[dict[str, float]]]:
     """Chooses how much vectors count beside words, shrunk towards the usual weight.
+
+    Queries that were made from the documents share their words, and prefer words more than people
+    do: on each of three corpora with people's queries the usual weight was the better one
+    (docs/ablations.md). They choose nothing.
+
+    Args:
+        documents: All ids.
+        dense: What vectors find.
+        lexical: What words find.
+        relevance: The answers of each query.
+        given: Whether people gave the queries.
+        metric: What counts.
 
     Returns:
         The weight, the one before it was shrunk, and the score at each weight tried.
@@ -244,7 +254,7 @@ def tune_fusion(
         )
         for weight in _GRID
     ]
-    chosen, best = choose_weight(grid, prior)
+    chosen, best = choose_weight(grid, PRIOR_GIVEN) if given else (USUAL_WEIGHT, None)
     return (
         round(chosen, 4),
         best,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 def topic_batches(
@@ -24,7 +24,7 @@ def topic_batches(
     neighbours need no number of clusters.
 
     Each row comes once before any comes again, but for the last few of an epoch, which make no
-    full batch. The same arguments give the same batches.
+    full batch or may not meet. The same arguments give the same batches.
 
     Args:
         vectors: Unit vectors of what the rows are about.
@@ -34,7 +34,7 @@ def topic_batches(
         seed: Of the rows that begin the batches.
 
     Yields:
-        Row numbers; at least two in each batch, unless the keys do not allow it.
+        Row numbers; at least two in each batch. A row that may meet no other comes in none.
 
     Raises:
         ValueError: When no two rows may meet.
@@ -42,21 +42,42 @@ def topic_batches(
     if len({key for row in keys for key in row[:1]}) < 2:
         raise ValueError("a contrast needs at least two rows with different keys")
     generator = np.random.default_rng(seed)
+    everything = np.arange(len(vectors))
     unseen = np.ones(len(vectors), dtype=bool)
+    # Rows that may meet some other.
+    social = np.ones(len(vectors), dtype=bool)
     for _ in range(steps):
-        if unseen.sum() < min(size, len(vectors)):
-            unseen[:] = True
-        left = np.flatnonzero(unseen)
-        start = generator.choice(left)
-        near = left[np.argsort(-(vectors[left] @ vectors[start]), kind="stable")]
         batch: list[int] = []
-        taken: set[Hashable] = set()
-        # First the row itself, which another of the same vector might outrun.
-        for row in (int(start), *near.tolist()):
-            if taken.isdisjoint(keys[row]):
-                batch.append(row)
-                taken.update(keys[row])
-                if len(batch) == size:
-                    break
+        while len(batch) < 2:
+            if (unseen & social).sum() < min(size, social.sum()):
+                unseen[:] = True
+            left = np.flatnonzero(unseen & social)
+            start = int(generator.choice(left))
+            batch = _neighbours(vectors, keys, start, left, size)
+            if len(batch) < 2:
+                # All that is left shares a key with it.
+                batch = _neighbours(vectors, keys, start, everything, size)
+                social[start] = len(batch) > 1
         unseen[batch] = False
         yield batch
+
+
+def _neighbours(
+    vectors: Float[np.ndarray, "rows dim"],
+    keys: Sequence[Sequence[Hashable]],
+    start: int,
+    among: Int[np.ndarray, " some"],
+    size: int,
+) -> list[int]:
+    """A row and the nearest to it that may meet it and each other."""
+    near = among[np.argsort(-(vectors[among] @ vectors[start]), kind="stable")]
+    batch: list[int] = []
+    taken: set[Hashable] = set()
+    # First the row itself, which another of the same vector might outrun.
+    for row in (int(start), *near.tolist()):
+        if taken.isdisjoint(keys[row]):
+            batch.append(row)
+            taken.update(keys[row])
+            if len(batch) == size:
+                break
+    return batch

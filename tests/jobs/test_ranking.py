@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from isometry.jobs.ranking import Collection, Rankings, collection, tune_fusion
+from isometry.search.fusion import USUAL_WEIGHT
+
+
+def passages() -> Collection:
+    """Documents a (2 passages), b, c (3)."""
+    names = ["a", "a", "b", "c", "c", "c"]
+    chunks = pa.table(
+        {
+            "document": names,
+            "position": [0, 1, 0, 0, 1, 2],
+            "text": [f"{name}{row}" for row, name in enumerate(names)],
+        }
+    )
+    return collection(["a", "b", "c"], chunks)
+
+
+def test_a_part_of_a_collection_keeps_the_numbers_of_its_documents() -> None:
+    whole = passages()
+    part = whole.only(np.array([True, False, True]))
+    assert part.passages == ["a0", "a1", "c3", "c4", "c5"]
+    assert part.owner.tolist() == [0, 0, 2, 2, 2]
+    assert (part.size, whole.size) == (2, 3)
+    assert part.documents == whole.documents
+    assert whole.only(np.ones(3, dtype=bool)) is whole
+
+
+def test_the_first_passage_of_a_document_is_the_one_it_begins_with() -> None:
+    whole = passages()
+    assert whole.first_passages(np.array([2, 0])) == ["c3", "a0"]
+    assert whole.only(np.array([False, True, True])).first_passages(np.array([2])) == ["c3"]
+
+
+def test_only_peoples_queries_move_the_weight_of_the_fusion() -> None:
+    """Words put the answer first, vectors last; that helps words where people asked."""
+    names = ["a", "b", "c"]
+    order = np.tile([0, 1, 2], (200, 1))
+    scores = np.tile([3.0, 2.0, 1.0], (200, 1))
+    answers = [{2: 1}] * 200
+    dense, lexical = Rankings(order, scores), Rankings(order[:, ::-1], scores)
+    weight, best, grid = tune_fusion(names, dense, lexical, answers, given=True)
+    assert best is not None and best < 0.5
+    assert best < weight < USUAL_WEIGHT
+    assert abs(weight - best) < abs(USUAL_WEIGHT - weight)
+    made, none, same = tune_fusion(names, dense, lexical, answers, given=False)
+    assert (made, none) == (USUAL_WEIGHT, None)
+    assert same == grid
+    assert grid[0]["ndcg@10"] == 1 and grid[-1]["ndcg@10"] == 0.5

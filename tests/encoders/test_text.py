@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from isometry.core.errors import InputError
+from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.text import Role, TextEncoder, token_batches
 
 ROLES: tuple[Role, ...] = ("query", "document")
@@ -446,6 +447,103 @@ def test_the_layers_are_the_transformers_blocks(minilm: TextEncoder, tiny: TextE
     seen: list[int] = []
     tiny.encode(["x"])
     assert seen == [id(layer) for layer in tiny.layers()]
+
+
+# -- vectors of inner layers -------------------------------------------------------------------
+
+
+def test_every_layer_is_pooled_over_the_mask(minilm: TextEncoder, tiny: TextEncoder) -> None:
+    states: list[torch.Tensor] = []
+    for encoder in (minilm, tiny):
+        batch = encoder.collate(SENTENCES, "document")
+        with torch.no_grad():
+            pooled = encoder.pooled_layers(batch)
+            states.clear()
+            hooks = [
+                layer.register_forward_hook(lambda _, __, output: states.append(output))
+                for layer in encoder.layers()
+            ]
+            vector = encoder(batch).vector
+            again = encoder.pooled_layers(batch)
+        for hook in hooks:
+            hook.remove()
+        count = len(encoder.layers())
+        # One pass each: those of `forward`, then those of `pooled_layers`.
+        assert len(states) == 2 * count
+        assert pooled.shape == (count, len(SENTENCES), encoder.dim)
+        torch.testing.assert_close(again, pooled, rtol=0, atol=0)
+        mask = batch["attention_mask"].bool()
+        for n, state in enumerate(states[:count]):
+            by_hand = torch.stack([state[i, mask[i]].mean(dim=0) for i in range(len(SENTENCES))])
+            torch.testing.assert_close(pooled[n], by_hand, rtol=1e-5, atol=1e-6)
+        last = pooled[-1] if encoder is tiny else nn.functional.normalize(pooled[-1], dim=-1)
+        torch.testing.assert_close(last, vector, rtol=0, atol=1e-6)
+        # What a Normalize would have made equal.
+        assert (pooled.norm(dim=-1) - 1).abs().min() > 0.05
+
+
+def test_prompts_that_pooling_leaves_out_are_left_out_of_every_layer(prompted: Path) -> None:
+    config = prompted / "1_Pooling" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "include_prompt": False}))
+    encoder = TextEncoder.load(prompted)
+    batch = encoder.collate(SENTENCES, "query")
+    pooled = encoder.pooled_layers(batch)
+    torch.testing.assert_close(pooled[-1], encoder(batch).vector)
+    encoder.model[1].include_prompt = True  # type: ignore[union-attr]
+    assert (encoder.pooled_layers(batch) - pooled).abs().amax(dim=(1, 2)).min() > 0.01
+
+
+def test_gradients_of_an_inner_layer_reach_it_and_none_above(tiny: TextEncoder) -> None:
+    tiny.pooled_layers(tiny.collate(SENTENCES, "document"))[0].pow(2).sum().backward()
+    lower, upper = tiny.layers()
+    assert not any(part.grad is not None and part.grad.any() for part in upper.parameters())
+    for part in (next(tiny.parameters()), *(part for part in lower.parameters() if part.ndim == 2)):
+        assert part.grad is not None and part.grad.any()
+
+
+def test_a_layer_behind_pooling_leaves_inner_layers_without_vectors(tiny: TextEncoder) -> None:
+    from sentence_transformers.base.modules import Dense
+
+    batch = tiny.collate(SENTENCES, "document")
+    tiny.pooled_layers(batch)
+    tiny.model.append(Dense(32, 8))
+    with pytest.raises(InputError, match="Transformer -> Pooling -> Dense"):
+        tiny.pooled_layers(batch)
+
+
+def body_of(folder: Path, body: Any) -> TextEncoder:
+    """An encoder of any random transformer, with the tiny model's tokenizer."""
+    body.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(packaged_folder("minilm") / name, folder)
+    return TextEncoder.load(folder)
+
+
+def test_states_that_a_shorter_model_would_not_pool_are_no_vectors(tmp_path: Path) -> None:
+    from transformers import AlbertConfig, AlbertModel, ModernBertConfig, ModernBertModel
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+    tokens = {"vocab_size": 30522, "pad_token_id": 0}
+    normed = ModernBertModel(
+        ModernBertConfig(
+            num_hidden_layers=3,
+            cls_token_id=101,
+            sep_token_id=102,
+            bos_token_id=101,
+            eos_token_id=102,
+            **sizes,
+            **tokens,
+        )
+    )
+    shared = AlbertModel(AlbertConfig(embedding_size=16, num_hidden_layers=3, **sizes, **tokens))
+    for name, body, said in (
+        ("normed", normed, "changed before they are pooled"),
+        ("shared", shared, "4 hidden states for 1 layers"),
+    ):
+        encoder = body_of(tmp_path / name, body)
+        with pytest.raises(InputError, match=said) as caught:
+            encoder.pooled_layers(encoder.collate(SENTENCES, "document"))
+        assert "\n" not in str(caught.value)
 
 
 # -- batches ----------------------------------------------------------------------------------

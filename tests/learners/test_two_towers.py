@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
@@ -197,3 +198,69 @@ def test_queries_and_documents_are_cut_at_their_own_length(
     batch = towers(tiny).collate([PairRow(long, long, 0, (long,), (1,)) for _ in range(2)])
     lengths = [batch[name]["input_ids"].shape[1] for name in ("query", "document", "negatives")]
     assert lengths == [12, 40, 40]
+
+
+class OnePrefix(nn.Module):
+    """InfoNCE on one layer, cut to its first dimensions."""
+
+    def __init__(self, layer: int, dim: int) -> None:
+        super().__init__()
+        self.base = InfoNCE(0.1)
+        self.layer, self.dim = layer, dim
+
+    def forward(self, a: Tensor, b: Tensor, negatives: Tensor, same: Tensor) -> Tensor:
+        cut = (part[self.layer, ..., : self.dim] for part in (a, b, negatives))
+        return self.base(*cut, same)
+
+
+def all_layers(encoder: TextEncoder, objective: nn.Module) -> TwoTowers:
+    return TwoTowers(encoder, objective, query_tokens=12, document_tokens=40, layers=True)
+
+
+def test_the_objective_gets_the_vectors_of_every_layer_in_order(
+    tiny: TextEncoder, pairs: list[tuple[str, str]]
+) -> None:
+    rows = make_rows(pairs)
+    learner = all_layers(tiny, Seen())
+    learner.loss(learner.collate(rows))
+    a, b, negatives, same = learner.objective.given  # type: ignore[union-attr]
+    assert a.shape == b.shape == (2, 6, 32) and negatives.shape == (2, 6, 2, 32)
+    assert same.shape == (6, 18)
+
+    def alone(text: str, role: Any, tokens: int) -> Tensor:
+        return tiny.pooled_layers(tiny.collate([text], role, tokens=tokens))[:, 0]
+
+    for i, row in enumerate(rows):
+        torch.testing.assert_close(a[:, i], alone(row.query, "query", 12))
+        torch.testing.assert_close(b[:, i], alone(row.document, "document", 40))
+        for j, text in enumerate(row.negatives):
+            torch.testing.assert_close(negatives[:, i, j], alone(text, "document", 40))
+    usual = towers(tiny, Seen())
+    usual.loss(usual.collate(rows))
+    last = usual.objective.given[:3]  # type: ignore[union-attr]
+    for whole, one in zip((a, b, negatives), last, strict=True):
+        torch.testing.assert_close(whole[-1:], one)
+
+
+@pytest.mark.parametrize(("keep", "dim"), [(1, 8), (2, 8), (1, 32)])
+def test_the_loss_of_a_prefix_is_that_of_the_encoder_cut_to_it(
+    tiny: TextEncoder, pairs: list[tuple[str, str]], keep: int, dim: int
+) -> None:
+    # Correctness check 2 of Starbucks: each term equals the base loss of a truncated model.
+    nested = all_layers(tiny, OnePrefix(keep - 1, dim))
+    batch = nested.collate(make_rows(pairs))
+    cut = towers(truncate(tiny, keep, dim), OnePrefix(0, dim))
+    expected = cut.loss(batch)["loss"]
+    torch.testing.assert_close(nested.loss(batch)["loss"], expected, rtol=0, atol=1e-6)
+    other = all_layers(tiny, OnePrefix(2 - keep, dim)).loss(batch)["loss"]
+    assert (other - expected).abs() > 1e-3
+
+
+def test_dropout_stays_off_in_every_layer(tiny: TextEncoder, pairs: list[tuple[str, str]]) -> None:
+    tiny.train()
+    learner = all_layers(tiny, OnePrefix(0, 32)).train()
+    batch = learner.collate(make_rows(pairs))
+    first = learner.loss(batch)["loss"]
+    assert all(torch.equal(learner.loss(batch)["loss"], first) for _ in range(2))
+    learner.encoder.train()
+    assert not torch.equal(learner.loss(batch)["loss"], first)

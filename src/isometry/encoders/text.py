@@ -236,6 +236,79 @@ class TextEncoder(nn.Module):
             output["attention_mask"].bool(),
         )
 
+    def pooled_layers(self, batch: Batch) -> Float[Tensor, "layers batch dim"]:
+        """The pooled vectors after every block, in one forward pass; gradients flow.
+
+        Index n - 1 is the model that ends after its first n blocks, which `surgery.layers.truncate`
+        makes; index -1 is the whole model. The output of the embeddings, which transformers counts
+        as hidden state 0, is not among them.
+
+        They are as pooling leaves them, before the model's own `Normalize`: a vector is cut first
+        and normalised after. Without such a module the last one is `forward(batch).vector`.
+
+        Args:
+            batch: What `collate` made.
+
+        Raises:
+            InputError: When the model is more than a transformer, pooling and a normalisation, or
+                the states after its inner blocks are not what a shorter model would pool.
+        """
+        from sentence_transformers.base.modules import Normalize, Transformer
+        from sentence_transformers.sentence_transformer.modules import Pooling
+
+        kinds = (Transformer, Pooling, Normalize)
+        parts = list(self.model)
+        if len(parts) not in (2, 3) or not all(map(isinstance, parts, kinds)):
+            chain = " -> ".join(type(part).__name__ for part in parts)
+            raise InputError(
+                f"The model '{self.name}' is {chain}: its inner layers have no vectors.",
+                "Give one that is Transformer -> Pooling, with or without Normalize.",
+            )
+        if self._why_no_layers:
+            raise InputError(
+                f"The inner layers of the model '{self.name}' have no vectors: "
+                f"{self._why_no_layers}.",
+                "Give one of the BERT family, such as packaged:minilm.",
+            )
+        return torch.stack(
+            [
+                parts[1]({**batch, "token_embeddings": states})["sentence_embedding"]
+                for states in self._hidden_states(batch)[1:]
+            ]
+        )
+
+    def _hidden_states(self, batch: Batch) -> tuple[Float[Tensor, "batch tokens width"], ...]:
+        """The output of the embeddings and of every block, as transformers gives them.
+
+        Asked of the transformers model itself: sentence-transformers hands states on only where the
+        shared configuration says so, and changing that for a call is not safe among threads.
+        """
+        names = self.model.tokenizer.model_input_names
+        inputs = {name: batch[name] for name in names if name in batch}
+        body: Any = self.model[0].model
+        output = body(**inputs, output_hidden_states=True, return_dict=True)
+        return getattr(output, "hidden_states", None) or ()
+
+    @cached_property
+    def _why_no_layers(self) -> str:
+        """Why states after inner blocks are not what a shorter model pools; empty if they are."""
+        stack, device = self.layers(), next(self.parameters()).device
+        outputs: list[Any] = []
+        hook = stack[-1].register_forward_hook(lambda _, __, output: outputs.append(output))
+        batch = self.collate(["a"], "document")
+        try:
+            with torch.no_grad():
+                states = self._hidden_states({k: _moved(v, device) for k, v in batch.items()})
+        finally:
+            hook.remove()
+        if len(states) != len(stack) + 1:
+            return f"it gives {len(states)} hidden states for {len(stack)} layers"
+        last = outputs[-1][0] if isinstance(outputs[-1], tuple) else outputs[-1]
+        # A norm behind the last block, say: the states of inner blocks come without it.
+        if not torch.equal(last, states[-1]):
+            return "the states after its last layer are changed before they are pooled"
+        return ""
+
     def lengths(self, texts: Sequence[str], role: Role) -> list[int]:
         """The number of tokens of each text with its prompt, before any truncation."""
         return [len(ids) for ids in self._tokenize(texts, role)]

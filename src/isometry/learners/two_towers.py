@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from isometry.encoders.text import TextEncoder
@@ -49,16 +50,25 @@ class TwoTowers(Learner):
         objective: Takes `(a, b, negatives, same)` with a leading axis of layers.
         query_tokens: Where queries are cut.
         document_tokens: Where documents are cut.
+        layers: Whether the objective gets the vectors of all layers, as
+            `TextEncoder.pooled_layers` makes them, or an axis of one: the model's own vectors.
     """
 
     def __init__(
-        self, encoder: TextEncoder, objective: nn.Module, *, query_tokens: int, document_tokens: int
+        self,
+        encoder: TextEncoder,
+        objective: nn.Module,
+        *,
+        query_tokens: int,
+        document_tokens: int,
+        layers: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.objective = objective
         self.query_tokens = query_tokens
         self.document_tokens = document_tokens
+        self.layers = layers
         self.encoder.eval()
 
     def train(self, mode: bool = True) -> TwoTowers:
@@ -90,18 +100,30 @@ class TwoTowers(Learner):
         return batch
 
     def loss(self, batch: dict[str, Any]) -> Losses:
-        """The objective on this batch's vectors, in float32 whatever the encoder computes in."""
-        a = self._vectors(batch["query"])
-        b = self._vectors(batch["document"])
-        negatives: Tensor | None = None
-        if "negatives" in batch:
-            flat = self._vectors(batch["negatives"]).float()
-            negatives = flat.reshape(1, a.shape[0], -1, flat.shape[-1])
-        with torch.autocast(a.device.type, enabled=False):
-            loss = self.objective(a.float()[None], b.float()[None], negatives, batch["same"])
-        return {"loss": loss}
+        """The objective on this batch's vectors."""
+        sides = ("query", "document", "negatives")
+        vectors = {side: self.vectors(batch[side]) for side in sides if side in batch}
+        return self.contrast(vectors, batch["same"])
 
-    def _vectors(self, batch: Mapping[str, Any]) -> Tensor:
+    def contrast(
+        self, vectors: Mapping[str, Float[Tensor, "layers n d"]], same: Bool[Tensor, "n m"]
+    ) -> Losses:
+        """The objective on vectors, in float32 whatever the encoder computes in.
+
+        Args:
+            vectors: Of `query`, `document` and, if there are any, `negatives`, those of each row
+                together.
+            same: Which candidates match too.
+        """
+        a, b = vectors["query"].float(), vectors["document"].float()
+        negatives: Tensor | None = None
+        if "negatives" in vectors:
+            flat = vectors["negatives"].float()
+            negatives = flat.reshape(*a.shape[:2], -1, flat.shape[-1])
+        with torch.autocast(a.device.type, enabled=False):
+            return {"loss": self.objective(a, b, negatives, same)}
+
+    def vectors(self, batch: Mapping[str, Any]) -> Float[Tensor, "layers n d"]:
         """The vectors of a padded batch, encoded in groups of like lengths, without the padding.
 
         Which texts meet in a batch is not for their lengths to decide, so lengths are mixed, and
@@ -119,5 +141,9 @@ class TwoTowers(Learner):
                 else value
                 for name, value in batch.items()
             }
-            vectors.append(self.encoder(group).vector)
-        return torch.cat(vectors)[order.argsort()]
+            vectors.append(
+                self.encoder.pooled_layers(group)
+                if self.layers
+                else self.encoder(group).vector[None]
+            )
+        return torch.cat(vectors, dim=1)[:, order.argsort()]

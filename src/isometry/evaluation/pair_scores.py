@@ -1,0 +1,65 @@
+"""How well the cosine of two vectors says what people say of the pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from isometry.core.errors import InputError
+
+
+def pair_scores(
+    a: Float[np.ndarray, "pairs dim"],
+    b: Float[np.ndarray, "pairs dim"],
+    gold: Float[np.ndarray, " pairs"],
+) -> dict[str, float]:
+    """Scores the cosines of pairs against what is known of them.
+
+    `spearman` and `pearson` are correlations with the gold figures, from -1 to 1; 0 where all
+    cosines are the same. Where the gold figures are 0 and 1 only, there are two more: `auc`, the
+    chance that a pair of 1 has a larger cosine than a pair of 0 (ties count half), and `f1_max`,
+    the best F1 of "1 from this cosine on" over all thresholds, which is chosen on these very pairs.
+
+    Args:
+        a: The first vector of each pair, of any length.
+        b: The second.
+        gold: What people say: a similarity, or 1 for pairs that belong together and 0 for others.
+
+    Raises:
+        InputError: When a vector is zero or not finite.
+        ValueError: When shapes differ, or the gold figures are all the same or not finite.
+    """
+    from scipy.stats import pearsonr, spearmanr
+
+    if a.ndim != 2 or a.shape != b.shape or gold.shape != a.shape[:1]:
+        raise ValueError(f"Pairs and gold differ in shape: {a.shape}, {b.shape}, {gold.shape}.")
+    if not np.isfinite(gold).all() or len(np.unique(gold)) < 2:
+        raise ValueError("The gold figures need at least two different, finite values.")
+    cosines = (_unit(a) * _unit(b)).sum(axis=1)
+    if cosines.min() == cosines.max():
+        scores = {"spearman": 0.0, "pearson": 0.0}
+    else:
+        ranked: Any = spearmanr(cosines, gold)
+        linear: Any = pearsonr(cosines, gold)
+        scores = {"spearman": float(ranked.statistic), "pearson": float(linear.statistic)}
+    if set(np.unique(gold).tolist()) == {0, 1}:
+        from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+        precision, recall, _ = precision_recall_curve(gold, cosines)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+        scores |= {"auc": float(roc_auc_score(gold, cosines)), "f1_max": float(f1.max())}
+    return scores
+
+
+def _unit(vectors: Float[np.ndarray, "pairs dim"]) -> Float[np.ndarray, "pairs dim"]:
+    vectors = vectors.astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    bad = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0)
+    if bad.any():
+        raise InputError(
+            f"The vector of pair {int(np.flatnonzero(bad)[0])} is zero or not finite.",
+            "The model overflowed or is damaged: encode in single precision.",
+        )
+    return vectors / lengths

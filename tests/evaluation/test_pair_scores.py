@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import (
+    BinaryClassificationEvaluator,
+    EmbeddingSimilarityEvaluator,
+)
+
+from isometry.core.errors import InputError
+from isometry.encoders.packaged_models import packaged_folder
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.pair_scores import pair_scores
+
+
+def at_angles(degrees: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs with these angles between them; the lengths differ."""
+    angles = np.radians(degrees)
+    a = np.tile([[3.0, 0.0]], (len(degrees), 1))
+    b = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.arange(1, len(degrees) + 1)[:, None]
+    return a, b
+
+
+def test_correlations_are_those_of_the_cosines() -> None:
+    degrees = [0.0, 30.0, 60.0, 90.0, 180.0]
+    cosines = np.cos(np.radians(degrees))
+    gold = np.array([10.0, 6.0, 7.0, 1.0, 0.0])
+    scores = pair_scores(*at_angles(degrees), gold)
+    assert set(scores) == {"spearman", "pearson"}
+    # Ranks 5 4 3 2 1 against 5 3 4 2 1: 1 - 6 * 2 / (5 * 24).
+    assert scores["spearman"] == pytest.approx(0.9)
+    assert scores["pearson"] == pytest.approx(np.corrcoef(cosines, gold)[0, 1])
+
+
+def test_pairs_of_zero_and_one_are_told_apart() -> None:
+    # Cosines from high to low: 1 0 1 1 0 0.
+    scores = pair_scores(*at_angles([5, 20, 30, 50, 70, 100]), np.array([1.0, 0, 1, 1, 0, 0]))
+    # Of nine pairs of pairs, the second outranks two of the ones.
+    assert scores["auc"] == pytest.approx(7 / 9)
+    # The first four: precision 3/4, recall 1.
+    assert scores["f1_max"] == pytest.approx(6 / 7)
+    assert set(scores) == {"spearman", "pearson", "auc", "f1_max"}
+
+
+def test_f1_may_call_every_pair_alike_and_ties_count_half() -> None:
+    scores = pair_scores(*at_angles([90, 60, 30]), np.array([1.0, 1.0, 0.0]))
+    assert scores["auc"] == 0 and scores["f1_max"] == pytest.approx(0.8)
+    a = np.ones((4, 3))
+    tied = pair_scores(a, a, np.array([0.0, 1.0, 0.0, 1.0]))
+    assert tied == {"spearman": 0, "pearson": 0, "auc": 0.5, "f1_max": pytest.approx(2 / 3)}
+
+
+def test_word_similarity_is_what_sentence_transformers_says(minilm: TextEncoder) -> None:
+    found = importlib.util.find_spec("gensim")
+    assert found is not None and found.submodule_search_locations
+    path = Path(found.submodule_search_locations[0]) / "test" / "test_data" / "wordsim353.tsv"
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = (line for line in file if not line.startswith("#"))
+        rows = [row for row in csv.reader(lines, delimiter="\t") if row]
+    first, second = [row[0] for row in rows], [row[1] for row in rows]
+    gold = np.array([float(row[2]) for row in rows])
+    ours = pair_scores(minilm.encode(first), minilm.encode(second), gold)
+    alike = (gold >= 7).astype(float)
+    binary = pair_scores(minilm.encode(first), minilm.encode(second), alike)
+
+    model = SentenceTransformer(str(packaged_folder("minilm")), device="cpu", local_files_only=True)
+    graded = EmbeddingSimilarityEvaluator(first, second, gold.tolist(), write_csv=False)(model)
+    told = BinaryClassificationEvaluator(
+        first, second, alike.astype(int).tolist(), write_csv=False
+    )(model)
+    assert ours["spearman"] == pytest.approx(graded["spearman_cosine"], abs=1e-4)
+    assert ours["pearson"] == pytest.approx(graded["pearson_cosine"], abs=1e-4)
+    assert binary["f1_max"] == pytest.approx(told["cosine_f1"], abs=1e-4)
+    assert ours["spearman"] > 0.6 and len(rows) == 353
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_a_vector_without_direction_is_named(value: float) -> None:
+    a, b = at_angles([10, 20, 30])
+    b[1] = value
+    with pytest.raises(InputError, match="pair 1 is zero or not finite"):
+        pair_scores(a, b, np.array([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("gold", [[1.0, 1.0, 1.0], [1.0, np.nan, 2.0], [1.0, 2.0]])
+def test_gold_figures_that_order_nothing_are_refused(gold: list[float]) -> None:
+    with pytest.raises(ValueError):
+        pair_scores(*at_angles([10, 20, 30]), np.array(gold))

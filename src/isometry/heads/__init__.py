@@ -1,0 +1,1 @@
+"""States or vectors -> logits, scores, or another space's vectors."""

@@ -111,6 +111,10 @@ def test_figures_of_a_ranking_worked_out_by_hand():
     assert tuple(figures) == METRICS
 
 
+def test_a_first_hit_at_rank_four_counts_a_quarter():
+    assert score_rankings(np.arange(12)[None], [{3: 1}])["mrr@10"].tolist() == [0.25]
+
+
 def test_a_first_hit_at_rank_eleven_counts_for_recall_at_100_only():
     figures = score_rankings(np.arange(12)[None], [{10: 1}])
     assert {name: value.item() for name, value in figures.items()} == {

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from isometry.evaluation import significance
 from isometry.evaluation.significance import (
     Interval,
+    crossed_bootstrap,
+    holm,
     paired_bootstrap,
+    permutation_test,
     stratified_bootstrap,
 )
 
@@ -124,3 +128,141 @@ def test_collections_must_be_the_same_ones() -> None:
         stratified_bootstrap([np.zeros(3)], [np.zeros(3), np.zeros(3)])
     with pytest.raises(ValueError):
         stratified_bootstrap([np.zeros(3)], [np.zeros(4)])
+
+
+def crossed(seeds: int, items: int, of_seeds: float, of_items: float, rest: float) -> np.ndarray:
+    """Figures with effects of exactly these standard deviations, whatever the draw."""
+    chance = np.random.default_rng(seeds + items)
+    rows = stats.zscore(chance.normal(size=(seeds, 1))) * of_seeds
+    columns = stats.zscore(chance.normal(size=(1, items)), axis=1) * of_items
+    noise = chance.normal(size=(seeds, items))
+    noise -= noise.mean(axis=0) + noise.mean(axis=1, keepdims=True) - noise.mean()
+    return rows + columns + rest * noise / noise.std()
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "of_items", "rest"), [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 3.0, 1.0)]
+)
+def test_the_crossed_interval_has_the_width_of_its_theory(
+    of_seeds: float, of_items: float, rest: float
+) -> None:
+    seeds, items = 30, 50
+    b = crossed(seeds, items, of_seeds, of_items, rest)
+    found = crossed_bootstrap(np.zeros_like(b), b, samples=40_000)
+    # The variance of a sample's mean over draws of seeds and items (Owen 2007): the rest counts
+    # for each of them and for their crossing.
+    variance = of_seeds**2 / seeds + of_items**2 / items + rest**2 / (seeds * items)
+    assert found.difference == pytest.approx(0, abs=1e-12)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * variance**0.5, rel=0.03)
+
+
+def test_with_one_seed_it_is_the_paired_bootstrap() -> None:
+    a, b = np.random.default_rng(4).random((2, 1, 60))
+    assert crossed_bootstrap(a, b, seed=3) == paired_bootstrap(a[0], b[0], seed=3)
+    # Copies of the seed are no other seeds: only the items have a spread.
+    copies = crossed_bootstrap(*(np.repeat(each, 5, axis=0) for each in (a, b)))
+    alone = paired_bootstrap(a[0], b[0])
+    width = alone.high - alone.low
+    assert copies.difference == pytest.approx(alone.difference)
+    assert (copies.low, copies.high) == pytest.approx((alone.low, alone.high), abs=0.05 * width)
+
+
+def test_with_one_item_it_is_students_paired_interval_over_seeds() -> None:
+    a, b = np.random.default_rng(5).random((2, 4, 1))
+    found = crossed_bootstrap(a, b, confidence=0.9)
+    theirs = stats.ttest_rel(b[:, 0], a[:, 0]).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+    assert found.difference == pytest.approx(np.mean(b - a))
+
+
+def test_pairs_of_a_seed_and_an_item_are_kept_together() -> None:
+    chance = np.random.default_rng(6)
+    a = chance.normal(size=(5, 1)) + chance.normal(size=(1, 100))
+    found = crossed_bootstrap(a, a + 0.02 + 0.001 * chance.standard_normal(a.shape))
+    assert 0.018 < found.low < found.high < 0.022
+
+
+def test_the_crossed_interval_does_not_depend_on_the_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = np.random.default_rng(7).random((2, 3, 37))
+    whole = crossed_bootstrap(a, b, samples=500, seed=4)
+    monkeypatch.setattr(significance, "_DRAWS_AT_ONCE", 37 * 9)
+    blocks = crossed_bootstrap(a, b, samples=500, seed=4)
+    assert (blocks.low, blocks.high) == pytest.approx((whole.low, whole.high), rel=1e-12)
+    assert crossed_bootstrap(a, b, samples=500, seed=5) != whole
+
+
+@pytest.mark.parametrize(
+    "shapes", [((1, 1), (1, 1)), ((2, 3), (3, 2)), ((6,), (6,)), ((0, 3),) * 2]
+)
+def test_tables_without_a_spread_or_a_pairing_are_refused(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> None:
+    with pytest.raises(ValueError, match="two or more figures"):
+        crossed_bootstrap(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_a_crossed_figure_must_be_finite() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        crossed_bootstrap(np.zeros((2, 2)), np.array([[0, 1], [np.nan, 0]]))
+
+
+def test_the_permutation_test_counts_sign_patterns() -> None:
+    b = np.array([3.0, 1.0, 2.0, -1.0])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1)
+    share = np.mean(np.abs(b @ signs) >= abs(b.sum()) - 1e-9)
+    assert permutation_test(np.zeros(4), b) == pytest.approx(share) == 6 / 16
+    assert permutation_test(b, np.zeros(4)) == pytest.approx(share)
+    # n queries with the same gain: two patterns of 2**n are as extreme.
+    assert permutation_test(np.zeros(9), np.full(9, 0.1)) == pytest.approx(2 / 2**9)
+    assert permutation_test(np.zeros(1), np.ones(1)) == 1
+    assert permutation_test(b, b) == 1
+
+
+def test_drawn_patterns_agree_with_all_of_them_and_repeat() -> None:
+    a, b = np.random.default_rng(8).random((2, 13))
+    exact = permutation_test(a, b, samples=2**13)
+    drawn = permutation_test(a, b, samples=2**13 - 1)
+    assert 0.05 < exact < 0.95 and drawn != exact
+    assert drawn == pytest.approx(exact, abs=0.02)
+    assert permutation_test(a, b, samples=2**13 - 1) == drawn
+    assert permutation_test(a, b, samples=2**13 - 1, seed=1) != drawn
+    # It never says that chance is impossible.
+    assert 0 < permutation_test(np.zeros(40), np.ones(40), samples=99) <= 0.02
+
+
+def test_the_permutation_test_keeps_pairs_together() -> None:
+    chance = np.random.default_rng(9)
+    a = chance.random(100)
+    b = a + 0.02 + 0.01 * chance.standard_normal(100)
+    assert permutation_test(a, b, samples=1000) < 0.01
+    assert permutation_test(a, chance.permutation(b), samples=1000) > 0.05
+
+
+def test_holms_steps_by_hand() -> None:
+    # 0.01 * 4; 0.02 * 3; 0.03 * 2 is the one before it, 0.06; 0.7 * 1.
+    found = holm(np.array([0.03, 0.7, 0.01, 0.02]))
+    np.testing.assert_allclose(found, [0.06, 0.7, 0.04, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.4, 0.5, 0.6])), [1, 1, 1])
+    assert holm(np.array([])).tolist() == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8).map(np.array), st.floats(0.001, 0.999))
+def test_holm_rejects_what_the_step_down_procedure_rejects(
+    p_values: np.ndarray, level: float
+) -> None:
+    rejected: set[int] = set()
+    for step, test in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[test] * (len(p_values) - step) > level:
+            break
+        rejected.add(int(test))
+    assert set(np.flatnonzero(holm(p_values) <= level)) == rejected
+    assert (holm(p_values) >= p_values).all()
+    assert (holm(p_values) <= np.minimum(1, p_values * len(p_values))).all()
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])
+def test_what_is_no_p_value_is_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match="p-value"):
+        holm(np.array([0.5, wrong]))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from isometry.training.negatives import mine, unlabelled_answers
+from isometry.training.negatives import ambiguous, denoise, mine, unlabelled_answers
 
 CANDIDATES = np.array([[10, 11, 12, 13, 14]])
 SCORES = np.array([[0.70, 0.95, 0.765, 0.90, 0.30]])
@@ -104,3 +104,111 @@ def test_unlabelled_answers_are_what_the_teacher_likes_better_among_those_met() 
     # Rows are compared with those that they meet, in any of their batches.
     assert unlabelled_answers([[0, 2], [2, 1]], queries, documents) == [set(), set(), set()]
     assert unlabelled_answers([[2, 1], [1, 0]], queries, documents) == [{1}, {0}, set()]
+
+
+def test_ambiguous_negatives_are_drawn_by_their_weights() -> None:
+    n, a, b = 20_000, 30.0, -0.1
+    steps = np.array([-0.4, -0.2, -0.1, 0.0, 0.15])
+    positive = np.linspace(-1, 1, n)  # every query has its own scale
+    candidates = np.tile(np.array([5, 6, 7, 8, 9]), (n, 1))
+    drawn = ambiguous(candidates, positive[:, None] + steps, positive, k=1, a=a, b=b, seed=0)
+    weights = np.exp(-a * (steps - b) ** 2)
+    expected = weights / weights.sum()
+    # The largest is at s = s+ + b: document 7.
+    assert expected.argmax() == 2
+    found = np.bincount(drawn[:, 0], minlength=10)[5:] / n
+    np.testing.assert_allclose(found, expected, atol=4 * 0.5 / n**0.5)
+
+
+def test_the_second_draw_is_by_the_weights_that_are_left() -> None:
+    n, a = 20_000, 2.0
+    scores = np.tile(np.array([0.0, 0.5, 1.0]), (n, 1))
+    drawn = ambiguous(np.tile(np.arange(3), (n, 1)), scores, np.zeros(n), k=2, a=a, b=0.0, seed=1)
+    weights = np.exp(-a * scores[0] ** 2)
+    for first in range(3):
+        seconds = drawn[drawn[:, 0] == first, 1]
+        left = np.where(np.arange(3) == first, 0, weights)
+        found = np.bincount(seconds, minlength=3) / len(seconds)
+        np.testing.assert_allclose(found, left / left.sum(), atol=2.5 / len(seconds) ** 0.5)
+
+
+def test_a_sharp_peak_draws_the_nearest_and_a_flat_one_anything() -> None:
+    positive = np.full(200, 0.85)
+    candidates, scores = np.repeat(CANDIDATES, 200, axis=0), np.repeat(SCORES, 200, axis=0)
+    # Without the logarithm such weights would all be zero.
+    sharp = ambiguous(candidates, scores, positive, k=5, a=1e9, b=0.0, seed=0)
+    assert sharp.tolist() == [[13, 12, 11, 10, 14]] * 200
+    flat = ambiguous(candidates, scores, positive, k=1, a=0.0, b=0.0, seed=0)
+    assert set(flat[:, 0]) == {10, 11, 12, 13, 14}
+
+
+def test_ambiguous_draws_repeat_with_their_seed() -> None:
+    candidates, scores = np.repeat(CANDIDATES, 20, axis=0), np.repeat(SCORES, 20, axis=0)
+    draws = [
+        ambiguous(candidates, scores, np.full(20, 0.8), k=3, a=1.0, b=0.0, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
+    assert len({tuple(row) for row in draws[0]}) > 1
+    assert all(len(set(row)) == 3 for row in draws[0].tolist())
+
+
+def test_padding_and_copies_are_never_drawn() -> None:
+    candidates = np.array([[7, 8, 7, -1, 8, 9], [-1, -1, -1, 3, -1, -1], [-1] * 6])
+    scores = np.array(
+        [[0.0, 0.4, 0.5, np.nan, 0.9, 0.1], [np.nan] * 3 + [0.2] + [np.inf] * 2, [0] * 6]
+    )
+    positive = np.array([0.5, 0.2, np.nan])
+    drawn = ambiguous(candidates, scores, positive, k=8, a=1e9, b=0.0, seed=0)
+    # 7 and 8 stand at their best: 0.5 and 0.9.
+    assert drawn.tolist() == [[7, 8, 9] + [-1] * 5, [3] + [-1] * 7, [-1] * 8]
+
+
+def test_what_a_cross_encoder_is_sure_about_is_kept() -> None:
+    candidates = np.array([[1, 2, 3, 4, 5, 6], [7, 8, -1, -1, 7, -1]])
+    scores = np.array([[0.05, 0.95, 0.1, 0.9, 0.0, 1.0], [0.5, 0.02, np.nan, 7.0, 0.03, np.nan]])
+    found = denoise(candidates, scores)
+    # 0.1 and 0.9 themselves are not sure enough; 7 stands twice and is unsure at its best.
+    assert found.negatives.tolist() == [[1, 5, -1, -1, -1, -1], [8, -1, -1, -1, -1, -1]]
+    assert found.positives.tolist() == [[2, 6, -1, -1, -1, -1], [-1] * 6]
+    strict = denoise(candidates, scores, negative_below=0.03, positive_above=0.97)
+    assert strict.negatives[:, 0].tolist() == [5, 8] and strict.positives[0, 0] == 6
+    everything = denoise(candidates, scores, negative_below=0.5, positive_above=0.5)
+    assert everything.negatives[0, :3].tolist() == [1, 3, 5]
+    assert everything.positives[0, :3].tolist() == [2, 4, 6]
+
+
+def test_a_positive_among_its_own_negatives_is_refused() -> None:
+    candidates, scores = np.array([[1, 2], [3, 4]]), np.array([[0.0, 0.5], [0.95, 1.0]])
+    fine: list[set[int]] = [{3, 4}, {1, 2, -5}]
+    ambiguous(candidates, scores, np.zeros(2), k=1, a=1.0, b=0.0, seed=0, answers=fine)
+    denoise(candidates, scores, answers=fine)
+    with pytest.raises(ValueError, match="2 queries, but the answers of 1"):
+        denoise(candidates, scores, answers=fine[:1])
+    for answers in ([{9}, {4}], [[2], []]):
+        with pytest.raises(ValueError, match="is a positive of query"):
+            denoise(candidates, scores, answers=answers)
+        with pytest.raises(ValueError, match="is a positive of query"):
+            ambiguous(candidates, scores, np.zeros(2), k=1, a=1.0, b=0.0, seed=0, answers=answers)
+
+
+def test_scores_of_another_kind_are_refused() -> None:
+    candidates = np.array([[1, 2]])
+    for wrong in (4.2, -0.1, np.nan):
+        with pytest.raises(ValueError, match="no probability"):
+            denoise(candidates, np.array([[0.5, wrong]]))
+    with pytest.raises(ValueError, match="both sides"):
+        denoise(candidates, np.array([[0.5, 0.5]]), negative_below=0.9, positive_above=0.1)
+    for score, positive in ((np.nan, 0.0), (0.0, np.inf)):
+        with pytest.raises(ValueError, match="not finite"):
+            ambiguous(
+                candidates,
+                np.array([[0.5, score]]),
+                np.array([positive]),
+                k=1,
+                a=1.0,
+                b=0.0,
+                seed=0,
+            )
+    with pytest.raises(ValueError, match="negative"):
+        ambiguous(candidates, np.array([[0.5, 0.5]]), np.zeros(1), k=1, a=-1.0, b=0.0, seed=0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,142 @@ def mine(
             if found == k:
                 break
     return Mined(rows, considered, filtered)
+
+
+def ambiguous(
+    candidates: Int[np.ndarray, "queries candidates"],
+    scores: Float[np.ndarray, "queries candidates"],
+    positive: Float[np.ndarray, " queries"],
+    *,
+    k: int,
+    a: float,
+    b: float,
+    seed: int,
+    answers: Sequence[Collection[int]] | None = None,
+) -> Int[np.ndarray, "queries k"]:
+    """Draws negatives whose scores are near the positive's: neither too hard nor too easy.
+
+    A candidate with score s is drawn with a weight of exp(-a (s - s+ - b)^2), the largest at
+    s = s+ + b (Zhou et al. 2022, "SimANS: Simple Ambiguous Negatives Sampling for Dense Text
+    Retrieval"), without replacement. Draws differ from query to query.
+
+    Args:
+        candidates: Document numbers, from any rankers; -1 is padding. One that stands twice counts
+            once, at its best.
+        scores: The similarity of query and candidate.
+        positive: The similarity of query and positive.
+        k: Negatives a query.
+        a: How fast the weights fall away from their peak; with 0 all candidates weigh the same.
+        b: The peak's distance from the positive's score, usually 0 or a little below.
+        seed: Of the draws.
+        answers: The positives of each query, for a check that none is among its candidates.
+
+    Returns:
+        Document numbers in the order drawn; -1 where too few were left.
+
+    Raises:
+        ValueError: When `a` is negative, a candidate's score or a positive's is not finite, or a
+            positive is among its own query's candidates.
+    """
+    if a < 0:
+        raise ValueError(f"a must not be negative, but it is {a}")
+    _refuse_answers(candidates, answers)
+    kept = _distinct(candidates, scores)
+    if not (np.isfinite(scores[kept]).all() and np.isfinite(positive[kept.any(axis=1)]).all()):
+        raise ValueError("a score is not finite")
+    with np.errstate(invalid="ignore"):  # padding may have any score
+        weights = np.where(kept, -a * (scores - positive[:, None] - b) ** 2, -np.inf)
+    # The k largest of log weight + Gumbel noise are k draws without replacement.
+    keys = weights + np.random.default_rng(seed).gumbel(size=weights.shape)
+    order = np.argsort(-keys, axis=1, kind="stable")[:, :k]
+    rows = np.full((len(candidates), k), -1, dtype=np.int64)
+    rows[:, : order.shape[1]] = np.take_along_axis(np.where(kept, candidates, -1), order, axis=1)
+    return rows
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """Candidates, sorted by what a cross-encoder thinks of them.
+
+    Attributes:
+        negatives: Document numbers that it is sure do not answer, in their order; padded with -1.
+        positives: Those that it is sure do, likewise.
+    """
+
+    negatives: Int[np.ndarray, "queries candidates"]
+    positives: Int[np.ndarray, "queries candidates"]
+
+
+def denoise(
+    candidates: Int[np.ndarray, "queries candidates"],
+    scores: Float[np.ndarray, "queries candidates"],
+    *,
+    negative_below: float = 0.1,
+    positive_above: float = 0.9,
+    answers: Sequence[Collection[int]] | None = None,
+) -> Denoised:
+    """Keeps the candidates that a cross-encoder is sure about, either way.
+
+    Retrieved documents without a label are often unlabelled answers, and as negatives do more
+    harm than good (Qu et al. 2021, "RocketQA", with its thresholds).
+
+    Args:
+        candidates: Document numbers, from any rankers; -1 is padding. One that stands twice counts
+            once, at its best.
+        scores: The cross-encoder's probability that the candidate answers the query.
+        negative_below: What scores less is a negative.
+        positive_above: What scores more is a further positive.
+        answers: The positives of each query, for a check that none is among its candidates.
+
+    Raises:
+        ValueError: When the thresholds cross, a candidate's score is no probability (a logit,
+            say), or a positive is among its own query's candidates.
+    """
+    if negative_below > positive_above:
+        raise ValueError(f"{negative_below} and {positive_above} leave candidates on both sides")
+    _refuse_answers(candidates, answers)
+    kept = _distinct(candidates, scores)
+    if not ((scores[kept] >= 0) & (scores[kept] <= 1)).all():
+        raise ValueError("a score is no probability: apply a sigmoid to the logits first")
+    return Denoised(
+        _to_the_left(candidates, kept & (scores < negative_below)),
+        _to_the_left(candidates, kept & (scores > positive_above)),
+    )
+
+
+def _refuse_answers(
+    candidates: Int[np.ndarray, "queries candidates"], answers: Sequence[Collection[int]] | None
+) -> None:
+    if answers is not None and len(answers) != len(candidates):
+        raise ValueError(f"{len(candidates)} queries, but the answers of {len(answers)}")
+    for query, own in enumerate(answers or ()):
+        found = set(own).intersection(candidates[query].tolist())
+        if found:
+            raise ValueError(
+                f"document {min(found)} is a positive of query {query} and among its candidates"
+            )
+
+
+def _distinct(
+    candidates: Int[np.ndarray, "queries candidates"],
+    scores: Float[np.ndarray, "queries candidates"],
+) -> Bool[np.ndarray, "queries candidates"]:
+    """True for each document once, where it scores best, and nowhere for padding."""
+    kept = np.zeros(candidates.shape, dtype=bool)
+    for query, row in enumerate(candidates):
+        order = np.argsort(-scores[query], kind="stable")
+        documents, first = np.unique(row[order], return_index=True)
+        kept[query, order[first[documents >= 0]]] = True
+    return kept
+
+
+def _to_the_left(
+    candidates: Int[np.ndarray, "queries candidates"],
+    kept: Bool[np.ndarray, "queries candidates"],
+) -> Int[np.ndarray, "queries candidates"]:
+    """The kept candidates of each query in their order, then -1."""
+    order = np.argsort(~kept, axis=1, kind="stable")
+    return np.take_along_axis(np.where(kept, candidates, -1), order, axis=1).astype(np.int64)
 
 
 def unlabelled_answers(

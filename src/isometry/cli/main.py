@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isometry.cli import encoding, evaluation, fitting, spaces, upkeep
+from isometry.cli import encoding, evaluation, fitting, spaces, systems, upkeep
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
@@ -33,6 +33,8 @@ app.command("compact")(upkeep.compact)
 app.command("info")(spaces.info)
 app.command("verify")(spaces.verify)
 app.command("models")(spaces.models)
+app.command("systems")(systems.systems)
+app.command("reproduce")(systems.reproduce)
 
 
 def _version(wanted: bool) -> None:
@@ -54,7 +56,9 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the program and gives its exit code: 0, 2 for bad input, 130 when interrupted.
+    """Runs the program and gives its exit code.
+
+    0, 1 for a gate that fails, 2 for bad input, 130 when interrupted.
 
     Args:
         arguments: What follows the program's name; `sys.argv` when not given.

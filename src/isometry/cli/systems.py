@@ -1,0 +1,95 @@
+"""`isometry systems` and `isometry reproduce`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+
+_Results = Annotated[
+    Path | None,
+    typer.Option(help="The folder of the records.  [default: that of this checkout]"),
+]
+
+
+class ScaleName(StrEnum):
+    """How big a reproduction is."""
+
+    miniature = "miniature"
+    small = "small"
+    full = "full"
+
+
+def systems(
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    results: _Results = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods of papers that can be run here, with what was last measured.
+
+    A result is stale when the code of the system, or of a part of it, has changed since.
+
+    Example:
+
+      isometry systems --family retrieval
+    """
+    from isometry.report.reproduction import render_systems
+    from isometry.systems.listing import describe_all
+
+    rows = describe_all(family, results)
+    if as_json:
+        print_json({"systems": rows})
+        return
+    print_rich(render_systems(rows))
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A system, a family, or all.")],
+    scale: Annotated[
+        ScaleName,
+        typer.Option(
+            help="miniature: seconds, to see it run; small: under an hour on two cores; full: as"
+            " in the paper, with its models and data from a hub and a GPU."
+        ),
+    ] = ScaleName.small,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many seeds.  [default: the scale's own]")
+    ] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="Only this arm; nothing is compared then.")
+    ] = None,
+    results: _Results = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a paper's method against its baseline, and say whether it helped.
+
+    All arms get the same data, seeds and budget. What was computed with the same settings, data and
+    code is read from its record. A killed run goes on with the same command. The exit code is 1
+    when a gate fails.
+
+    Example:
+
+      isometry reproduce retrieval-pretraining
+    """
+    from isometry.report.reproduction import render_record
+    from isometry.systems.catalogue import find
+    from isometry.systems.reproduce import reproduce as run
+
+    failed = False
+    records = []
+    with progress(quiet):
+        for entry in find(name):
+            record = run(entry, scale=scale.value, seeds=seeds, arm=arm, results=results)
+            failed |= record["passed"] is False
+            records.append(record)
+            if not as_json:
+                print_rich(render_record(record))
+    if as_json:
+        print_json({"records": records})
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,122 @@
+"""Tables about systems for the terminal: what there is, and what a reproduction found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """A figure with three decimals, or a large one with four digits."""
+    if abs(value) < 100:
+        return f"{value:+.3f}" if sign else f"{value:.3f}"
+    return f"{value:+.4g}" if sign else f"{value:.4g}"
+
+
+def gate_line(gate: Mapping[str, Any]) -> str:
+    """A gate in words: what it asks for, and what was found."""
+    least = "at most" if gate["lower_is_better"] and gate["versus"] is None else "at least"
+    if gate["versus"] is None:
+        asked = f"{gate['arm']} {least} {number(gate['at_least'])}"
+        return f"{gate['metric']}: {asked}; it is {number(gate['figure'])}"
+    figures = f"{number(gate['figure'])} against {number(gate['other'])}"
+    change = f"{number(gate['gain'], sign=True)} [{number(gate['low'], sign=True)}"
+    change += f", {number(gate['high'], sign=True)}]"
+    wants = "gains at least" if gate["at_least"] >= 0 else "loses at most"
+    asked = f"{gate['arm']} {wants} {number(abs(gate['at_least']))} on {gate['versus']}"
+    return f"{gate['metric']}: {asked}; {figures}, {change}"
+
+
+def outcome(gate: Mapping[str, Any]) -> str:
+    """Whether a gate holds, in a word."""
+    word = "holds" if gate["passed"] else "fails"
+    return f"{word}, decides nothing" if gate["report_only"] else word
+
+
+def arm_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The metrics, and for every arm its name and the mean over seeds and items of each.
+
+    Where seeds differ, their standard deviation stands behind the mean.
+    """
+    first = next(iter(record["arms"].values()))["runs"][0]["figures"]
+    metrics = list(first)
+    rows: list[list[str]] = []
+    for name, arm in record["arms"].items():
+        cells: list[str] = []
+        for metric in metrics:
+            seeds = [float(np.mean(run["figures"][metric])) for run in arm["runs"]]
+            spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
+            cells.append(number(float(np.mean(seeds))) + (f" ±{spread:.3f}" if spread else ""))
+        rows.append([name, *cells])
+    return metrics, rows
+
+
+def render_record(record: Mapping[str, Any]) -> RenderableType:
+    """The arms with their figures, then each gate.
+
+    Args:
+        record: What `reproduce` returns.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    metrics, rows = arm_rows(record)
+    roles = {record["baseline"]: " (baseline)", record["method"]: " (method)"}
+    table = [["arm", *metrics], *([row[0] + roles.get(row[0], ""), *row[1:]] for row in rows)]
+    if len(metrics) > len(rows):
+        table = [list(column) for column in zip(*table, strict=True)]
+        table[0][0] = "figure"
+    arms = Table(table[0][0], box=None, pad_edge=False)
+    for name in table[0][1:]:
+        arms.add_column(name, justify="right")
+    for row in table[1:]:
+        arms.add_row(*row)
+    seeds = len(next(iter(record["arms"].values()))["runs"])
+    origin = "computed now" if record["fresh"] else f"from the record of {record['created']}"
+    parts: list[RenderableType] = [
+        Text(record["title"], style="bold"),
+        Text(f"scale {record['scale']}, {seeds} seeds, {origin}", style="dim"),
+        Text(),
+        arms,
+        Text(),
+    ]
+    for gate in record["gates"]:
+        style = "dim" if gate["report_only"] else "green" if gate["passed"] else "bold red"
+        parts.append(Text(f"{outcome(gate)}: {gate_line(gate)}", style=style))
+        if gate["reported"]:
+            parts.append(Text(f"  the paper: {gate['reported']}", style="dim"))
+    if record["passed"] is None:
+        parts.append(Text("One arm alone is compared with nothing, and leaves no record."))
+    return Group(*parts)
+
+
+def render_systems(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """All systems, one a row.
+
+    Args:
+        rows: `slug`, `family`, `claim`, `parts`, `state`, `headline` and `measured` of each.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_lines=False)
+    table.add_column("system", no_wrap=True)
+    table.add_column("family", no_wrap=True)
+    table.add_column("claim", overflow="fold")
+    table.add_column("parts", justify="right")
+    table.add_column("result", overflow="fold")
+    table.add_column("measured", no_wrap=True)
+    styles = {"passed": "green", "failed": "red", "stale": "yellow"}
+    for row in rows:
+        result = row["state"] if row["headline"] is None else f"{row['state']}: {row['headline']}"
+        table.add_row(
+            row["slug"], row["family"], row["claim"], str(len(row["parts"])),
+            f"[{styles.get(row['state'], 'dim')}]{result.replace('[', chr(92) + '[')}[/]",
+            row["measured"] or "",
+        )  # fmt: skip
+    return table

@@ -1,0 +1,167 @@
+"""Which systems there are: the files in the folders of the families."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isometry.core.errors import InputError
+from isometry.core.source_code import code_hash
+
+if TYPE_CHECKING:
+    from isometry.systems.system import AnySystem
+
+PACKAGE = Path(__file__).resolve().parents[1]
+_SYSTEMS = Path(__file__).resolve().parent
+# What every system stands on is no part of a method.
+_NO_PARTS = ("core", "systems")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that a system is composed of.
+
+    Attributes:
+        name: The class or function.
+        path: Its file, relative to the package.
+    """
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A system's file. What can be read off its source needs no import, which may be slow.
+
+    Attributes:
+        slug: Its short name, as in `isometry reproduce`.
+        family: The folder it stands in.
+        path: Its file.
+    """
+
+    slug: str
+    family: str
+    path: Path
+
+    @cached_property
+    def _tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def _fields(self) -> dict[str, str]:
+        """The texts that the file gives to `System(...)`."""
+        for node in self._tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+                called = node.value.func
+                if isinstance(called, ast.Name) and called.id == "System":
+                    return {
+                        keyword.arg: ast.literal_eval(keyword.value)
+                        for keyword in node.value.keywords
+                        if keyword.arg and isinstance(keyword.value, ast.Constant)
+                    }
+        return {}
+
+    @property
+    def title(self) -> str:
+        """The method, and what it is for."""
+        return self._fields["title"]
+
+    @property
+    def claim(self) -> str:
+        """What must be seen for the method to have helped."""
+        return self._fields["claim"]
+
+    @property
+    def arxiv(self) -> str:
+        """The paper's number; may be empty."""
+        return self._fields.get("arxiv", "")
+
+    @property
+    def differs(self) -> str:
+        """What here differs from the paper."""
+        return self._fields.get("differs", "")
+
+    @property
+    def about(self) -> str:
+        """What people read about the method."""
+        return ast.get_docstring(self._tree) or ""
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """What the file imports from the folders of the parts."""
+        found: list[Part] = []
+        for node in self._tree.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isometry."):
+                names = str(node.module).split(".")[1:]
+                if names[0] not in _NO_PARTS:
+                    path = "/".join(names) + ".py"
+                    found += [Part(alias.name, path) for alias in node.names]
+        return found
+
+    @cached_property
+    def code_hash(self) -> str:
+        """Of the file and of all that it stands on."""
+        return code_hash(self.path, PACKAGE)
+
+    def load(self) -> AnySystem:
+        """The system itself.
+
+        Raises:
+            InputError: When it needs a package that is not installed.
+        """
+        try:
+            module = importlib.import_module(f"isometry.systems.{self.family}.{self.path.stem}")
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{self.slug} needs the package '{error.name}', which is not installed.",
+                "pip install 'isometry-embeddings[all]'",
+            ) from error
+        return module.system
+
+
+def families() -> list[str]:
+    """The names of the families."""
+    return sorted(folder.parent.name for folder in _SYSTEMS.glob("*/__init__.py"))
+
+
+def entries(family: str | None = None) -> list[Entry]:
+    """All systems, or those of a family, by family and slug.
+
+    Raises:
+        InputError: When there is no such family.
+    """
+    if family is not None and family not in families():
+        raise InputError(f"There is no family '{family}'.", _nearest(family, families()))
+    return [
+        Entry(path.stem.replace("_", "-"), path.parent.name, path)
+        for path in sorted(_SYSTEMS.glob(f"{family or '*'}/*.py"))
+        if path.stem != "__init__"
+    ]
+
+
+def find(name: str) -> list[Entry]:
+    """The systems that a user means: `all`, a family, or a slug.
+
+    Raises:
+        InputError: When there is none; it offers the nearest names.
+    """
+    if name == "all":
+        return entries()
+    if name in families():
+        return entries(name)
+    known = {entry.slug: entry for entry in entries()}
+    if name not in known:
+        raise InputError(f"There is no system '{name}'.", _nearest(name, [*known, *families()]))
+    return [known[name]]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=3, cutoff=0.4)
+    return f"Did you mean {', '.join(near)}?" if near else f"There are: {', '.join(known)}."

@@ -1,0 +1,106 @@
+"""From the figures of all arms and seeds to gates that passed or did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from isometry.core.errors import InputError
+from isometry.evaluation.significance import crossed_bootstrap
+from isometry.systems.system import AnySystem, Gate
+
+# By arm and seed: metric -> one number, or one an item.
+AllFigures = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gate with what was found.
+
+    Attributes:
+        metric: As in the gate.
+        arm: Whose figure it is.
+        versus: The other arm, if any.
+        at_least: What the gate asks for.
+        lower_is_better: As in the gate.
+        report_only: As in the gate.
+        reported: The paper's own figure.
+        figure: The arm's, the mean over seeds and items.
+        other: The other arm's.
+        gain: By how much the arm is better than the other; below 0 it is worse.
+        low: The lower end of the 95 % interval of the gain, over seeds and items.
+        high: The upper end.
+        passed: Whether the gate holds.
+    """
+
+    metric: str
+    arm: str
+    versus: str | None
+    at_least: float
+    lower_is_better: bool
+    report_only: bool
+    reported: str
+    figure: float
+    other: float | None
+    gain: float | None
+    low: float | None
+    high: float | None
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def judge(system: AnySystem, figures: AllFigures) -> list[Verdict]:
+    """Every gate of a system, in its order.
+
+    Args:
+        system: With its gates.
+        figures: For every arm that a gate names, the figures of each seed, in the same order.
+    """
+    return [_judge(gate, system.arm_of(gate), figures) for gate in system.gates]
+
+
+def _judge(gate: Gate, arm: str, figures: AllFigures) -> Verdict:
+    mine = values_of(figures[arm], gate.metric)
+    sign = -1.0 if gate.lower_is_better else 1.0
+    figure = float(mine.mean())
+    other = gain = low = high = None
+    if gate.versus is None:
+        passed = sign * (figure - gate.at_least) >= 0
+    else:
+        theirs = values_of(figures[gate.versus], gate.metric)
+        change = crossed_bootstrap(sign * theirs, sign * mine)
+        other, gain, low, high = (
+            float(theirs.mean()), change.difference, change.low, change.high
+        )  # fmt: skip
+        passed = gain >= gate.at_least and (gate.at_least < 0 or low > 0)
+    return Verdict(
+        gate.metric, arm, gate.versus, gate.at_least, gate.lower_is_better, gate.report_only,
+        gate.reported, figure, other, gain, low, high, passed,
+    )  # fmt: skip
+
+
+def values_of(runs: Sequence[Mapping[str, Any]], metric: str) -> Float[np.ndarray, "seeds items"]:
+    """One metric of one arm, by seed and item; a metric of one number has one item.
+
+    Raises:
+        InputError: When the metric is missing, or the seeds have different items.
+    """
+    if any(metric not in run for run in runs):
+        known = ", ".join(sorted(runs[0]))
+        raise InputError(f"There is no figure '{metric}'.", f"There are: {known}.")
+    rows = [np.atleast_1d(np.asarray(run[metric], dtype=np.float64)) for run in runs]
+    if len({row.shape for row in rows}) != 1:
+        raise InputError(f"The seeds gave '{metric}' for different items.")
+    return np.stack(rows)
+
+
+def passed(verdicts: Sequence[Verdict]) -> bool:
+    """Whether every gate that decides holds."""
+    return all(verdict.passed for verdict in verdicts if not verdict.report_only)

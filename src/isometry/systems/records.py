@@ -1,0 +1,89 @@
+"""What a reproduction leaves: one JSON a system and scale, with everything that it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry.core.errors import InputError
+from isometry.core.files import hash_value, read_json, write_json
+from isometry.systems.catalogue import PACKAGE, Entry
+
+if TYPE_CHECKING:
+    from isometry.systems.system import ScaleName
+
+FORMAT = 1
+_NEEDED = ("format", "slug", "scale", "identity", "created", "arms", "gates", "passed")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What figures rest on: two runs with the same identity are one.
+
+    Attributes:
+        settings: The hash of the scale.
+        data: The hash of what was read.
+        code: The hash of the system and of all that it stands on.
+    """
+
+    settings: str
+    data: str
+    code: str
+
+    def hash(self) -> str:
+        """One hash of the three."""
+        return hash_value([self.settings, self.data, self.code])
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """Which of the three another identity has otherwise."""
+        return [name for name, value in vars(self).items() if other.get(name) != value]
+
+
+def results_folder() -> Path:
+    """`results/` of the checkout that this package runs from; otherwise the installed records."""
+    checkout = PACKAGE.parents[1] / "results"
+    return checkout if checkout.is_dir() else PACKAGE / "results"
+
+
+def record_path(folder: Path, slug: str, scale: ScaleName) -> Path:
+    """Where the record of a system stands."""
+    return folder / slug / f"{scale}.json"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record, or None where there is none.
+
+    Raises:
+        InputError: When the file is no record.
+    """
+    if not path.exists():
+        return None
+    try:
+        record = read_json(path)
+    except InputError:
+        record = None
+    if not isinstance(record, dict) or any(name not in record for name in _NEEDED):
+        raise InputError(f"{path} is no record of a reproduction.", "Remove it, and run it again.")
+    if record["format"] != FORMAT:
+        raise InputError(
+            f"{path} is a record of format {record['format']}, and this version writes {FORMAT}.",
+            "Remove it, and run it again.",
+        )
+    return record
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes a record, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"format": FORMAT, **record})
+
+
+def state(entry: Entry, record: Mapping[str, Any] | None) -> str:
+    """`passed`, `failed`, `stale` (code changed since) or `not run`."""
+    if record is None:
+        return "not run"
+    if record["identity"]["code"] != entry.code_hash:
+        return "stale"
+    return "passed" if record["passed"] else "failed"

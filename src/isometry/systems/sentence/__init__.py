@@ -1,0 +1,1 @@
+"""Better text vectors: pooling, nesting, tasks, merging."""

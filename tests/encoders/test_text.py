@@ -564,3 +564,21 @@ def test_token_batches_hold_every_row_once_within_the_budget(
     # Every batch but the last is as large as the budget allows.
     for batch in batches[:-1]:
         assert (len(batch) + 1) * max(1, lengths[batch[0]]) > batch_tokens
+
+
+def test_a_model_that_was_saved_with_fewer_dimensions_gives_these(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    SentenceTransformer(str(tiny_folder), device="cpu", truncate_dim=8).save(str(tmp_path / "cut"))
+    cut = TextEncoder.load(tmp_path / "cut")
+    assert cut.dim == 8
+    texts = ["sort a list", "copy a file with its permissions"]
+    theirs = SentenceTransformer(str(tmp_path / "cut"), device="cpu")
+    expected = theirs.encode(texts, normalize_embeddings=True)
+    assert expected.shape == (2, 8)
+    np.testing.assert_allclose(cut.encode(texts), expected, atol=1e-6)
+    assert cut.fingerprint() != TextEncoder.load(tiny_folder).fingerprint()
+    cut.save(tmp_path / "again")
+    assert TextEncoder.load(tmp_path / "again").fingerprint() == cut.fingerprint()

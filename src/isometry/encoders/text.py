@@ -209,7 +209,8 @@ class TextEncoder(nn.Module):
             for part in list(self.model)[1:]
             if callable(describe := getattr(part, "get_config_dict", None))
         ]
-        digest.update(json.dumps([settings, self.prompts, self.max_tokens]).encode())
+        cut = [] if self.model.truncate_dim is None else [self.model.truncate_dim]
+        digest.update(json.dumps([settings, self.prompts, self.max_tokens, *cut]).encode())
         return digest.hexdigest()
 
     def collate(self, texts: Sequence[str], role: Role, *, tokens: int | None = None) -> Batch:
@@ -231,7 +232,8 @@ class TextEncoder(nn.Module):
         """Encodes a batch that `collate` made; gradients flow."""
         output = self.model(dict(batch))
         return Encoded(
-            output["sentence_embedding"],
+            # A model may be saved with a shorter width than its last module has (`truncate_dim`).
+            output["sentence_embedding"][..., : self.dim],
             output["token_embeddings"],
             output["attention_mask"].bool(),
         )

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: demo test check bench faults docs format clean
+.PHONY: demo test check bench faults reproduce docs format clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,9 @@ bench: $(VENV)/installed  ## Figures that take longer than a test
 	$(RUN)/python benchmarks/search.py
 	$(RUN)/python benchmarks/fit_vs_plain.py demo-space
 	$(RUN)/python benchmarks/real_queries.py
+
+reproduce: $(VENV)/installed  ## Run every system that has no record of this code (hours)
+	$(RUN)/isometry reproduce all
 
 docs: $(VENV)/installed  ## Write the list of what exists
 	$(RUN)/python scripts/list_parts.py

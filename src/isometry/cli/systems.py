@@ -12,7 +12,7 @@ from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
 
 _Results = Annotated[
     Path | None,
-    typer.Option(help="The folder of the records.  [default: that of this checkout]"),
+    typer.Option(help="The folder of the records.  [default: results]"),
 ]
 
 

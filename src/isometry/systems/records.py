@@ -42,9 +42,9 @@ class Identity:
 
 
 def results_folder() -> Path:
-    """`results/` of the checkout that this package runs from; otherwise the installed records."""
-    checkout = PACKAGE.parents[1] / "results"
-    return checkout if checkout.is_dir() else PACKAGE / "results"
+    """`results/` of the checkout that this package runs from; otherwise of the present folder."""
+    checkout = PACKAGE.parents[1]
+    return (checkout if (checkout / "pyproject.toml").is_file() else Path()) / "results"
 
 
 def record_path(folder: Path, slug: str, scale: ScaleName) -> Path:

@@ -1,0 +1,252 @@
+"""A cross-encoder that learns to order: two queries for one document, or documents for a query."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from isometry.core.errors import InputError
+from isometry.corpora.views.masking import mask_units
+from isometry.encoders.cross_encoder import CrossEncoder
+from isometry.encoders.text import Batch
+from isometry.heads.masked_lm import MaskedLMHead
+from isometry.learners.learner import Learner, Losses
+from isometry.learners.masked_language import masked_cross_entropy
+
+# As in the official code (multiprocessing_generate_pairwise_instances.py of Albert-Ma/PROP).
+_SHARE, _MOST_MASKED = 0.15, 60
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """Two queries for one document.
+
+    Attributes:
+        better: The one that fits it better.
+        worse: The other.
+        document: The text.
+    """
+
+    better: str
+    worse: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesRow:
+    """One query and documents, one of which answers it.
+
+    Attributes:
+        query: What asks.
+        positive: What answers.
+        negatives: What does not; any number from one up.
+    """
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+
+
+class _Ranking(Learner):
+    """Scores pairs of texts; dropout stays off, as in `TwoTowers`, so that a run resumes."""
+
+    def __init__(self, encoder: CrossEncoder, tokens: int | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.tokens = tokens
+        self.encoder.eval()
+
+    def train(self, mode: bool = True) -> _Ranking:
+        """Sets the mode of all parts but the encoder, which stays without dropout."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        """The objective on this batch's scores, in float32 whatever the encoder computes in."""
+        scores = self.encoder(batch["pairs"])
+        with torch.autocast(scores.device.type, enabled=False):
+            return {"loss": self._objective(scores.float(), batch)}
+
+    @abstractmethod
+    def _objective(self, scores: Tensor, batch: dict[str, Any]) -> Tensor:
+        """The loss of the batch's scores, in the order of its pairs."""
+
+
+class PairwiseRanking(_Ranking):
+    """Of two queries for a document, prefer the better one (Ma et al. 2021, PROP, section 3.2).
+
+    Both inputs of a row stand side by side in a batch, where no sampler can part them.
+
+    With a head, whole words of the documents are masked and predicted in the pass that scores, and
+    their cross-entropy is added: 15 % of each input and at most 60 tokens. Each of a row's inputs
+    has a mask of its own, and no query is masked: it is what is compared.
+
+    Args:
+        encoder: Scores query and document together.
+        objective: Takes `(better, worse)`, one score a row each: `Preference`, say. With `None`
+            only masked words are learned, from the same inputs, and no score is.
+        tokens: Where query and document together are cut; the encoder's own limit when `None`.
+        head: Predicts masked words; tie it to the encoder's own word embeddings.
+        seed: Of the masks. They depend on it and on a batch's tokens alone, so that a resumed run
+            repeats them.
+
+    Raises:
+        InputError: When words are to be masked and the tokenizer has no mask token, or knows no
+            words.
+        ValueError: When there is neither objective nor head, or the head is of another width than
+            the encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: CrossEncoder,
+        objective: nn.Module | None,
+        *,
+        tokens: int | None = None,
+        head: MaskedLMHead | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(encoder, tokens)
+        if objective is None and head is None:
+            raise ValueError("nothing to learn: there is neither an objective nor a head")
+        self.objective = objective
+        self.head = head
+        self._masker = None
+        if head is not None:
+            width = encoder.model.config.hidden_size
+            if head.dim != width:
+                raise ValueError(f"a head of {head.dim} dimensions on states of {width}")
+            self._masker = _DocumentMasker(encoder, seed)
+
+    def collate(self, rows: Sequence[PreferenceRow]) -> dict[str, Any]:
+        """Rows -> tokens of better and worse query with their document, in turns.
+
+        With a head, words of the documents are masked, and `labels` says what stood there.
+        """
+        pairs = [
+            (query, row.document) for row in rows for query in (row.better, row.worse)
+        ]  # scored as one batch: [better, worse, better, worse...]
+        if self._masker is None:
+            return {"pairs": self.encoder.collate(pairs, self.tokens)}
+        batch, labels = self._masker.mask(*self.encoder.collate_with_words(pairs, self.tokens))
+        return {"pairs": batch, "labels": labels}
+
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        """The objective on this batch's scores, and the cross-entropy of its masked words."""
+        if self.head is None:
+            return super().loss(batch)
+        scores, states = self.encoder.forward_with_states(batch["pairs"])
+        masked = masked_cross_entropy(self.head, states, batch["labels"])
+        if self.objective is None:
+            return {"loss": masked}
+        with torch.autocast(scores.device.type, enabled=False):
+            preference = self._objective(scores.float(), batch)
+        return {"loss": preference + masked, "preference": preference, "masked_language": masked}
+
+    def _objective(self, scores: Tensor, batch: dict[str, Any]) -> Tensor:
+        assert self.objective is not None
+        better, worse = scores.reshape(-1, 2).unbind(dim=1)
+        return self.objective(better, worse)
+
+
+class _DocumentMasker:
+    """Masks whole words of the documents in pairs, as `TextMasker` does in single texts."""
+
+    def __init__(self, encoder: CrossEncoder, seed: int) -> None:
+        tokenizer: Any = encoder.tokenizer
+        if tokenizer.mask_token_id is None:
+            raise InputError(f"The tokenizer of '{encoder.name}' has no mask token.")
+        _, words = encoder.collate_with_words([("one", "two three")])
+        if len(set(words[words >= 0].tolist())) < 2:
+            raise InputError(
+                f"The tokenizer of '{encoder.name}' has no word boundaries: to it, every text is"
+                " one word."
+            )
+        self.seed = seed
+        self.mask_id = int(tokenizer.mask_token_id)
+        self._special = np.array(sorted(set(tokenizer.all_special_ids)))
+        self._ordinary = np.setdiff1d(
+            np.array(sorted(set(tokenizer.get_vocab().values()))), self._special
+        )
+
+    def mask(self, batch: Batch, words: Int[np.ndarray, "b t"]) -> tuple[Batch, Int[Tensor, "b t"]]:
+        """The batch with masked ids, and the labels that `mask_units` gives.
+
+        Args:
+            batch: As `CrossEncoder.collate_with_words` makes it.
+            words: Which positions are one word of a document; negative elsewhere.
+
+        Raises:
+            InputError: When there is nothing to mask in any document.
+        """
+        ids = batch["input_ids"].numpy()
+        # The name of a special token may stand in a text.
+        maskable = (words >= 0) & ~np.isin(ids, self._special)
+        if not maskable.any():
+            raise InputError(
+                "No document of this batch has a token that could be masked.",
+                "Leave out empty documents.",
+            )
+        content = hashlib.sha256(f"{self.seed} {ids.shape} ".encode() + ids.tobytes()).digest()
+        masked, labels = mask_units(
+            ids,
+            maskable,
+            _SHARE,
+            mask_id=self.mask_id,
+            generator=np.random.default_rng(int.from_bytes(content)),
+            units=words,
+            most=_MOST_MASKED,
+            random_ids=self._ordinary,
+        )
+        return batch | {"input_ids": torch.from_numpy(masked)}, torch.from_numpy(labels)
+
+
+class ListwiseRanking(_Ranking):
+    """Of a query's candidates, choose the one that answers: a softmax over their scores.
+
+    Supervised fine-tuning of re-rankers, as localized contrastive estimation (Gao et al. 2021,
+    "Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline", section 3.2). With one
+    negative it is the logistic preference of two documents.
+
+    Args:
+        encoder: As above.
+        tokens: As above.
+    """
+
+    def __init__(self, encoder: CrossEncoder, *, tokens: int | None = None) -> None:
+        super().__init__(encoder, tokens)
+
+    def collate(self, rows: Sequence[CandidatesRow]) -> dict[str, Any]:
+        """Rows -> tokens of each query with its candidates, the positive first, and how many.
+
+        Raises:
+            ValueError: For a row without negatives: its loss would be 0 whatever the scores are.
+        """
+        if not all(row.negatives for row in rows):
+            raise ValueError("a row needs at least one negative")
+        candidates = [(row.positive, *row.negatives) for row in rows]
+        pairs = [
+            (row.query, text) for row, own in zip(rows, candidates, strict=True) for text in own
+        ]
+        return {
+            "pairs": self.encoder.collate(pairs, self.tokens),
+            "candidates": torch.tensor([len(own) for own in candidates]),
+        }
+
+    def _objective(self, scores: Tensor, batch: dict[str, Any]) -> Tensor:
+        lists = scores.split(batch["candidates"].tolist())
+        # Shorter lists are filled with what has no share in a softmax.
+        logits = pad_sequence(list(lists), batch_first=True, padding_value=-torch.inf)
+        target = torch.zeros(len(lists), dtype=torch.long, device=scores.device)
+        return functional.cross_entropy(logits, target)

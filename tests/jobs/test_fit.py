@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import re
@@ -143,7 +144,7 @@ def test_a_search_shows_the_passage_that_matched(opened: Space, tiny_docs: Path)
 
 def test_the_report_and_the_card_carry_the_figures(opened: Space) -> None:
     report = opened.report.read_text(encoding="utf-8")
-    assert figures(opened)["verdict"]["headline"] in report
+    assert html.escape(figures(opened)["verdict"]["headline"]) in report
     values = re.findall(r'data-figure="([^"]+)" data-value="([^"]+)"', report)
     assert len(values) > 100
     card = (opened.model / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: demo test check bench faults reproduce docs format clean
+.PHONY: demo test check bench faults reproduce gallery docs format clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ bench: $(VENV)/installed  ## Figures that take longer than a test
 
 reproduce: $(VENV)/installed  ## Run every system that has no record of this code (hours)
 	$(RUN)/isometry reproduce all
+
+gallery: $(VENV)/installed  ## Write the pages about systems out of their source and records
+	$(RUN)/python scripts/write_gallery.py
 
 docs: $(VENV)/installed  ## Write the list of what exists
 	$(RUN)/python scripts/list_parts.py

@@ -271,3 +271,36 @@ def test_an_architecture_with_a_head_of_its_own_and_without_segments(
     np.testing.assert_array_equal(CrossEncoder.load(tmp_path / "model").score(few), found)
     own = [pair for pair in few if len(pair[0]) < 60 and "\ud800" not in pair[1]]
     np.testing.assert_allclose(theirs(tmp_path / "model").predict(own), cross.score(own), atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_words_are_those_of_the_document_alone(
+    cross: CrossEncoder, few: list[tuple[str, str]], side: str
+) -> None:
+    cross.tokenizer.padding_side = side
+    batch, words = cross.collate_with_words(few, 40)
+    expected = cross.collate(few, 40)
+    assert batch.keys() == expected.keys()
+    assert all(torch.equal(batch[name], expected[name]) for name in batch)
+    assert words.shape == tuple(batch["input_ids"].shape)
+    plain = copy.deepcopy(cross.tokenizer.backend_tokenizer)
+    plain.no_truncation()
+    plain.no_padding()
+    for row, (_, document) in enumerate(few):
+        alone = plain.encode(document.replace("\ud800", "?"), add_special_tokens=False)
+        own = np.flatnonzero(words[row] >= 0)
+        assert batch["input_ids"][row, own].tolist() == alone.ids[: len(own)]
+        assert words[row, own].tolist() == alone.word_ids[: len(own)]
+        # All of the second segment but its last token; padding has the first's number.
+        assert len(own) == int(batch["token_type_ids"][row].sum()) - 1
+    assert max(np.unique(own, return_counts=True)[1].max() for own in words[:20]) > 1
+
+
+def test_words_need_a_tokenizer_that_knows_them(
+    cross: CrossEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import BatchEncoding
+
+    monkeypatch.setattr(cross, "_tokenize", lambda *_: BatchEncoding({"input_ids": [[1, 2]]}))
+    with pytest.raises(InputError, match="does not tell which tokens are one word"):
+        cross.collate_with_words([("a", "b")])

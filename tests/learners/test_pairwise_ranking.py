@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from isometry.core.errors import InputError
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
 from isometry.corpora.documents import Document
 from isometry.corpora.pairs.representative_words import RepresentativeWordPairs
+from isometry.corpora.views.masking import IGNORED
 from isometry.encoders.cross_encoder import CrossEncoder
 from isometry.encoders.text import TextEncoder
+from isometry.heads.masked_lm import MaskedLMHead
 from isometry.learners.pairwise_ranking import (
     CandidatesRow,
     ListwiseRanking,
@@ -212,3 +215,164 @@ def test_a_few_steps_on_representative_words_learn_to_prefer(
     worse = cross.score([(row.worse, row.document) for row in rows], tokens=48)
     assert losses[-1] < 0.7 * losses[0]
     assert (better > worse).mean() > 0.85
+
+
+@pytest.fixture
+def head(cross: CrossEncoder) -> MaskedLMHead:
+    return MaskedLMHead.over(cross.model.get_input_embeddings())  # type: ignore[arg-type]
+
+
+def both(cross: CrossEncoder, head: MaskedLMHead, **changed: Any) -> PairwiseRanking:
+    return PairwiseRanking(cross, Preference(), **{"head": head, "tokens": 48, **changed})
+
+
+def test_only_whole_words_of_the_documents_are_masked(
+    cross: CrossEncoder, head: MaskedLMHead, rows: list[PreferenceRow]
+) -> None:
+    pairs = [(query, row.document) for row in rows for query in (row.better, row.worse)]
+    before, words = cross.collate_with_words(pairs, 48)
+    batch = both(cross, head).collate(rows)
+    ids, labels = batch["pairs"]["input_ids"], batch["labels"]
+    targets = (labels != IGNORED).numpy()
+    segments = before["token_type_ids"].numpy()
+    assert targets.any(axis=1).all()
+    assert (segments[targets] == 1).all()
+    assert torch.equal(ids[segments == 0], before["input_ids"][segments == 0])
+    assert torch.equal(labels[targets], before["input_ids"][targets])
+    assert torch.equal(ids[~targets], before["input_ids"][~targets])
+    assert (ids[targets] == cross.tokenizer.mask_token_id).float().mean() > 0.5
+    split = 0
+    for row, own in enumerate(words):
+        for word in set(own[own >= 0].tolist()):
+            assert len(set(targets[row, own == word].tolist())) == 1
+            split += int((own == word).sum() > 1 and targets[row, own == word].all())
+        assert abs(targets[row].sum() - 0.15 * (own >= 0).sum()) < 2.5
+    assert split > 0
+    assert all(torch.equal(batch["pairs"][k], before[k]) for k in before if k != "input_ids")
+    # The two inputs of a row are masked each for itself.
+    shifted = [np.where(targets[row, words[row] >= 0])[0].tolist() for row in range(len(words))]
+    assert any(shifted[row] != shifted[row + 1] for row in range(0, len(words), 2))
+
+
+def test_no_input_has_more_than_60_targets(cross: CrossEncoder, head: MaskedLMHead) -> None:
+    cross.tokenizer.model_max_length = cross.model.config.max_position_embeddings = 512
+    learner = both(cross, head, tokens=None)
+    batch = learner.collate([PreferenceRow("a", "b", "path " * 600), PreferenceRow("a", "b", "x")])
+    assert batch["pairs"]["input_ids"].shape == (4, 512)
+    assert (batch["labels"] != IGNORED).sum(dim=1).tolist() == [60, 60, 1, 1]
+
+
+def test_the_names_of_special_tokens_in_a_text_are_no_targets(
+    cross: CrossEncoder, head: MaskedLMHead
+) -> None:
+    learner = both(cross, head)
+    batch = learner.collate([PreferenceRow("a", "b", "[MASK] [SEP] " * 12 + "path")])
+    labels = batch["labels"][batch["labels"] != IGNORED]
+    assert labels.tolist() == [cross.tokenizer.convert_tokens_to_ids("path")] * 2
+
+
+def test_masks_depend_on_the_seed_and_the_batch_alone(
+    cross: CrossEncoder, head: MaskedLMHead, rows: list[PreferenceRow]
+) -> None:
+    learner = both(cross, head)
+    first, second = learner.collate(rows[:3]), learner.collate(rows[3:])
+    # A resumed run begins at its second batch.
+    resumed = both(cross, head).collate(rows[3:])
+    assert torch.equal(resumed["labels"], second["labels"])
+    assert torch.equal(resumed["pairs"]["input_ids"], second["pairs"]["input_ids"])
+    assert torch.equal(learner.collate(rows[:3])["labels"], first["labels"])
+    other = both(cross, head, seed=1).collate(rows[:3])
+    assert not torch.equal(other["labels"], first["labels"])
+    # Nor does another batch of the same shape have the same places.
+    document = rows[0].document
+    one, two = (
+        learner.collate([PreferenceRow(*queries, document)])["labels"]
+        for queries in (("path", "file"), ("file", "path"))
+    )
+    assert one.shape == two.shape
+    assert not torch.equal(one, two)
+
+
+def test_the_loss_is_that_of_preferences_and_of_masked_words(
+    cross: CrossEncoder, head: MaskedLMHead, rows: list[PreferenceRow]
+) -> None:
+    learner = both(cross, head)
+    batch = learner.collate(rows)
+    losses = learner.loss(batch)
+    output = cross.model(**batch["pairs"], output_hidden_states=True)
+    scores = output.logits[:, 0]
+    preference = functional.softplus(scores[1::2] - scores[::2]).mean()
+    logits = head(output.hidden_states[-1])
+    masked = functional.cross_entropy(
+        logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED
+    )
+    assert set(losses) == {"loss", "preference", "masked_language"}
+    torch.testing.assert_close(losses["preference"], preference, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(losses["masked_language"], masked, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(losses["loss"], preference + masked, rtol=1e-5, atol=1e-5)
+    alone = PairwiseRanking(cross, None, head=head, tokens=48)
+    assert torch.equal(alone.collate(rows)["labels"], batch["labels"])
+    only = alone.loss(batch)
+    assert set(only) == {"loss"}
+    torch.testing.assert_close(only["loss"], masked, rtol=1e-5, atol=1e-5)
+
+
+def test_masked_words_alone_leave_the_ranking_head_as_it_is(
+    cross: CrossEncoder, head: MaskedLMHead, rows: list[PreferenceRow]
+) -> None:
+    for objective, reached in ((None, False), (Preference(), True)):
+        learner = PairwiseRanking(cross, objective, head=head, tokens=48).train()
+        learner.zero_grad()
+        learner.loss(learner.collate(rows))["loss"].backward()
+        gradients = {name: part.grad for name, part in learner.named_parameters()}
+        assert (gradients["encoder.model.classifier.weight"] is not None) is reached
+        for name in ("head.dense.weight", "encoder.model.bert.embeddings.word_embeddings.weight"):
+            assert gradients[name] is not None
+            assert gradients[name].abs().sum() > 0  # type: ignore[union-attr]
+
+
+def test_the_gradient_of_masked_words_enters_at_the_documents_targets_alone(
+    cross: CrossEncoder,
+    head: MaskedLMHead,
+    rows: list[PreferenceRow],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[Tensor] = []
+    forward = cross.forward_with_states
+
+    def seen(batch: Any) -> Any:
+        scores, states = forward(batch)
+        states.retain_grad()
+        kept.append(states)
+        return scores, states
+
+    monkeypatch.setattr(cross, "forward_with_states", seen)
+    learner = PairwiseRanking(cross, None, head=head, tokens=48)
+    batch = learner.collate(rows)
+    learner.loss(batch)["loss"].backward()
+    assert kept[0].grad is not None
+    reached = kept[0].grad.abs().sum(dim=2) > 0
+    assert torch.equal(reached, batch["labels"] != IGNORED)
+    assert not reached[batch["pairs"]["token_type_ids"] == 0].any()
+
+
+def test_what_cannot_be_masked_is_refused(cross: CrossEncoder, head: MaskedLMHead) -> None:
+    with pytest.raises(ValueError, match="nothing to learn"):
+        PairwiseRanking(cross, None)
+    with pytest.raises(ValueError, match="a head of 48 dimensions on states of 32"):
+        both(cross, MaskedLMHead.over(nn.Embedding(10, 48)))
+    with pytest.raises(InputError, match="No document of this batch"):
+        both(cross, head).collate([PreferenceRow("a", "b", " "), PreferenceRow("c", "d", "[SEP]")])
+    backend, mask = cross.tokenizer.backend_tokenizer, cross.tokenizer.mask_token
+    from tokenizers import pre_tokenizers
+
+    boundaries = backend.pre_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence([])
+    with pytest.raises(InputError, match="no word boundaries"):
+        both(cross, head)
+    backend.pre_tokenizer = boundaries
+    assert both(cross, head)
+    cross.tokenizer.mask_token = None
+    with pytest.raises(InputError, match="no mask token"):
+        both(cross, head)
+    cross.tokenizer.mask_token = mask

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from isometry.cli import encoding, evaluation, fitting, spaces, systems, upkeep
+from isometry.cli import checklists, encoding, evaluation, fitting, spaces, systems, upkeep
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
@@ -35,6 +35,7 @@ app.command("verify")(spaces.verify)
 app.command("models")(spaces.models)
 app.command("systems")(systems.systems)
 app.command("reproduce")(systems.reproduce)
+app.command("checklist")(checklists.checklist)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,252 @@
+"""What pretraining on the structure of pages stands on: pairs, few labels, people's questions."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from isometry.core.files import hash_value
+from isometry.corpora.documents import Document
+from isometry.corpora.packaged.python_documentation import python_documentation
+from isometry.corpora.pairs.structure import (
+    Builder,
+    HeadingSection,
+    InverseCloze,
+    LinkPrediction,
+    Mix,
+    all_pairs,
+    build_pairs,
+    group_pages,
+)
+from isometry.encoders.surgery.freezing import freeze_below
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.retrieval import score_rankings
+from isometry.heads.masked_lm import MaskedLMHead
+from isometry.jobs.ranking import Rankings, fused_rankings, tune_fusion
+from isometry.learners.masked_language import MaskedLanguage
+from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.systems.retrieval_study import Asked, Library, Ranker, by_vectors, by_words
+from isometry.systems.run import Run
+from isometry.systems.system import Figures, Scale, Splits
+from isometry.training.unique_batches import unique_batches
+
+FAQ = "faq/"
+STAGES = ("pretraining", "fine-tuning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagesScale(Scale):
+    """Settings of pretraining on pages.
+
+    Attributes:
+        layers: How many layers the encoder has; they are drawn anew.
+        batch: Pairs, or masked sections, a step.
+        rounds: How often a task goes over the pages, with other sentences each time.
+        query_tokens: Where training cuts queries.
+        document_tokens: Where training cuts sections.
+        labelled: How many headings are fine-tuned on.
+        asked: How many questions ask in the test, and how many headings in validation.
+        others: How many sections are searched beside their answers; all of them when `None`.
+    """
+
+    layers: int = 2
+    batch: int = 64
+    rounds: int = 4
+    query_tokens: int = 32
+    document_tokens: int = 128
+    labelled: int = 200
+    asked: int = 1_000
+    others: int | None = None
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What is pretrained on, and what is fine-tuned on.
+
+    Attributes:
+        documents: Sections of pages that link to each other.
+        labelled: A few headings of these, with the text below them.
+    """
+
+    documents: list[Document]
+    labelled: list[PairRow]
+
+
+class Rankers(NamedTuple):
+    """What ranks sections before the labels, and what ranks them after."""
+
+    unlabelled: Ranker
+    labelled: Ranker
+
+
+PagesRun = Run[PagesScale, Pages, Asked]
+
+
+def is_held(page: str) -> bool:
+    """Whether a page is of the tenth whose headings validate."""
+    return int(hash_value(page)[:8], 16) % 10 == 0
+
+
+def data(scale: PagesScale) -> Splits[Pages, Asked]:
+    """Python's manual: its pages train, headings of held-out pages validate, FAQ questions test.
+
+    The FAQ is trained on in no way. Validation needs no question then, and leaves all to the test;
+    who has nothing but documents could choose no other way.
+    """
+    source = python_documentation()
+    manual = [each for each in source.documents if not each.group.startswith(FAQ)]
+    held = {each.id: ("", each.body()) for each in manual if is_held(each.group)}
+    headings, _ = build_pairs(manual, [HeadingSection()], seed=0)
+    random.Random(0).shuffle(headings)
+    taught = [pair for pair in headings if pair.document not in held]
+    return Splits(
+        Pages(
+            [each for each in manual if each.id not in held],
+            [PairRow(each.query, each.body, each.document) for each in taught[: scale.labelled]],
+        ),
+        _asked(
+            scale,
+            held,
+            {pair.query: {pair.document: 1} for pair in headings if pair.document in held},
+        ),
+        _asked(
+            scale,
+            {each.id: (each.header(), each.body()) for each in source.documents},
+            {text: source.relevance[query] for query, text in source.queries.items()},
+        ),
+    )
+
+
+def _asked(
+    scale: PagesScale, texts: dict[str, tuple[str, str]], judged: dict[str, dict[str, int]]
+) -> Asked:
+    """As many queries as are wanted, and the sections that they search."""
+    queries = list(judged)[: scale.asked]
+    answers = {document for query in queries for document in judged[query]}
+    kept = answers | set([name for name in texts if name not in answers][: scale.others])
+    ids = [name for name in texts if name in kept]
+    number = {name: row for row, name in enumerate(ids)}
+    return Asked(
+        Library(scale.model, 1, ids, [texts[name] for name in ids]),
+        queries,
+        [{number[name]: grade for name, grade in judged[query].items()} for query in queries],
+    )
+
+
+def structure_rows(
+    documents: Sequence[Document], task: Builder | LinkPrediction | Mix, rounds: int, seed: int
+) -> list[PairRow]:
+    """The pairs of a task as rows to train on.
+
+    A query that is not about its passage alone (BFS, WLP) may be answered by any other section of
+    the passage's page: these are no negatives.
+
+    Args:
+        documents: Sections of pages.
+        task: What makes pairs.
+        rounds: How often it does.
+        seed: Of its choices.
+    """
+    pages, rng = group_pages(documents), random.Random(seed)
+    page_of = {each.id: page for page, sections in pages.items() for each in sections}
+    sections = {page: frozenset(each.id for each in own) for page, own in pages.items()}
+    return [
+        PairRow(
+            pair.query,
+            f"{pair.header}\n{pair.body}" if pair.header else pair.body,
+            pair.document,
+            answers=frozenset()
+            if pair.task == InverseCloze.name
+            else sections[page_of[pair.document]],
+        )
+        for _ in range(rounds)
+        for pair in all_pairs(task, pages, rng)
+    ]
+
+
+def contrast_on(run: PagesRun, encoder: TextEncoder, rows: Sequence[PairRow], stage: str) -> None:
+    """Trains an encoder for a stage, against the other passages of each batch."""
+    scale = run.scale
+    freeze_below(encoder, 0)
+    keys = [(row.key, row.query) for row in rows]
+    learner = TwoTowers(
+        encoder,
+        Matryoshka(InfoNCE(0.05, a_to_b=1.0), MRL((encoder.dim,))),
+        query_tokens=scale.query_tokens,
+        document_tokens=scale.document_tokens,
+    )
+    order = list(unique_batches(keys, scale.batch, scale.steps[stage], run.seed))
+    run.fit(stage, learner, rows, order)
+
+
+def words(_: PagesRun) -> Rankers:
+    """BM25, to which labels are nothing."""
+    return Rankers(by_words, by_words)
+
+
+def tuned(run: PagesRun, encoder: TextEncoder) -> Rankers:
+    """The encoder, and what the labelled headings make of it."""
+    pretrained = copy.deepcopy(encoder)
+    contrast_on(run, encoder, run.train.labelled, "fine-tuning")
+    return Rankers(by_vectors(run.cached(pretrained)), by_vectors(run.cached(encoder)))
+
+
+def by_structure(
+    start: Callable[[PagesRun], TextEncoder], task: Builder | LinkPrediction | Mix
+) -> Callable[[PagesRun], Rankers]:
+    """An arm that is pretrained on the pairs of a task."""
+
+    def make(run: PagesRun) -> Rankers:
+        encoder = start(run)
+        rows = structure_rows(run.train.documents, task, run.scale.rounds, run.seed)
+        contrast_on(run, encoder, rows, "pretraining")
+        return tuned(run, encoder)
+
+    return make
+
+
+def by_masked_words(start: Callable[[PagesRun], TextEncoder]) -> Callable[[PagesRun], Rankers]:
+    """An arm that is pretrained to predict masked words of the same sections."""
+
+    def make(run: PagesRun) -> Rankers:
+        scale, encoder = run.scale, start(run)
+        freeze_below(encoder, 0)
+        body: Any = encoder.model[0].model
+        head = MaskedLMHead.over(body.get_input_embeddings())
+        learner = MaskedLanguage(encoder, head, tokens=scale.document_tokens, seed=run.seed)
+        texts = [f"{each.header()}\n{each.body()}" for each in run.train.documents]
+        keys = [(row,) for row in range(len(texts))]
+        order = list(unique_batches(keys, scale.batch, scale.steps["pretraining"], run.seed))
+        run.fit("pretraining", learner, texts, order)
+        return tuned(run, encoder)
+
+    return make
+
+
+def measure(run: PagesRun, rankers: Rankers, held: Asked) -> Figures:
+    """Recall and reciprocal rank of each query: alone, fused with words, and before the labels.
+
+    How much words count is chosen on validation.
+    """
+
+    def sides(asked: Asked) -> tuple[list[str], Rankings, Rankings]:
+        return asked.library.ids, rankers.labelled(asked), by_words(asked)
+
+    weight, _, _ = tune_fusion(*sides(run.validation), run.validation.relevance, given=True)
+    found = {
+        "": rankers.labelled(held),
+        ", with words": fused_rankings(*sides(held), weight),
+        ", no labels": rankers.unlabelled(held),
+    }
+    return {
+        f"{metric}{how}": scores
+        for how, rankings in found.items()
+        for metric, scores in score_rankings(
+            rankings.order, held.relevance, ("recall@10", "mrr@10")
+        ).items()
+    }

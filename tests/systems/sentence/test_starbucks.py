@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from isometry.corpora.pairs.definitions import Definition
+from isometry.encoders.surgery.freezing import freeze_below
+from isometry.encoders.surgery.layers import truncate
+from isometry.encoders.text import TextEncoder
+from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.systems.catalogue import find
+from isometry.systems.nested_study import NestedScale, Rows, alone, measure, measure_by_place
+from isometry.systems.run import Run
+from isometry.training.trainer import Batches, Trainer
+from isometry.training.unique_batches import unique_batches
+
+SIZES = ((1, 8), (2, 32))
+TOKENS = 16
+STEPS = 6
+
+
+@pytest.fixture
+def rows(pairs: list[tuple[str, str]]) -> Rows:
+    return [Definition(words, code, str(row)) for row, (words, code) in enumerate(pairs[:40])]
+
+
+@pytest.fixture
+def run(rows: Rows, tiny_folder: Path, tmp_path: Path) -> Run[NestedScale, Rows, Rows]:
+    scale = NestedScale(
+        model=str(tiny_folder), steps={"contrast": STEPS}, rates=(1e-3,), precision="float32",
+        trained=40, held=8, sizes=SIZES, layers=2, widths=(8,), batch=8, tokens=TOKENS,
+    )  # fmt: skip
+    folders = {"folder": tmp_path / "run", "shared": tmp_path / "shared"}
+    return Run(scale, rows, rows[:8], seed=3, rate=1e-3, **folders)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_size_alone_is_trained_as_the_encoder_that_was_cut_to_it_before(
+    run: Run[NestedScale, Rows, Rows], rows: Rows, tiny: TextEncoder, tmp_path: Path, place: int
+) -> None:
+    layer, dim = SIZES[place - 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        within = alone(InfoNCE(0.05), place)(run)
+    small = truncate(tiny, layer, dim)
+    before = small.encode([row.text for row in rows])
+    freeze_below(small, 0)
+    for part in list(small.model)[1:]:
+        part.requires_grad_(False)  # the cut is no layer of the model
+    learner = TwoTowers(
+        small, Matryoshka(InfoNCE(0.05), MRL((dim,))), query_tokens=TOKENS, document_tokens=TOKENS
+    )
+    train = [PairRow(row.text, row.entry, row.key) for row in rows]
+    order = list(unique_batches([(row.key, row.query) for row in train], 8, STEPS, 3))
+    Trainer(learner, Batches(train, order), tmp_path / "small", learning_rate=1e-3).run()
+
+    with torch.no_grad():
+        batch = within.collate([row.text for row in rows], "document")
+        found = within.pooled_layers(batch)[layer - 1][:, :dim].numpy()
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    expected = small.encode([row.text for row in rows])
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert np.abs(expected - before).max() > 0.02
+
+
+def test_figures_by_place_are_those_by_size(
+    run: Run[NestedScale, Rows, Rows], rows: Rows, tiny: TextEncoder
+) -> None:
+    by_size, by_place = measure(run, tiny, rows), measure_by_place(run, tiny, rows)
+    assert list(by_place) == ["mrr@10, size 1 of 2", "mrr@10, whole"]
+    np.testing.assert_array_equal(by_place["mrr@10, size 1 of 2"], by_size["mrr@10 at (1, 8)"])
+    np.testing.assert_array_equal(by_place["mrr@10, whole"], by_size["mrr@10, whole"])
+    assert np.mean(by_place["mrr@10, whole"]) != np.mean(by_place["mrr@10, size 1 of 2"])
+
+
+def test_the_gates_stand_at_every_scale() -> None:
+    """Sizes are other at the full scale; a gate on a figure that is missing there fails late."""
+    (entry,) = find("starbucks")
+    system = entry.load()
+    for scale in system.scales.values():
+        count = len(scale.sizes)
+        names = {f"mrr@10, size {place} of {count}" for place in range(1, count)}
+        assert {gate.metric for gate in system.gates} == names | {"mrr@10, whole"}

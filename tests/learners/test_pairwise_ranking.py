@@ -361,7 +361,7 @@ def test_what_cannot_be_masked_is_refused(cross: CrossEncoder, head: MaskedLMHea
         PairwiseRanking(cross, None)
     with pytest.raises(ValueError, match="a head of 48 dimensions on states of 32"):
         both(cross, MaskedLMHead.over(nn.Embedding(10, 48)))
-    with pytest.raises(InputError, match="No document of this batch"):
+    with pytest.raises(InputError, match="No text of this batch"):
         both(cross, head).collate([PreferenceRow("a", "b", " "), PreferenceRow("c", "d", "[SEP]")])
     backend, mask = cross.tokenizer.backend_tokenizer, cross.tokenizer.mask_token
     from tokenizers import pre_tokenizers

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,6 @@ import numpy as np
 import pytest
 
 from isometry.core.source_code import imported_modules
-from isometry.corpora.documents import Document
-from isometry.corpora.readers import ReadingReport
 from isometry.report.reproduction import arm_rows
 from isometry.systems.catalogue import PACKAGE, Entry, entries
 from isometry.systems.records import read_record, record_path
@@ -23,27 +19,6 @@ from isometry.systems.run import Run
 ENTRIES = [pytest.param(entry, id=entry.slug) for entry in entries()]
 # What is reusable moves out of a system's file long before it has so many.
 LINES = 170
-
-
-@pytest.fixture(scope="module", autouse=True)
-def manual_is_parsed_once() -> Iterator[None]:
-    """Python's documentation takes a quarter of a minute, and several systems read it."""
-    packaged = importlib.import_module("isometry.corpora.packaged.python_documentation")
-    open_source = packaged.open_source
-    parsed: dict[Path, list[Document]] = {}
-
-    class Once:
-        def __init__(self, path: Path) -> None:
-            self.path = path
-
-        def documents(self, report: ReadingReport) -> list[Document]:
-            if self.path not in parsed:
-                parsed[self.path] = list(open_source(self.path).documents(report))
-            return parsed[self.path]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packaged, "open_source", Once)
-        yield
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -114,6 +114,28 @@ def test_rates_are_chosen_on_validation_by_each_trained_arm(make_entry: Make, go
     assert record["arms"]["all"]["rate"] is None and record["arms"]["all"]["rates"] == {}
 
 
+def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(
+    make_entry: Make, go: Go
+) -> None:
+    scale = Scale(model="none", steps={"s": 1}, seeds=1, rates=(12.0, 3.0, 1.0))
+
+    def make(run: Any) -> int:
+        run.steps["s"] = 1
+        return int(run.rate)
+
+    # "found" prefers all words; the lower "length" is, the better, so that 1 is best there.
+    gates = (Gate("found", 0.1, "long"), Gate("length", 20, lower_is_better=True))
+    arms = {name: Arm("", make, ("s",), chosen_on="length") for name in ("long", "all")}
+    record = go(make_entry(arms=arms, gates=gates, scales={"small": scale}))
+    assert record["arms"]["all"]["rates"] == {"12": 12, "3": 3, "1": 1}
+    assert record["arms"]["all"]["rate"] == 1 and record["arms"]["all"]["chosen_on"] == "length"
+    higher = (gates[0], Gate("length", 1))
+    record = go(make_entry(arms=arms, gates=higher, scales={"small": scale}, code="b"))
+    assert record["arms"]["all"]["rate"] == 12
+    with pytest.raises(ValueError, match="chooses by 'depth', which no gate is"):
+        make_entry(arms=arms | {"all": Arm("", make, chosen_on="depth")})
+
+
 def test_an_arm_trains_in_its_stages_and_no_others(make_entry: Make, go: Go) -> None:
     scale = Scale(model="none", steps={"s": 1})
     arms = {"long": Arm("", lambda run: 1, ("s",)), "all": Arm("", lambda run: 1)}

@@ -17,13 +17,12 @@ from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder
 from isometry.core.progress import track
 from isometry.encoders.inference import products, share_out, side_by_side
+from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.locate import locate
 from isometry.encoders.text import (
     Batch,
     Precision,
     TextEncoder,
-    _encodable,
-    _quiet_loading,
     token_batches,
 )
 
@@ -86,7 +85,7 @@ class CrossEncoder(nn.Module):
         body = cast("PreTrainedModel", encoder.model[0].model)
         config = copy.deepcopy(body.config)
         config.num_labels = 1
-        with _quiet_loading(), torch.random.fork_rng(devices=[]):
+        with quiet_loading(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
                 model = AutoModelForSequenceClassification.from_config(config, dtype=body.dtype)
@@ -132,7 +131,7 @@ class CrossEncoder(nn.Module):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         hint = "Give a cross-encoder's folder, or put a head on an encoder and train it."
-        with _quiet_loading():
+        with quiet_loading():
             try:
                 model, info = AutoModelForSequenceClassification.from_pretrained(
                     str(location),
@@ -231,7 +230,7 @@ class CrossEncoder(nn.Module):
     def _tokenize(self, pairs: Sequence[tuple[str, str]], tokens: int | None) -> BatchEncoding:
         limit = min(tokens or self.max_tokens, self.max_tokens)
         room = limit - self.tokenizer.num_special_tokens_to_add(pair=True)
-        queries = list(dict.fromkeys(_encodable(query) for query, _ in pairs))
+        queries = list(dict.fromkeys(encodable(query) for query, _ in pairs))
         lengths = self.tokenizer(queries, add_special_tokens=False, verbose=False)["input_ids"]
         for query, ids in zip(queries, lengths, strict=True):
             if len(ids) >= room:
@@ -241,8 +240,8 @@ class CrossEncoder(nn.Module):
                     "Shorten the query.",
                 )
         return self.tokenizer(
-            [_encodable(query) for query, _ in pairs],
-            [_encodable(document) for _, document in pairs],
+            [encodable(query) for query, _ in pairs],
+            [encodable(document) for _, document in pairs],
             truncation="only_second",
             max_length=limit,
         )
@@ -336,7 +335,7 @@ class CrossEncoder(nn.Module):
         if backend is not None:
             backend.no_truncation()
             backend.no_padding()
-        with atomic_folder(folder) as temporary, _quiet_loading():
+        with atomic_folder(folder) as temporary, quiet_loading():
             self.model.save_pretrained(str(temporary))
             self.tokenizer.save_pretrained(str(temporary))
             config = temporary / "config.json"

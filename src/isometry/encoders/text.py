@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -20,6 +18,7 @@ from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder
 from isometry.core.progress import track
 from isometry.encoders.inference import products, share_out, side_by_side
+from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.locate import locate
 from isometry.encoders.padding import cut, pad, same_batch
 
@@ -120,7 +119,7 @@ class TextEncoder(nn.Module):
                     f"{pickled.name}, which may run code.",
                     "Save them as model.safetensors.",
                 )
-        with _quiet_loading():
+        with quiet_loading():
             try:
                 model = SentenceTransformer(
                     str(location),
@@ -225,7 +224,7 @@ class TextEncoder(nn.Module):
         if tokens is not None:
             length = min(tokens, self.max_tokens)
             options = {"processing_kwargs": {"text": {"max_length": length, "truncation": True}}}
-        inputs = [_encodable(text) for text in texts]
+        inputs = [encodable(text) for text in texts]
         return self.model.preprocess(inputs, prompt=self.prompts[role] or None, **options)
 
     def forward(self, batch: Batch) -> Encoded:
@@ -322,7 +321,7 @@ class TextEncoder(nn.Module):
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             block = texts[start : start + _TOKENIZED_AT_ONCE]
             for encoding in self.tokenizer.encode_batch_fast(
-                [_encodable(prompt + text) for text in block]
+                [encodable(prompt + text) for text in block]
             ):
                 yield encoding.ids
 
@@ -424,7 +423,7 @@ class TextEncoder(nn.Module):
             folder: The folder; an existing one is replaced.
             card: The text of its README.md.
         """
-        with atomic_folder(folder) as temporary, _quiet_loading():
+        with atomic_folder(folder) as temporary, quiet_loading():
             self.model.save(str(temporary), create_model_card=False, safe_serialization=True)
             # Absolute paths of this machine are nobody else's business.
             for config in temporary.rglob("config*.json"):
@@ -439,11 +438,6 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _encodable(text: str) -> str:
-    """The text with `?` for half a surrogate pair, which a terminal or JSON may bring."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
 def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Rows in batches of at most `batch_tokens` padded tokens, longest first.
 
@@ -455,23 +449,3 @@ def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[in
         size = max(1, batch_tokens // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
-
-
-@contextlib.contextmanager
-def _quiet_loading() -> Generator[None]:
-    """Keeps the libraries' own bars and notices off the terminal; errors still surface."""
-    from transformers.utils import logging as transformers_logging
-
-    restore: list[Callable[[], None]] = []
-    for name in ("transformers", "sentence_transformers"):
-        logger = logging.getLogger(name)
-        restore.append(lambda logger=logger, level=logger.level: logger.setLevel(level))
-        logger.setLevel(logging.ERROR)
-    if transformers_logging.is_progress_bar_enabled():
-        transformers_logging.disable_progress_bar()
-        restore.append(transformers_logging.enable_progress_bar)
-    try:
-        yield
-    finally:
-        for undo in restore:
-            undo()

@@ -54,7 +54,7 @@ class MaskedAutoencoder(Learner):
         decoder_p: The same for the decoder; not below the encoder's.
         tokens: Where texts are cut.
         whole_words: Whether words are masked together.
-        seed: Of the masks; see `TextMasker`.
+        seed: Of the masks; see `TokenMasker`.
 
     Raises:
         InputError: When the tokenizer has no mask token, no words to mask as a whole, or pads on

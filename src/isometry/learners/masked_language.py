@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from isometry.corpora.views.masking import IGNORED, mask_units, word_units
 from isometry.encoders.text import Batch, TextEncoder
 from isometry.heads.masked_lm import MaskedLMHead
 from isometry.learners.learner import Learner, Losses
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,88 @@ class Maskable:
     generator: np.random.Generator
 
 
-class TextMasker:
-    """Texts -> an encoder's batch, masked.
+class TokenMasker:
+    """Hides tokens of a batch.
 
     The random state of a batch depends on the seed and its tokens alone. So a resumed run repeats
     it, whatever came before; and the same batch has the same masks again. For new masks in each
     epoch (RoBERTa's dynamic masking) order the rows anew into batches, as `unique_batches` does.
+
+    Args:
+        tokenizer: Whose tokens they are.
+        name: Of the model, for people.
+        seed: Of the masks.
+
+    Raises:
+        InputError: When the tokenizer has no mask token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str, seed: int) -> None:
+        mask_id: Any = tokenizer.mask_token_id
+        if mask_id is None:
+            raise InputError(f"The tokenizer of '{name}' has no mask token.")
+        self.seed = seed
+        self.mask_id = int(mask_id)
+        self._special = np.array(sorted(set(tokenizer.all_special_ids)))
+        self._ordinary = np.setdiff1d(
+            np.array(sorted(set(tokenizer.get_vocab().values()))), self._special
+        )
+
+    def maskable(
+        self, ids: Int[np.ndarray, "b t"], among: Bool[np.ndarray, "b t"]
+    ) -> Bool[np.ndarray, "b t"]:
+        """Those of the positions that hold no special token; their names may stand in a text.
+
+        Raises:
+            InputError: When there are none.
+        """
+        maskable = among & ~np.isin(ids, self._special)
+        if not maskable.any():
+            raise InputError(
+                "No text of this batch has a token that could be masked.", "Leave out empty texts."
+            )
+        return maskable
+
+    def generator(self, ids: Int[np.ndarray, "b t"]) -> np.random.Generator:
+        """The batch's own randomness."""
+        content = hashlib.sha256(f"{self.seed} {ids.shape} ".encode() + ids.tobytes()).digest()
+        return np.random.default_rng(int.from_bytes(content))
+
+    def mask(
+        self,
+        ids: Int[np.ndarray, "b t"],
+        maskable: Bool[np.ndarray, "b t"],
+        p: float,
+        *,
+        generator: np.random.Generator,
+        units: Int[np.ndarray, "b t"] | None = None,
+        within: Bool[np.ndarray, "b t"] | None = None,
+        most: int | None = None,
+    ) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
+        """Masked ids and labels, as `mask_units` makes them."""
+        masked, labels = mask_units(
+            ids,
+            maskable,
+            p,
+            mask_id=self.mask_id,
+            generator=generator,
+            units=units,
+            within=within,
+            most=most,
+            random_ids=self._ordinary,
+        )
+        return torch.from_numpy(masked), torch.from_numpy(labels)
+
+
+def no_words(name: str, hint: str = "") -> InputError:
+    """What is wrong with a tokenizer that cannot tell words apart."""
+    return InputError(
+        f"The tokenizer of '{name}' has no word boundaries: to it, every text is one word.", hint
+    )
+
+
+class TextMasker:
+    """Texts -> an encoder's batch, masked by a `TokenMasker`.
 
     Args:
         encoder: Its document prompt stands before each text and is masked like the text.
@@ -60,21 +139,9 @@ class TextMasker:
         self.encoder = encoder
         self.tokens = tokens
         self.whole_words = whole_words
-        self.seed = seed
-        tokenizer = encoder.model.tokenizer
-        if tokenizer.mask_token_id is None:
-            raise InputError(f"The tokenizer of '{encoder.name}' has no mask token.")
+        self.masker = TokenMasker(encoder.model.tokenizer, encoder.name, seed)
         if whole_words and len(set(encoder.tokenizer.encode("one two").word_ids) - {None}) < 2:
-            raise InputError(
-                f"The tokenizer of '{encoder.name}' has no word boundaries: to it, every text is"
-                " one word.",
-                "Mask single tokens: whole_words=False.",
-            )
-        self.mask_id = int(tokenizer.mask_token_id)
-        self._special = np.array(sorted(set(tokenizer.all_special_ids)))
-        self._ordinary = np.setdiff1d(
-            np.array(sorted(set(tokenizer.get_vocab().values()))), self._special
-        )
+            raise no_words(encoder.name, "Mask single tokens: whole_words=False.")
 
     def read(self, texts: Sequence[str]) -> Maskable:
         """Tokenizes a batch of texts.
@@ -84,32 +151,23 @@ class TextMasker:
         """
         batch: Any = self.encoder.collate(texts, "document", tokens=self.tokens)
         ids = batch["input_ids"].numpy()
-        maskable = batch["attention_mask"].numpy().astype(bool) & ~np.isin(ids, self._special)
-        if not maskable.any():
-            raise InputError(
-                "No text of this batch has a token that could be masked.", "Leave out empty texts."
-            )
+        maskable = self.masker.maskable(ids, batch["attention_mask"].numpy().astype(bool))
         # What the tokenizer gives says more than the tensors in it.
         units = word_units([row.word_ids for row in batch.encodings]) if self.whole_words else None
-        content = hashlib.sha256(f"{self.seed} {ids.shape} ".encode() + ids.tobytes()).digest()
-        generator = np.random.default_rng(int.from_bytes(content))
-        return Maskable(dict(batch), ids, maskable, units, generator)
+        return Maskable(dict(batch), ids, maskable, units, self.masker.generator(ids))
 
     def mask(
         self, read: Maskable, p: float, within: Bool[Tensor, "b t"] | None = None
     ) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
         """Masked ids and labels, as `mask_units` makes them; each call draws anew."""
-        masked, labels = mask_units(
+        return self.masker.mask(
             read.ids,
             read.maskable,
             p,
-            mask_id=self.mask_id,
             generator=read.generator,
             units=read.units,
             within=None if within is None else within.numpy(),
-            random_ids=self._ordinary,
         )
-        return torch.from_numpy(masked), torch.from_numpy(labels)
 
 
 class MaskedLanguage(Learner):
@@ -124,7 +182,7 @@ class MaskedLanguage(Learner):
         p: The share of the tokens that are masked, between 0 and 1.
         tokens: Where texts are cut.
         whole_words: Whether words are masked together.
-        seed: Of the masks; see `TextMasker`.
+        seed: Of the masks; see `TokenMasker`.
 
     Raises:
         InputError: When the tokenizer has no mask token, or no words to mask as a whole.

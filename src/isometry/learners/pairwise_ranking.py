@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from isometry.core.errors import InputError
-from isometry.corpora.views.masking import mask_units
 from isometry.encoders.cross_encoder import CrossEncoder
-from isometry.encoders.text import Batch
 from isometry.heads.masked_lm import MaskedLMHead
 from isometry.learners.learner import Learner, Losses
-from isometry.learners.masked_language import masked_cross_entropy
+from isometry.learners.masked_language import TokenMasker, masked_cross_entropy, no_words
 
 # As in the official code (multiprocessing_generate_pairwise_instances.py of Albert-Ma/PROP).
 _SHARE, _MOST_MASKED = 0.15, 60
@@ -127,7 +121,10 @@ class PairwiseRanking(_Ranking):
             width = encoder.model.config.hidden_size
             if head.dim != width:
                 raise ValueError(f"a head of {head.dim} dimensions on states of {width}")
-            self._masker = _DocumentMasker(encoder, seed)
+            self._masker = TokenMasker(encoder.tokenizer, encoder.name, seed)
+            _, words = encoder.collate_with_words([("one", "two three")])
+            if len(set(words[words >= 0].tolist())) < 2:
+                raise no_words(encoder.name)
 
     def collate(self, rows: Sequence[PreferenceRow]) -> dict[str, Any]:
         """Rows -> tokens of better and worse query with their document, in turns.
@@ -139,8 +136,17 @@ class PairwiseRanking(_Ranking):
         ]  # scored as one batch: [better, worse, better, worse...]
         if self._masker is None:
             return {"pairs": self.encoder.collate(pairs, self.tokens)}
-        batch, labels = self._masker.mask(*self.encoder.collate_with_words(pairs, self.tokens))
-        return {"pairs": batch, "labels": labels}
+        batch, words = self.encoder.collate_with_words(pairs, self.tokens)
+        ids = batch["input_ids"].numpy()
+        masked, labels = self._masker.mask(
+            ids,
+            self._masker.maskable(ids, words >= 0),
+            _SHARE,
+            generator=self._masker.generator(ids),
+            units=words,
+            most=_MOST_MASKED,
+        )
+        return {"pairs": batch | {"input_ids": masked}, "labels": labels}
 
     def loss(self, batch: dict[str, Any]) -> Losses:
         """The objective on this batch's scores, and the cross-entropy of its masked words."""
@@ -158,58 +164,6 @@ class PairwiseRanking(_Ranking):
         assert self.objective is not None
         better, worse = scores.reshape(-1, 2).unbind(dim=1)
         return self.objective(better, worse)
-
-
-class _DocumentMasker:
-    """Masks whole words of the documents in pairs, as `TextMasker` does in single texts."""
-
-    def __init__(self, encoder: CrossEncoder, seed: int) -> None:
-        tokenizer: Any = encoder.tokenizer
-        if tokenizer.mask_token_id is None:
-            raise InputError(f"The tokenizer of '{encoder.name}' has no mask token.")
-        _, words = encoder.collate_with_words([("one", "two three")])
-        if len(set(words[words >= 0].tolist())) < 2:
-            raise InputError(
-                f"The tokenizer of '{encoder.name}' has no word boundaries: to it, every text is"
-                " one word."
-            )
-        self.seed = seed
-        self.mask_id = int(tokenizer.mask_token_id)
-        self._special = np.array(sorted(set(tokenizer.all_special_ids)))
-        self._ordinary = np.setdiff1d(
-            np.array(sorted(set(tokenizer.get_vocab().values()))), self._special
-        )
-
-    def mask(self, batch: Batch, words: Int[np.ndarray, "b t"]) -> tuple[Batch, Int[Tensor, "b t"]]:
-        """The batch with masked ids, and the labels that `mask_units` gives.
-
-        Args:
-            batch: As `CrossEncoder.collate_with_words` makes it.
-            words: Which positions are one word of a document; negative elsewhere.
-
-        Raises:
-            InputError: When there is nothing to mask in any document.
-        """
-        ids = batch["input_ids"].numpy()
-        # The name of a special token may stand in a text.
-        maskable = (words >= 0) & ~np.isin(ids, self._special)
-        if not maskable.any():
-            raise InputError(
-                "No document of this batch has a token that could be masked.",
-                "Leave out empty documents.",
-            )
-        content = hashlib.sha256(f"{self.seed} {ids.shape} ".encode() + ids.tobytes()).digest()
-        masked, labels = mask_units(
-            ids,
-            maskable,
-            _SHARE,
-            mask_id=self.mask_id,
-            generator=np.random.default_rng(int.from_bytes(content)),
-            units=words,
-            most=_MOST_MASKED,
-            random_ids=self._ordinary,
-        )
-        return batch | {"input_ids": torch.from_numpy(masked)}, torch.from_numpy(labels)
 
 
 class ListwiseRanking(_Ranking):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import nn
+import numpy as np
+from jaxtyping import Float
 
+from isometry.corpora.packaged.word_pairs import WordPairs, word_pairs
 from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.nested import layer_vectors, reciprocal_ranks
+from isometry.evaluation.pair_scores import pair_scores
 from isometry.learners.two_towers import PairRow
-from isometry.objectives.matryoshka import Diagonal, Matryoshka
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import Diagonal, Matryoshka, Plan
 from isometry.systems.arms import contrast
 from isometry.systems.run import Run
-from isometry.systems.system import Figures, Scale, Splits
+from isometry.systems.system import Arm, Figures, Scale, Splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,90 +56,123 @@ class NestedScale(Scale):
 Rows = list[Definition]
 
 
-def data(scale: NestedScale) -> Splits[Rows, Rows]:
-    """Glosses and the words that they define, split by synset."""
+@dataclass(frozen=True)
+class Held:
+    """What nested encoders are judged by.
+
+    Attributes:
+        rows: Definitions whose words are to be found.
+        pairs: Pairs of words with people's judgements; no choice is made on them.
+    """
+
+    rows: Rows
+    pairs: WordPairs
+
+
+NestedRun = Run[NestedScale, Rows, Held]
+NestedArm = Arm[NestedScale, Rows, Held, TextEncoder]
+
+
+def data(scale: NestedScale) -> Splits[Rows, Held]:
+    """Glosses and the words that they define, split by synset; and WordSim-353."""
     rows, _ = definitions(open_source(scale.source).documents(ReadingReport()))
     sides = split_definitions(rows)
+    pairs = word_pairs("wordsim-353")
     return Splits(
         sides["train"][: scale.trained],
-        sides["validation"][: scale.held],
-        sides["test"][: scale.held],
+        Held(sides["validation"][: scale.held], pairs),
+        Held(sides["test"][: scale.held], pairs),
     )
 
 
-def measure(run: Run[NestedScale, Rows, Rows], encoder: TextEncoder, held: Rows) -> Figures:
+def _ranks(run: NestedRun, encoder: TextEncoder, rows: Rows) -> list[Float[np.ndarray, " rows"]]:
     """MRR@10 of the word for its gloss, among all held-out words, at every size."""
     tokens = run.scale.tokens
-    glosses = layer_vectors(encoder, [row.text for row in held], "query", tokens=tokens)
-    words = layer_vectors(encoder, [row.entry for row in held], "document", tokens=tokens)
-    by_size = [reciprocal_ranks(glosses, words, *size) for size in run.scale.sizes]
-    shallow = by_size[: len(by_size) * 2 // 3]
+    glosses = layer_vectors(encoder, [row.text for row in rows], "query", tokens=tokens)
+    words = layer_vectors(encoder, [row.entry for row in rows], "document", tokens=tokens)
+    return [reciprocal_ranks(glosses, words, *size) for size in run.scale.sizes]
+
+
+def measure(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
+    """MRR@10 at every size, and how much of it and of word similarity half the layers keep."""
+    ranks, sizes = _ranks(run, encoder, held.rows), run.scale.sizes
+    shallow = ranks[: len(sizes) * 2 // 3]
+    half = len(sizes) // 2 - 1
+    first, second = (
+        layer_vectors(encoder, side, tokens=run.scale.tokens)
+        for side in (held.pairs.first, held.pairs.second)
+    )
+    cut, whole = (
+        pair_scores(first[layer - 1, :, :dim], second[layer - 1, :, :dim], held.pairs.gold)
+        for layer, dim in (sizes[half], sizes[-1])
+    )
     return {
         "mrr@10, shallow": sum(shallow) / len(shallow),
-        "mrr@10, whole": by_size[-1],
+        "mrr@10, whole": ranks[-1],
         **{
             f"mrr@10 at ({layer}, {dim})": scores
-            for (layer, dim), scores in zip(run.scale.sizes[:-1], by_size[:-1], strict=True)
+            for (layer, dim), scores in zip(sizes[:-1], ranks[:-1], strict=True)
         },
-        "share of the whole at half the layers": by_size[len(by_size) // 2 - 1].mean()
-        / by_size[-1].mean(),
+        "share of the whole at half the layers": ranks[half].mean() / ranks[-1].mean(),
+        "word pairs, whole": whole["spearman"],
+        "word pairs, share of the whole at half the layers": cut["spearman"] / whole["spearman"],
     }
 
 
-def measure_by_place(
-    run: Run[NestedScale, Rows, Rows], encoder: TextEncoder, held: Rows
-) -> Figures:
-    """The MRR@10 of `measure` by a size's place, so that the same gates stand at every scale."""
-    figures, sizes = measure(run, encoder, held), run.scale.sizes
-    return {
-        **{
-            f"mrr@10, size {place} of {len(sizes)}": figures[f"mrr@10 at ({layer}, {dim})"]
-            for place, (layer, dim) in enumerate(sizes[:-1], start=1)
-        },
-        "mrr@10, whole": figures["mrr@10, whole"],
+def measure_by_place(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
+    """MRR@10 by a size's place, so that the same gates stand at every scale."""
+    *ranks, whole = _ranks(run, encoder, held.rows)
+    places = {
+        f"mrr@10, size {place} of {len(ranks) + 1}": scores
+        for place, scores in enumerate(ranks, start=1)
     }
+    return {**places, "mrr@10, whole": whole}
 
 
-def trained(
-    objective: Callable[[NestedScale, int], Matryoshka],
-) -> Callable[[Run[NestedScale, Rows, Rows]], TextEncoder]:
-    """An arm that trains under an objective, which is made for its scale and seed."""
+def nested_arm(
+    about: str, plan: Callable[[NestedScale, int], Plan], *, chosen_on: str = ""
+) -> NestedArm:
+    """An arm that trains the contrast under a plan, which is made for its scale and seed."""
 
-    def make(run: Run[NestedScale, Rows, Rows]) -> TextEncoder:
+    def make(run: NestedRun) -> TextEncoder:
+        scale = run.scale
         return contrast(
             run,
             [PairRow(row.text, row.entry, row.key) for row in run.train],
-            objective(run.scale, run.seed),
-            batch=run.scale.batch,
-            query_tokens=run.scale.tokens,
-            document_tokens=run.scale.tokens,
+            Matryoshka(InfoNCE(0.05), plan(scale, run.seed)),
+            batch=scale.batch,
+            query_tokens=scale.tokens,
+            document_tokens=scale.tokens,
             layers=True,
         )
 
-    return make
+    return Arm(about, make, ("contrast",), chosen_on=chosen_on)
 
 
-def alone(base: nn.Module, place: int) -> Callable[[Run[NestedScale, Rows, Rows]], TextEncoder]:
+def alone(about: str, place: int, *, chosen_on: str = "") -> NestedArm:
     """An arm that trains one size and nothing else.
 
     What lies above and beside it gives it no gradient, so it becomes what the encoder that was
     cut to this size before becomes; only its figure at this size means anything.
 
     Args:
-        base: The contrast.
+        about: What it does.
         place: Which of the scale's sizes, from 1 for the smallest.
+        chosen_on: See `Arm`.
     """
-    make = trained(
-        lambda scale, _: Matryoshka(base, Diagonal((scale.sizes[place - 1],), distil=0.0))
+    arm = nested_arm(
+        about,
+        lambda scale, _: Diagonal((scale.sizes[place - 1],), distil=0.0),
+        chosen_on=chosen_on,
     )
 
-    def make_quietly(run: Run[NestedScale, Rows, Rows]) -> TextEncoder:
+    def make_quietly(run: NestedRun) -> TextEncoder:
         with warnings.catch_warnings():
             # That the whole encoder is not trained is the point here.
             warnings.filterwarnings("ignore", message="The last size of the plan")
-            return make(run)
+            return arm.make(run)
 
-    return make_quietly
+    return replace(arm, make=make_quietly)
 
 
 FULL = NestedScale(

@@ -146,7 +146,7 @@ def _run_arm(
 ) -> dict[str, Any]:
     """An arm at the learning rate that validation prefers, with every seed."""
     arm = system.arms[name]
-    headline = system.gates[0]
+    chooser = system.chooser(name)
 
     def folder(rate: float, seed: int) -> str:
         return f"training-{name}-{rate:g}-{seed}"
@@ -161,7 +161,7 @@ def _run_arm(
         say(f"{name}: trying the learning rate {rate:g}")
         one = run(rate, 0)
         figures = system.measure(one, _make(arm, one, name), data.validation)
-        return float(np.mean(figures[headline.metric]))
+        return float(np.mean(figures[chooser.metric]))
 
     def measure(rate: float, seed: int) -> dict[str, Any]:
         say(f"{name}: seed {seed}")
@@ -181,7 +181,7 @@ def _run_arm(
     if arm.stages and len(scale.rates) > 1:
         for one in scale.rates:
             tried[f"{one:g}"] = steps.json(f"{name}-rate-{one:g}", lambda rate=one: validate(rate))
-        sign = -1 if headline.lower_is_better else 1
+        sign = -1 if chooser.lower_is_better else 1
         rate = max(scale.rates, key=lambda rate: sign * tried[f"{rate:g}"])
     runs: list[dict[str, Any]] = []
     for seed in range(scale.seeds):
@@ -194,6 +194,7 @@ def _run_arm(
         "about": arm.about,
         "rate": rate if arm.stages else None,
         "rates": tried,
+        "chosen_on": chooser.metric if tried else None,
         "runs": runs,
     }
 

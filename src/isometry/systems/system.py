@@ -69,11 +69,14 @@ class Arm(Generic[AnyScale, Train, Held, Model]):
         about: What it does, in a phrase.
         make: Makes the model of one run.
         stages: The stages of `Scale.steps` in which it trains; none for what is not trained.
+        chosen_on: The metric, one of a gate, by which it chooses its rate on validation; the
+            headline's where none is given. An arm that a gate compares on another metric has that.
     """
 
     about: str
     make: Callable[[Run[AnyScale, Train, Held]], Model]
     stages: tuple[str, ...] = ()
+    chosen_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,10 @@ class System(Generic[AnyScale, Train, Held, Model]):
                 raise ValueError(f"there is no arm {name!r}")
         if not self.gates or self.gates[0].versus != self.baseline or self.gates[0].report_only:
             raise ValueError("the first gate must set the method against the baseline")
+        judged = {gate.metric for gate in self.gates}
+        for name, arm in self.arms.items():
+            if arm.chosen_on and arm.chosen_on not in judged:
+                raise ValueError(f"the arm {name!r} chooses by {arm.chosen_on!r}, which no gate is")
         for scale in self.scales.values():
             for name, arm in self.arms.items():
                 if not set(arm.stages) <= set(scale.steps):
@@ -154,6 +161,11 @@ class System(Generic[AnyScale, Train, Held, Model]):
     def arm_of(self, gate: Gate) -> str:
         """The arm whose figure a gate is about."""
         return gate.arm or self.method
+
+    def chooser(self, arm: str) -> Gate:
+        """A gate whose metric, with its direction, chooses the rate of an arm."""
+        metric = self.arms[arm].chosen_on or self.gates[0].metric
+        return next(gate for gate in self.gates if gate.metric == metric)
 
 
 AnySystem = System[Any, Any, Any, Any]

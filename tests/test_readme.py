@@ -312,7 +312,7 @@ def test_a_kept_base_is_said_and_not_drawn(update: ModuleType, manifest: dict[st
     assert reason in text
     assert "Tuned" not in text
     assert "demo.svg" not in text
-    assert update.draw(manifest) is None
+    assert update.draw(manifest) == ""
 
 
 def test_a_space_without_proof_gives_no_figures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from isometry.jobs.fit import FitSettings
 from isometry.jobs.planning import plan_for
 from isometry.jobs.preparation import Prepared, Questions, prepare
 from isometry.jobs.ranking import Collection, Rankings
+from isometry.jobs.sampling import Sample
 from isometry.jobs.selection import choose_point, why_base
 from isometry.jobs.writing import SHARE_OF_TIME, filter_pairs, written_pairs
 from isometry.merging.average import average
@@ -105,32 +107,22 @@ class Fitting:
         return self._passages("ranked", self.data.views)
 
     @cached_property
+    def sample(self) -> Sample:
+        """What of documents and queries the planned minutes allow; all where nothing is trained."""
+        pool, queries = len(self.documents), sys.maxsize
+        if not self.data.too_little:
+            pool, queries = self.plan.pool, self.plan.queries
+        return Sample(len(self.documents), pool, queries, self.settings.seed)
+
+    @cached_property
     def ranked(self) -> Collection:
         """What the evaluation ranks: all documents so, or the planned sample with every answer."""
-        keep = np.zeros(len(self.documents), dtype=bool)
-        for side in self.data.questions:
-            for known in self.asked(side).relevance:
-                keep[list(known)] = True
-        return self.hidden.only(self._filled(keep))
-
-    def _filled(self, keep: np.ndarray) -> np.ndarray:
-        """The marked documents and random others, as many in all as are ranked."""
-        size = len(keep) if self.data.too_little else self.plan.pool
-        others = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(~keep))
-        keep = keep.copy()
-        keep[others[: max(0, size - int(keep.sum()))]] = True
-        return keep
+        sides = [self.asked(side) for side in self.data.questions]
+        return self.hidden.only(self.sample.ranked(sides))
 
     def asked(self, side: str) -> Questions:
         """The queries of one side: all, or as many as are planned."""
-        questions = self.data.questions[side]
-        if self.data.too_little or len(questions.queries) <= self.plan.queries:
-            return questions
-        generator = np.random.default_rng(self.settings.seed)
-        rows = np.sort(generator.permutation(len(questions.queries))[: self.plan.queries])
-        return Questions(
-            [questions.queries[row] for row in rows], [questions.relevance[row] for row in rows]
-        )
+        return self.sample.asked(self.data.questions[side])
 
     @cached_property
     def served(self) -> Collection:
@@ -313,8 +305,8 @@ class Fitting:
             return [], facts
         trained = np.array(self.data.sides) == "train"
         answers = {pair.document for pair in written}
-        among = self._filled(np.array([name in answers for name in self.documents])) & trained
-        passages = self.hidden.only(among)
+        rows = {row for row, name in enumerate(self.documents) if name in answers}
+        passages = self.hidden.only(self.sample.filled(rows) & trained)
         kept, filtered = filter_pairs(
             written,
             passages,

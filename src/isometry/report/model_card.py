@@ -11,6 +11,7 @@ from typing import Any
 from isometry.encoders.packaged_models import MODELS, PREFIX
 from isometry.report import figures
 from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, look_up, points
+from isometry.report.markdown import table, words
 
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "isometry")
 
@@ -54,36 +55,25 @@ def _published_base(base: str) -> tuple[str, str]:
     return (base if is_hub_id else ""), ""
 
 
-def _words(text: object) -> str:
-    """Words that are not ours, in one line, without meaning for Markdown or HTML."""
-    line = figures.safe_line(text).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_{}\[\]()#|!~>])", r"\\\1", line)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
-
-
 def _introduction(manifest: Mapping[str, Any]) -> str:
     base = str(look_up(manifest, "encoder.base") or "the base model")
     base = _published_base(base)[0] or ("a local model" if "/" in base or "\\" in base else base)
-    source = _words(look_up(manifest, "source.name") or "its documents")
+    source = words(look_up(manifest, "source.name") or "its documents")
     dim, limit = look_up(manifest, "encoder.dim"), look_up(manifest, "encoder.max_tokens")
     sizes = (
         f" It maps texts of up to {limit:,} tokens to {dim:,} dimensions." if dim and limit else ""
     )
     if look_up(manifest, "figures.verdict.kept") == "base":
         what = (
-            f"This is {_words(base)}, unchanged: tuning it to {source} did not help on validation,"
+            f"This is {words(base)}, unchanged: tuning it to {source} did not help on validation,"
             " so it was kept as it was."
         )
     else:
         what = (
-            f"A text embedding model for search in {source}, tuned from {_words(base)} by Isometry"
+            f"A text embedding model for search in {source}, tuned from {words(base)} by Isometry"
             " on pairs made from the documents themselves."
         )
-    headline = _words(look_up(manifest, "figures.verdict.headline") or "")
+    headline = words(look_up(manifest, "figures.verdict.headline") or "")
     title = f"# Embeddings for {source}"
     use = (
         "**Intended use:** semantic search, clustering and deduplication of these documents and"
@@ -139,11 +129,11 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
         f"Held-out test split: {figures.decimal(queries, 0)} queries over"
         f" {figures.decimal(documents, 0)} documents{sampled}, in points (hundredths). Fused search"
         f" adds lexical search by standard scores. {figures.query_kind(manifest)}",
-        _table(
+        table(
             ["System", *METRICS.values()],
             [
                 [
-                    SYSTEMS.get(row["system"], _words(row["system"])),
+                    SYSTEMS.get(row["system"], words(row["system"])),
                     *(points(row.get(metric)) for metric in METRICS),
                 ]
                 for row in rows
@@ -152,8 +142,8 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
     ]
     intervals = [
         [
-            f"{METRICS.get(row['metric'], _words(row['metric']))},"
-            f" {MODES.get(row['mode'], _words(row['mode']))}",
+            f"{METRICS.get(row['metric'], words(row['metric']))},"
+            f" {MODES.get(row['mode'], words(row['mode']))}",
             points(row["difference"], sign=True),
             f"{points(row.get('low'), sign=True)} to {points(row.get('high'), sign=True)}",
         ]
@@ -162,7 +152,7 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
     ]
     if intervals:
         parts.append("Tuned minus base on the same queries, with paired bootstrap intervals:")
-        parts.append(_table(["Metric and search", "Difference", "95 % interval"], intervals))
+        parts.append(table(["Metric and search", "Difference", "95 % interval"], intervals))
         parts.append(figures.certainty(manifest))
     return "\n\n".join(parts)
 
@@ -170,10 +160,10 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
 def _retention(manifest: Mapping[str, Any]) -> str:
     rows = [
         [
-            PROBES.get(name, _words(name)),
+            PROBES.get(name, words(name)),
             figures.decimal(row.get("base")),
             figures.decimal(row.get("kept")),
-            _words(row.get("use") or "–"),
+            words(row.get("use") or "–"),
         ]
         for name, row in (look_up(manifest, "figures.retention") or {}).items()
         if row
@@ -182,7 +172,7 @@ def _retention(manifest: Mapping[str, Any]) -> str:
         return ""
     return (
         "## What the base model knew\n\nProbes of general language, in points, before and after:"
-        "\n\n" + _table(["Probe", "Base", "This model", "Used for"], rows)
+        "\n\n" + table(["Probe", "Base", "This model", "Used for"], rows)
     )
 
 
@@ -196,7 +186,7 @@ def _training(manifest: Mapping[str, Any]) -> str:
     alpha = look_up(manifest, "figures.verdict.alpha")
     lines = [
         f"- Objective: InfoNCE over the batch, nested over the first {dims} dimensions",
-        f"- Pairs: {figures.decimal(pairs.get('train'), 0)} ({_words(pairs.get('task', '–'))}),"
+        f"- Pairs: {figures.decimal(pairs.get('train'), 0)} ({words(pairs.get('task', '–'))}),"
         f" {figures.decimal(done.get('pairs_seen'), 0)} seen in training",
         f"- Steps: {figures.decimal(done.get('steps_done'), 0)} of"
         f" {figures.decimal(done.get('steps'), 0)}, batches of"
@@ -206,8 +196,8 @@ def _training(manifest: Mapping[str, Any]) -> str:
     ]
     if alpha is not None:
         lines.append(
-            f"- Weights: {alpha:g} of the way from the base model to the trained one, chosen on"
-            " validation"
+            f"- Weights: {alpha:g} of the way from the base model to the trained one, which"
+            " validation found better than the base"
         )
     return "## Training\n\n" + "\n".join(lines)
 

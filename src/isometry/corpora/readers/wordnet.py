@@ -1,4 +1,4 @@
-"""WordNet's own files -> one document a synset."""
+"""WordNet's own files -> synsets, and one document a synset."""
 
 from __future__ import annotations
 
@@ -14,6 +14,28 @@ from isometry.corpora.readers.reading import ReadingReport, counted, has_words
 _PARTS = {"noun": "n", "verb": "v", "adj": "a", "adv": "r"}
 _DEBIAN = Path("/usr/share/wordnet")
 _HYPERNYMS = frozenset({"@", "@i"})
+
+
+@dataclass(frozen=True, slots=True)
+class Synset:
+    """A line of a data file.
+
+    Attributes:
+        key: Its offset and its part of speech, "00001740-n".
+        file: The number of its lexicographer file, as lexnames(5WN) has it.
+        lemmas: The words that mean it, with blanks for underscores.
+        gloss: The definition, and the examples behind it.
+        pointers: Symbol and key of every synset that it points to, in order; a pointer from word to
+            word counts as one between their synsets.
+        place: The file and the line.
+    """
+
+    key: str
+    file: int
+    lemmas: tuple[str, ...]
+    gloss: str
+    pointers: tuple[tuple[str, str], ...]
+    place: str
 
 
 @dataclass
@@ -38,9 +60,10 @@ class WordNet:
 
     def documents(self, report: ReadingReport) -> Iterator[Document]:
         """Streams the documents; see `Source`."""
-        return counted(self._read(report), report, self.name, self.limit)
+        return counted(map(_document, self.synsets(report)), report, self.name, self.limit)
 
-    def _read(self, report: ReadingReport) -> Iterator[Document]:
+    def synsets(self, report: ReadingReport) -> Iterator[Synset]:
+        """Streams all synsets, nouns first; broken lines are noted in the report."""
         for part, letter in _PARTS.items():
             report.files += 1
             with (self.folder / f"data.{part}").open(encoding="utf-8", errors="replace") as file:
@@ -84,7 +107,19 @@ def _complete(folder: Path) -> bool:
     return all((folder / f"data.{part}").is_file() for part in _PARTS)
 
 
-def _synset(line: str, part: str, place: str) -> Document:
+def _document(synset: Synset) -> Document:
+    links = dict.fromkeys(key for symbol, key in synset.pointers if symbol in _HYPERNYMS)
+    return Document(
+        id=synset.key,
+        text=synset.gloss,
+        title=", ".join(synset.lemmas),
+        group=synset.key,
+        links=tuple(links),
+        source=synset.place,
+    )
+
+
+def _synset(line: str, part: str, place: str) -> Synset:
     """A line of a data file; its format is in WordNet's manual page wndb(5)."""
     head, bar, gloss = line.partition(" | ")
     text = gloss.strip()
@@ -98,14 +133,16 @@ def _synset(line: str, part: str, place: str) -> Document:
     pointers = cells[start + 1 : start + 1 + 4 * int(cells[start])]
     if len(lemmas) != count or len(pointers) != 4 * int(cells[start]):
         raise ValueError("it ends too early")
-    links = {
-        f"{pointers[at + 1]}-{pointers[at + 2]}": None
-        for at in range(0, len(pointers), 4)
-        if pointers[at] in _HYPERNYMS
-    }
     if not cells[0].isdigit():
         raise ValueError("it has no number")
-    key = f"{cells[0]}-{part}"
-    return Document(
-        id=key, text=text, title=", ".join(lemmas), group=key, links=tuple(links), source=place
+    return Synset(
+        f"{cells[0]}-{part}",
+        int(cells[1]),
+        tuple(lemmas),
+        text,
+        tuple(
+            (pointers[at], f"{pointers[at + 1]}-{pointers[at + 2]}")
+            for at in range(0, len(pointers), 4)
+        ),
+        place,
     )

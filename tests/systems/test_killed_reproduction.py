@@ -1,0 +1,69 @@
+"""A reproduction that is killed at random moments ends with the same record."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from isometry.systems.catalogue import find
+from isometry.systems.records import read_record, record_path
+from isometry.systems.reproduce import reproduce
+
+KILLS = int(os.environ.get("ISOMETRY_KILLS", "2"))
+# The rest of a record is when, where and how long.
+FIGURES = ("slug", "scale", "settings", "identity", "baseline", "method", "gates", "passed")
+
+
+def _reproduce(folder: str) -> None:
+    (entry,) = find("2dmse")
+    reproduce(
+        entry, scale="miniature", results=Path(folder) / "results", work=Path(folder) / "work"
+    )
+
+
+def _comparable(record: dict[str, Any]) -> dict[str, Any]:
+    arms = {
+        name: [
+            {key: run[key] for key in ("seed", "steps", "rows", "figures")} for run in arm["runs"]
+        ]
+        for name, arm in record["arms"].items()
+    }
+    return {name: record[name] for name in FIGURES} | {"arms": arms}
+
+
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    # The imports are done once; every run then starts in a fresh process at once.
+    context.set_forkserver_preload(["isometry.systems.reproduce", "isometry.systems.nested_study"])
+
+    def start(folder: Path) -> Any:
+        process = context.Process(target=_reproduce, args=(str(folder),))
+        process.start()
+        return process
+
+    started = time.monotonic()
+    process = start(tmp_path / "whole")
+    process.join()
+    assert process.exitcode == 0
+    whole = time.monotonic() - started
+
+    generator, killed, kills = random.Random(0), tmp_path / "killed", 0
+    path = record_path(killed / "results", "2dmse", "miniature")
+    while not path.exists():
+        process = start(killed)
+        process.join(generator.uniform(0.3, 0.6) * whole if kills < KILLS else None)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            kills += 1
+        else:
+            assert process.exitcode == 0
+    assert kills
+    expected = read_record(record_path(tmp_path / "whole" / "results", "2dmse", "miniature"))
+    found = read_record(path)
+    assert expected is not None and found is not None
+    assert _comparable(found) == _comparable(expected)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from isometry.compression.autodim import AutoDim
+from isometry.compression.mixed_dimension import of_widths
+from isometry.core.errors import InputError
+
+FIELDS = (40, 5, 300)
+IDS = torch.stack([torch.randint(0, n, (64,)) for n in FIELDS], dim=1) + torch.tensor([0, 40, 45])
+
+
+@pytest.fixture
+def table() -> AutoDim:
+    torch.manual_seed(0)
+    return AutoDim(FIELDS, 8, seed=3)
+
+
+def test_candidates_are_made_alike_and_mixed(table: AutoDim) -> None:
+    assert table.widths == [1, 2, 4, 8]
+    found = table(IDS)
+    assert found.shape == (64, 3, 8)
+    # Every candidate has mean 0 and deviation 1, so what one alone gives has, too.
+    with torch.no_grad():
+        table.logits.fill_(-50)
+        table.logits[:, 2] = 50
+    alone = table(IDS).flatten(0, 1)
+    assert alone.mean(dim=0).abs().max() < 1e-5
+    assert torch.allclose(alone.std(dim=0, correction=0), torch.ones(8), atol=0.05)
+    ids = IDS.flatten()
+    field = (ids >= 40).long() + (ids >= 45)
+    mapped = torch.einsum("bw,bwd->bd", table.tables[2][ids], table.maps[2][field])
+    mapped = mapped - mapped.mean(dim=0)
+    cosine = torch.nn.functional.cosine_similarity(mapped, alone, dim=0)
+    assert cosine.min() > 0.9999
+
+
+def test_tables_and_widths_are_trained_on_different_events(table: AutoDim) -> None:
+    weights = torch.randn(64, 3, 8)
+    (table(IDS) * weights).sum().backward()
+    assert table.logits.grad is None
+    assert all(one.grad is not None and one.grad.abs().sum() > 0 for one in table.tables)
+    table.zero_grad()
+    (table.search(IDS) * weights).sum().backward()
+    assert table.logits.grad.abs().sum() > 0
+    assert all(one.grad is None or not one.grad.any() for one in (*table.tables, *table.maps))
+
+
+def test_the_temperature_falls_and_the_noise_repeats(table: AutoDim) -> None:
+    again = AutoDim(FIELDS, 8, seed=3)
+    again.load_state_dict(table.state_dict())
+    assert torch.equal(table(IDS), again(IDS))
+    assert not torch.equal(table(IDS), again.eval()(IDS))
+    table.count.fill_(1000)
+    assert table.temperature() == pytest.approx(0.95)
+    table.count.fill_(10**6)
+    assert table.temperature() == 0.01
+
+
+def test_the_noise_is_gumbels(table: AutoDim) -> None:
+    """With it, the largest is each width as often as its share says."""
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).expand(3, 4)
+    counts = torch.zeros(4)
+    for step in range(3000):
+        table.count.fill_(step)
+        counts += torch.bincount(table._shares(logits).argmax(dim=1), minlength=4)
+    assert torch.allclose(counts / 9000, logits[0].softmax(dim=0), atol=0.02)
+
+
+def test_the_likeliest_widths_are_taken_as_far_as_the_budget_goes(table: AutoDim) -> None:
+    with torch.no_grad():
+        table.logits.copy_(torch.tensor([[0.0, 0, 3, 0], [9, 0, 0, 0], [0, 0, 2.9, 3]]))
+    assert table.widths_for(10**6) == [4, 1, 8]
+    size = of_widths(FIELDS, [4, 1, 8], 8).nbytes
+    # The step that loses least for its bytes is the large field's to 4.
+    assert table.widths_for(size - 1) == [4, 1, 4]
+    small = table.widths_for(of_widths(FIELDS, [1, 1, 1], 8).nbytes)
+    assert small == [1, 1, 1]
+    with pytest.raises(InputError, match="AutoDim takes"):
+        table.widths_for(of_widths(FIELDS, [1, 1, 1], 8).nbytes - 1)
+
+
+def test_of_equally_likely_widths_the_widest_is_taken(table: AutoDim) -> None:
+    assert table.widths_for(10**6) == [8, 8, 8]

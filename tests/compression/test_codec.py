@@ -1,0 +1,145 @@
+"""What holds of every codec."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from isometry.compression.adaptive_rows import AdaptiveRows
+from isometry.compression.block_dedup import BlockDedup
+from isometry.compression.codec import Codec, FloatTable
+from isometry.compression.deep_hash import DeepHash
+from isometry.compression.integer_table import IntegerTable
+from isometry.compression.low_rank import LowRank
+from isometry.compression.mgqe import MGQE
+from isometry.compression.modulo_hash import ModuloHash
+from isometry.compression.optembed import PrefixRows
+from isometry.compression.product_table import ProductTable
+from isometry.compression.quotient_remainder import QuotientRemainder
+from isometry.compression.robe import RobeArray
+from isometry.compression.sparse_rows import SparseRows
+from isometry.compression.tensor_train import TensorTrain
+from isometry.core.errors import InputError
+
+N, DIM = 700, 16
+BUDGET = 4 * N * DIM // 3
+TABLE = torch.from_numpy(np.random.default_rng(0).normal(size=(N, DIM)).astype(np.float32))
+COUNTS = torch.arange(N).flip(0)
+FROM_A_TABLE: dict[str, Callable[[], Codec]] = {
+    "float": lambda: FloatTable.fit(TABLE, 4 * N * DIM),
+    "half": lambda: FloatTable.fit(TABLE, 2 * N * DIM),
+    "integers": lambda: IntegerTable.fit(TABLE, BUDGET),
+    "low rank": lambda: LowRank.fit(TABLE, BUDGET),
+    "tensor train": lambda: TensorTrain.fit(TABLE, BUDGET),
+    "products": lambda: ProductTable.fit(TABLE, BUDGET, codes=16),
+    "turned products": lambda: ProductTable.fit(TABLE, BUDGET, codes=16, rotated=True),
+    "dedup": lambda: BlockDedup.fit(TABLE, BUDGET, block=8),
+    "sparse": lambda: SparseRows.fit(TABLE, BUDGET),
+}
+OF_A_BUDGET: dict[str, Callable[[], Codec]] = {
+    "hash": lambda: ModuloHash(N, DIM, 200),
+    "quotient": lambda: QuotientRemainder(N, DIM, 5),
+    "network": lambda: DeepHash.sized(N, DIM, BUDGET, hashes=8),
+    "array": lambda: RobeArray.sized(N, DIM, BUDGET),
+    "adaptive": lambda: AdaptiveRows.sized(COUNTS, DIM, BUDGET),
+    "granular": lambda: MGQE.sized(COUNTS, DIM, 2 * BUDGET).freeze(),
+    "prefixes": lambda: PrefixRows(N, DIM, 100, 5),
+}
+CODECS = FROM_A_TABLE | OF_A_BUDGET
+MADE: dict[str, Codec] = {}
+
+
+@pytest.fixture(params=CODECS)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    name = request.param
+    if name not in MADE:
+        torch.manual_seed(0)
+        MADE[name] = CODECS[name]()
+    return MADE[name]
+
+
+def test_the_file_without_its_header_is_what_is_counted(codec: Codec, tmp_path: Path) -> None:
+    path = tmp_path / "codec.safetensors"
+    codec.save(path)
+    header = struct.unpack("<Q", path.read_bytes()[:8])[0]
+    assert path.stat().st_size - 8 - header == codec.nbytes
+    # Nothing that grows with the table hides in the header.
+    assert header < 1000 if not isinstance(codec, DeepHash) else header < 4000
+
+    again = type(codec).load(path)
+    ids = torch.arange(N).view(-1, 7)
+    assert torch.equal(again.lookup(ids), codec.lookup(ids))
+    assert again.nbytes == codec.nbytes
+    other = LowRank if not isinstance(codec, LowRank) else SparseRows
+    with pytest.raises(InputError, match=rf"a {type(codec).__name__}, not a {other.__name__}"):
+        other.load(path)
+
+
+def test_a_lookup_gives_a_vector_for_each_id(codec: Codec) -> None:
+    ids = torch.tensor([[3, 699], [0, 3]])
+    found = codec.lookup(ids)
+    assert found.shape == (2, 2, DIM) and found.dtype == torch.float32
+    assert torch.equal(found[0, 0], found[1, 1])
+    assert torch.allclose(found[0, 1], codec.lookup(torch.tensor(699)), atol=1e-6)
+    with pytest.raises(InputError, match="no id -1"):
+        codec.lookup(torch.tensor([-1]))
+    if not codec.unbounded:
+        with pytest.raises(InputError, match="no id 700: the table has the ids from 0 to 699"):
+            codec.lookup(torch.tensor([700]))
+
+
+def test_what_has_weights_can_be_trained(codec: Codec) -> None:
+    # A lookup changes no mode, and needs no gradient.
+    codec.train()
+    assert not codec.lookup(torch.tensor([1])).requires_grad and codec.training
+    if codec.trainable:
+        codec(torch.arange(N)).square().sum().backward()
+        assert all(weight.grad is not None for weight in codec.parameters())
+    else:
+        assert isinstance(codec, FloatTable | IntegerTable | ProductTable) or "Granular" in repr(
+            codec
+        )
+
+
+@pytest.mark.parametrize("name", FROM_A_TABLE)
+def test_a_table_that_is_no_table_is_refused(name: str) -> None:
+    kind = type(MADE.get(name) or CODECS[name]())
+    broken = TABLE.clone()
+    broken[3, 3] = torch.nan
+    with pytest.raises(InputError, match="not finite"):
+        kind.fit(broken, 4 * N * DIM)
+    with pytest.raises(InputError, match=rf"{kind.__name__} takes [\d,]+ bytes at the least"):
+        kind.fit(TABLE, 3)
+
+
+@pytest.mark.parametrize("kind", [ModuloHash, QuotientRemainder, DeepHash, RobeArray, AdaptiveRows])
+def test_what_shares_numbers_holds_no_table_that_is_given(kind: type[Codec]) -> None:
+    with pytest.raises(InputError, match=rf"{kind.__name__} cannot hold a table that is given"):
+        kind.fit(TABLE, 4 * N * DIM)
+
+
+def test_half_precision_is_that_of_numpy() -> None:
+    half = FloatTable.fit(TABLE, 2 * N * DIM)
+    assert half.nbytes == 2 * N * DIM
+    expected = TABLE.numpy().astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(half.lookup(torch.arange(N)).numpy(), expected)
+    assert torch.equal(FloatTable.fit(TABLE, 4 * N * DIM).lookup(torch.arange(N)), TABLE)
+
+
+def test_a_file_that_is_no_codec_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "codec.safetensors"
+    with pytest.raises(InputError, match="There is no file"):
+        FloatTable.load(path)
+    path.write_bytes(b"no")
+    with pytest.raises(InputError, match="no saved codec"):
+        FloatTable.load(path)
+    codec = ModuloHash(N, DIM, 3)
+    codec.save(path)
+    path.write_bytes(path.read_bytes().replace(b'\\"rows\\": 3', b'\\"rows\\": 4'))
+    with pytest.raises(InputError, match="no saved codec"):
+        ModuloHash.load(path)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from isometry.compression.optembed import OptEmbed, PrefixRows, _long_tail, evolve
+from isometry.core.errors import InputError
+
+FIELDS = (100, 60)
+
+
+@pytest.fixture
+def table() -> OptEmbed:
+    torch.manual_seed(0)
+    return OptEmbed(FIELDS, 8, seed=1)
+
+
+def norms(table: OptEmbed) -> torch.Tensor:
+    return table.rows.detach().abs().sum(dim=1)
+
+
+def test_rows_below_their_fields_threshold_are_zero(table: OptEmbed) -> None:
+    with torch.no_grad():
+        table.thresholds.copy_(torch.tensor([[0.3], [0.4]]))
+    table.eval()
+    found = table(torch.arange(160))
+    kept = norms(table) > torch.tensor([0.3, 0.4]).repeat_interleave(torch.tensor(FIELDS))
+    assert 20 < kept.sum() < 140
+    assert torch.equal(found, table.rows * kept.unsqueeze(1))
+    assert torch.equal(table.kept(), kept)
+
+
+def test_the_threshold_gets_the_gradient_of_the_long_tail(table: OptEmbed) -> None:
+    with torch.no_grad():
+        table.rows.zero_()
+        table.rows[:4, 0] = torch.tensor([0.6, 0.9, 1.5, 0.4])
+        table.thresholds[0] = 0.5
+    table.eval()
+    for row, slope in ((0, 2 - 4 * 0.1), (1, 2 - 4 * 0.4), (2, 0.4), (3, 2 - 4 * 0.1)):
+        table.zero_grad()
+        table(torch.tensor([row])).sum().backward()
+        expected = -slope * table.rows[row, 0].item()
+        assert table.thresholds.grad[0].item() == pytest.approx(expected, abs=1e-3)
+    x = torch.tensor([-3.0, -0.7, -0.2, 0.2, 0.7, 3.0], requires_grad=True)
+    _long_tail(x).sum().backward()
+    assert torch.allclose(x.grad, torch.tensor([0, 0.4, 1.2, 1.2, 0.4, 0]))
+
+
+def test_the_penalty_raises_thresholds(table: OptEmbed) -> None:
+    table.penalty().backward()
+    assert torch.allclose(table.thresholds.grad, torch.full((2, 1), -1e-5))
+
+
+def test_in_training_every_length_is_tried(table: OptEmbed) -> None:
+    found = table(torch.arange(160).repeat(20))
+    lengths = (found != 0).sum(dim=1)
+    assert set(lengths.tolist()) == set(range(1, 9))
+    prefix = torch.arange(8) < lengths.unsqueeze(1)
+    assert torch.equal(found != 0, prefix)
+    again = OptEmbed(FIELDS, 8, seed=1)
+    again.load_state_dict(table.state_dict())
+    assert torch.equal(table(torch.arange(160)), again(torch.arange(160)))
+
+
+def test_what_is_found_is_what_was_tried(table: OptEmbed) -> None:
+    table.raise_thresholds(2000)
+    codec = table.frozen([3, 6])
+    ids = torch.arange(160)
+    assert torch.equal(codec.lookup(ids), table.cut(ids, [3, 6]).detach())
+    fits = table.fitting(codec.nbytes)
+    assert fits([3, 6]) and not fits([4, 6]) and not fits([3, 7])
+
+
+def test_thresholds_rise_until_rows_of_half_the_length_fit(table: OptEmbed) -> None:
+    with torch.no_grad():
+        table.thresholds[1] = 0.2
+    above = norms(table) - table.thresholds.detach()[table.field_of(torch.arange(160)), 0]
+    table.raise_thresholds(1000)
+    kept = table.kept()
+    room = (1000 - PrefixRows(160, 8, 0, 0).nbytes) // (4 * 4)
+    assert kept.sum() == room
+    assert above[kept].min() > above[~kept].max()
+    # Where all fit, learned thresholds stay.
+    plenty = OptEmbed(FIELDS, 8)
+    plenty.raise_thresholds(10**6)
+    assert not plenty.thresholds.any()
+    with torch.no_grad():
+        plenty.thresholds.fill_(float(norms(plenty).median()))
+    learned = plenty.thresholds.clone()
+    plenty.raise_thresholds(PrefixRows(160, 8, 100, 4).nbytes)
+    assert torch.equal(plenty.thresholds, learned)
+    with pytest.raises(InputError, match="at the least"):
+        table.raise_thresholds(40)
+
+
+def test_prefixes_take_what_they_hold() -> None:
+    codec = PrefixRows(64, 8, 10, 3)
+    assert codec.nbytes == 8 + 4 + 4 * 10 * 3
+    assert not PrefixRows(64, 8, 0, 3).lookup(torch.arange(64)).any()
+
+
+def distance(widths: Sequence[int]) -> float:
+    return -sum(abs(width - best) for width, best in zip(widths, (3, 8, 1, 5), strict=True))
+
+
+def test_evolution_finds_the_best_widths() -> None:
+    found = evolve(4, 8, distance, lambda _: True, seed=0)
+    assert found == [3, 8, 1, 5]
+    assert evolve(4, 8, distance, lambda _: True, generations=1, seed=0) != found
+
+
+def test_evolution_never_tries_what_does_not_fit() -> None:
+    tried = []
+
+    def score(widths: Sequence[int]) -> float:
+        tried.append(sum(widths))
+        return distance(widths)
+
+    found = evolve(4, 8, score, lambda widths: sum(widths) <= 12, seed=0)
+    assert max(tried) <= 12 and len(tried) == 30 * 20
+    assert distance(found) == -5
+    with pytest.raises(InputError, match="Even vectors of one number"):
+        evolve(4, 8, distance, lambda _: False)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from isometry.compression.codec import FloatTable
+from isometry.compression.modulo_hash import ModuloHash
+from isometry.compression.optembed import OptEmbed
+from isometry.systems.compression_study import (
+    MINIATURE,
+    SECOND,
+    WHOLE,
+    AnyRun,
+    Forecast,
+    HeldEvents,
+    Log,
+    evolved,
+    fit,
+    measure,
+    wins_of,
+)
+from isometry.systems.retrieval.vector_compression import WAYS, system
+from isometry.systems.run import Run
+
+FIELDS = (30, 30, 30, 9, 4, 16)
+STARTS = np.cumsum((0, *FIELDS[:-1]))
+
+
+def events(count: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return np.stack([random.integers(n, size=count) for n in FIELDS], axis=1) + STARTS
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> AnyRun:
+    ids = events(200, 0)
+    log = Log(FIELDS, ids.astype(np.int32), np.arange(200) < 100)
+    held = HeldEvents(events(60, 1), events(60, 2))
+    return Run(MINIATURE, log, held, seed=0, rate=0.01, folder=tmp_path, shared=tmp_path)
+
+
+def test_wins_are_the_area_under_the_curve() -> None:
+    random = np.random.default_rng(0)
+    positive, negative = random.integers(9, size=300) + 1.0, random.integers(9, size=200) * 1.0
+    happened = np.arange(500) < 300
+    expected = roc_auc_score(happened, np.concatenate([positive, negative]))
+    assert wins_of(positive, negative).mean() == pytest.approx(expected)
+    assert wins_of(np.array([1.0]), np.array([0.0, 1.0, 2.0, 2.0]))[0] == (1 + 0.5) / 4
+
+
+def test_figures_are_of_the_served_table(run: AnyRun) -> None:
+    codec = ModuloHash(run.train.n, 16, 5)
+    with torch.no_grad():
+        codec.shared.copy_(torch.randint(-9, 9, (5, 16)))
+    figures = measure(run, Forecast(codec, codec.nbytes * 2, 10), run.validation)
+    assert figures["times its budget"] == 0.5
+    assert figures["share of the bytes"] == codec.nbytes / (4 * 119 * 16)
+    assert len(np.atleast_1d(figures["auc"])) == 60
+    rows = codec.lookup(torch.arange(119)).numpy()
+    scores = [
+        sum(rows[a] @ rows[b] for place, a in enumerate(event) for b in event[:place])
+        for event in np.concatenate([run.validation.stand, run.validation.exchanged])
+    ]
+    expected = roc_auc_score(np.arange(120) < 60, scores)
+    assert np.mean(figures["auc"]) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="more than the budget"):
+        measure(run, Forecast(codec, int(codec.nbytes / 1.03), 10), run.validation)
+
+
+def test_the_second_half_of_a_search_sees_the_events_that_are_left(
+    run: AnyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[int]] = {}
+
+    def record(stage: str, learner: object, rows: object, order: list[list[int]]) -> None:
+        seen[stage] = [row for step in order for row in step]
+
+    monkeypatch.setattr(run, "fit", record)
+    for stage in run.scale.steps:
+        fit(run, stage, FloatTable(run.train.n, 16))
+    whole, first, second = seen.values()
+    assert list(seen) == [WHOLE, "search", SECOND]
+    assert first + second == whole and len(set(whole)) == len(whole)
+
+
+def test_widths_are_chosen_on_validation_within_the_budget(run: AnyRun) -> None:
+    torch.manual_seed(0)
+    table = OptEmbed(FIELDS, 16)
+    with torch.no_grad():
+        table.rows.normal_()
+    assert evolved(run, table, 2000).nbytes <= 2000
+    everything = evolved(run, table, 10**6)
+    assert everything.nbytes > 4 * 119 * 2
+
+
+def test_the_data_are_words_in_definitions() -> None:
+    splits = system.data(MINIATURE)
+    log = splits.train
+    assert log.n == sum(log.fields) == len(log.counts)
+    bounds = np.cumsum(log.fields)
+    assert (log.ids < bounds).all() and (log.ids >= bounds - log.fields).all()
+    stand, exchanged = log.ids[log.happened], log.ids[~log.happened]
+    held = [(one.stand, one.exchanged) for one in (splits.validation, splits.test)]
+    for a, b in ((stand, exchanged), *held):
+        assert (a[:, 0] != b[:, 0]).all()
+        assert (a[:, 1:] == b[:, 1:]).all()
+    # Words that are exchanged are as frequent as those that stand: counting words tells nothing.
+    test = splits.test
+    frequency = np.log1p(log.counts.numpy())
+    scores = frequency[np.concatenate([test.stand[:, 0], test.exchanged[:, 0]])]
+    assert abs(roc_auc_score(np.arange(len(scores)) < len(test.stand), scores) - 0.5) < 0.1
+
+
+def test_fourteen_ways_are_there_at_all_budgets_they_can_keep() -> None:
+    others = {"hash", "float16", "PQ", "SVD", "full table"}
+    fourteen = {name for name in WAYS if name not in others}
+    # The survey counts INT8 and INT16 as one.
+    assert len(fourteen - {"INT16"}) == 14
+    assert {f"{name} 1/{over}" for name in WAYS for over in WAYS[name].over} == set(system.arms)
+    whole = {gate.versus for gate in system.gates if gate.arm == "full table 1/1"}
+    assert whole == set(system.arms) - {"full table 1/1"}
+    smallest = {name for name in system.arms if name.endswith("1/50")}
+    against = {system.arm_of(gate) for gate in system.gates if gate.versus == "hash 1/50"}
+    assert against - {"full table 1/1"} == smallest - {"hash 1/50"}

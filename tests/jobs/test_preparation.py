@@ -8,6 +8,7 @@ import pytest
 from isometry.core.workspace import Workspace
 from isometry.corpora.curation.dedup import normalize
 from isometry.corpora.readers import open_source
+from isometry.evaluation.retention import gloss_texts
 from isometry.jobs.preparation import Prepared, prepare
 
 
@@ -67,3 +68,24 @@ def test_a_resumed_preparation_is_the_same(
         assert again.views == prepared.views
         assert again.questions == prepared.questions
         assert again.facts == prepared.facts
+
+
+def test_links_that_cross_the_sides_give_no_pairs_and_no_error(tmp_path: Path) -> None:
+    glosses, pages = gloss_texts(), tmp_path / "pages"
+    pages.mkdir()
+    for page in range(30):
+        sections = [
+            f"## Part {name} of chapter {page} explained\n\n{'. '.join(glosses[at : at + 4])}.\n"
+            for name, at in zip("abc", range(12 * page, 12 * page + 12, 4), strict=True)
+        ]
+        link = "[The next chapter](page-1.md)\n" if page == 0 else ""
+        text = f"# Chapter {page}\n\n{link}\n" + "\n".join(sections)
+        (pages / f"page-{page}.md").write_text(text)
+    tasks: list[set[str]] = []
+    for seed in range(6):
+        with Workspace(tmp_path / f"work-{seed}", "test") as work:
+            found = prepare(work, open_source(pages), seed=seed)
+        assert found.facts["pairs"]["task"] == "heading"
+        tasks.append({pair.task for pair in found.pairs})
+    linked = ["link_prediction" in names for names in tasks]
+    assert any(linked) and not all(linked)

@@ -20,7 +20,14 @@ from isometry.core.workspace import Workspace
 from isometry.corpora.curation.dedup import near_duplicates
 from isometry.corpora.curation.profile import profile
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
-from isometry.corpora.pairs.structure import Pair, build_pairs, choose_builder
+from isometry.corpora.pairs.structure import (
+    LinkPrediction,
+    Pair,
+    build_pairs,
+    choose_builder,
+    group_pages,
+)
+from isometry.corpora.pairs.tasks import linking_pages
 from isometry.corpora.readers import ReadingReport, Source
 from isometry.corpora.readers.judgements import Judgements, read_judgements, read_pairs
 from isometry.corpora.splits import SIZES, leakage, split
@@ -201,6 +208,9 @@ def _pair(
     for row, cluster in enumerate(clusters.tolist()):
         members.setdefault(cluster, []).append(row)
 
+    # Pages that link to each other may stand on different sides.
+    linked = linking_pages(group_pages(by_side["train"]))
+    builders = [task for task in builders if linked or not isinstance(task, LinkPrediction)]
     train, dropped = build_pairs(by_side["train"], builders, seed)
     asked: dict[str, Questions] = {}
     views = [judge.view(document) for document in documents]

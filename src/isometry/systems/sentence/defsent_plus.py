@@ -1,0 +1,80 @@
+"""Sentence vectors out of a dictionary: a definition must name its entry, of whatever length.
+
+Good sentence encoders are trained on labelled pairs, which few languages have; dictionaries exist
+for most. DefSent trains an encoder to predict the defined word from its definition, against the
+model's own word embeddings, so an entry must be one token of the vocabulary. DefSent+ makes the
+vector of an entry out of its definitions, as their mean by the encoder itself; then an entry may be
+a phrase, a name, anything. The classes stay frozen, and are thrown away afterwards. In progressive
+separate training the next round's entries come from the round before, while its weights start from
+the pretrained ones again: only the targets get better. Entries may also be made isotropic, by ICA.
+"""
+
+from __future__ import annotations
+
+from isometry.systems.dictionary_study import (
+    FULL,
+    HALVES,
+    MINIATURE,
+    SMALL,
+    WHOLE,
+    data,
+    definition_classes,
+    independent_classes,
+    measure,
+    progressive_classes,
+    untouched,
+    word_classes,
+)
+from isometry.systems.system import Arm, Gate, System
+
+system = System(
+    title="DefSent+: sentence vectors out of a dictionary with entries of any length",
+    arxiv="2405.16153",
+    claim="It uses every entry, where DefSent uses those of one token; among these a definition"
+    " that was held out finds its word better than after DefSent, and what the encoder could do"
+    " before it still can.",
+    differs="Nouns of WordNet with several senses and MiniLM, which has been trained by contrast"
+    " already, stand in for the tables of Oxford and WordNet and for raw BERT and RoBERTa; reverse"
+    " dictionary, SimLex-999 and WordSim-353 for the STS tasks, of which nothing is claimed. MiniLM"
+    " comes without a masked-language head, and its pooler was never trained. So in DefSent and"
+    " DefSent+ alike a dense layer that starts as the identity stands before the classes, for the"
+    " paper's pooler and DefSent's frozen head; with ICA it starts as the whitening. Vectors and"
+    " classes are compared by the cosine at a temperature of 0.05, where the paper takes products:"
+    " that entries are multiplied by 100 after ICA then is without effect. DefSent's softmax is"
+    " over the entries that are tokens, not over the vocabulary. A training in one stage has as"
+    " many steps as both stages together. Word embeddings are frozen, and dropout is off. The rate"
+    " rises in the first tenth of the steps, as DefSent's does; DefSent+ has no warm-up.",
+    data=data,
+    measure=measure,
+    arms={
+        "untouched": Arm("the encoder as it is", untouched),
+        "defsent": Arm("word embeddings of the entries that are one token", word_classes, WHOLE),
+        "one stage": Arm(
+            "means of definitions by the untouched encoder", definition_classes, WHOLE
+        ),
+        "one stage, ica": Arm("the same, made isotropic by ICA", independent_classes, WHOLE),
+        "defsent+": Arm(
+            "means of definitions by the encoder of a first stage, in a second one that starts"
+            " from the untouched weights",
+            progressive_classes,
+            HALVES,
+        ),
+    },
+    baseline="defsent",
+    method="defsent+",
+    gates=(
+        Gate("mrr@100", 0.03, "defsent"),
+        Gate("mrr@100, trained classes", 0.03, "defsent"),
+        Gate("share of entries covered", 1.0),
+        Gate("share of entries covered", 0.5, arm="defsent", lower_is_better=True),
+        Gate("change of effective rank", 1.0, arm="one stage, ica"),
+        Gate("mean cosine of classes", 0.05, arm="one stage, ica", lower_is_better=True),
+        Gate("change of simlex-999", -0.02),
+        Gate("change of wordsim-353 or mrr@100, the better", 0.0),
+        Gate("lexicographer file", -0.01, "untouched"),
+        Gate("mrr@100", 0.0, "untouched", report_only=True),
+        Gate("mrr@100", 0.0, "one stage", report_only=True),
+        Gate("mrr@100", 0.0, "one stage", arm="one stage, ica", report_only=True),
+    ),
+    scales={"miniature": MINIATURE, "small": SMALL, "full": FULL},
+)  # fmt: skip

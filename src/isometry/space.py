@@ -19,7 +19,9 @@ from isometry.search.versions import HINT, VIEWS, version_of
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Role, TextEncoder
+    from isometry.search.explanation import Contribution
     from isometry.search.lancedb import ChunkIndex, Hit, Lexical
+    from isometry.search.view import Found
 
 FORMAT = 2
 MANIFEST = "space.json"
@@ -237,6 +239,74 @@ class Space:
         Raises:
             InputError: For an empty query or a `k` below 1.
         """
+        found = self._find(query, k, mode)
+        return [_result(hit, found) for hit in self._fetch(found)]
+
+    def explain(
+        self, query: str, k: int = 10, mode: Mode = "hybrid"
+    ) -> list[tuple[Result, list[Contribution]]]:
+        """What `search` finds, each with named contributions that sum to its score.
+
+        A word of the query contributes its part of BM25. The query's vector is taken apart into few
+        concepts, out of the headings of what was found and its own words: a concept contributes its
+        weight in the query times its inner product with the passage, and what no concept accounts
+        for is the "rest of the query". In a hybrid search, whose scores are standard scores, all
+        are differences to the average candidate of their side.
+
+        Args:
+            query: What is looked for; any text.
+            k: How many documents at most.
+            mode: As in `search`.
+
+        Raises:
+            InputError: As `search` does.
+        """
+        from isometry.search.explanation import Chunks, Parts, concept_names, query_words
+
+        found = self._find(query, k, mode)
+        chunks = Chunks(self.folder / self.current.index, self.index.version)
+        ids = self.index.rows.ids
+        sides: list[tuple[Parts, float, int]] = []
+        if found.vector is not None and len(found.dense):
+            hits = self.index.fetch(found.by_vectors)
+            names = concept_names(query, [hit.title for hit in hits], [hit.text for hit in hits])
+            parts = Parts.of_vectors(
+                [document for document, _ in found.dense],
+                found.by_vectors[1],
+                chunks.vectors(ids[found.by_vectors[0]].tolist()),
+                found.vector,
+                names,
+                self.encode(names, "document"),
+            )
+            sides.append((parts, found.dense_weight, 0))
+        if mode != "dense":
+            words = query_words(query)
+            alone = chunks.word_scores(list(words), ids[found.by_words[0]].tolist())
+            parts = Parts.of_words(
+                [document for document, _ in found.lexical],
+                found.by_words[1],
+                list(words),
+                alone * np.array(list(words.values())),
+            )
+            missing = max(0, found.depth - len(found.lexical))
+            sides.append((parts, 1 - found.dense_weight, missing))
+        return [
+            (
+                _result(hit, found),
+                [
+                    part
+                    for parts, weight, missing in sides
+                    for part in (
+                        parts.explain_fused(hit.document, weight, missing)
+                        if mode == "hybrid"
+                        else parts.explain(hit.document)
+                    )
+                ],
+            )
+            for hit in self._fetch(found)
+        ]
+
+    def _find(self, query: str, k: int, mode: Mode) -> _Found:
         from isometry.search.fusion import standard_score_fusion
 
         if not query.strip():
@@ -246,34 +316,33 @@ class Space:
         settings = self.manifest["search"]
         index = self.index
         depth = max(k, int(settings["depth"])) if mode == "hybrid" else k
+        weight = float(settings["dense_weight"])
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        by_vectors = (
-            nothing if mode == "lexical" else index.rank_dense(self.encode([query])[0], depth)
-        )
+        vector = None if mode == "lexical" else self.encode([query])[0]
+        by_vectors = nothing if vector is None else index.rank_dense(vector, depth)
         by_words = nothing if mode == "dense" else index.rank_lexical(query, depth)
         dense, lexical = (
             list(zip(index.rows.names(numbers), scores.tolist(), strict=True))
             for numbers, scores in (by_vectors, by_words)
         )
         if mode == "hybrid":
-            weight = float(settings["dense_weight"])
             best = standard_score_fusion(dense, lexical, weight, depth)[:k]
         else:
             best = (dense or lexical)[:k]
+        return _Found(vector, by_vectors, by_words, dense, lexical, best, depth, weight)
+
+    def _fetch(self, found: _Found) -> list[Hit]:
         # Where both found a document, the passage that the vectors chose is shown.
         row = {
             document: number
-            for side, (numbers, _) in ((lexical, by_words), (dense, by_vectors))
+            for side, (numbers, _) in (
+                (found.lexical, found.by_words),
+                (found.dense, found.by_vectors),
+            )
             for (document, _), number in zip(side, numbers.tolist(), strict=True)
         }
-        dense_rank = {document: rank for rank, (document, _) in enumerate(dense, 1)}
-        lexical_rank = {document: rank for rank, (document, _) in enumerate(lexical, 1)}
-        chosen = np.array([row[document] for document, _ in best], dtype=np.int64)
-        hits = index.fetch((chosen, np.array([score for _, score in best])))
-        return [
-            _result(hit, dense_rank.get(hit.document), lexical_rank.get(hit.document))
-            for hit in hits
-        ]
+        chosen = np.array([row[document] for document, _ in found.best], dtype=np.int64)
+        return self.index.fetch((chosen, np.array([score for _, score in found.best])))
 
     def verify(self) -> int:
         """Compares every file with the manifest; what an unfinished write left is no damage.
@@ -356,7 +425,31 @@ def files_below(folder: Path) -> list[Path]:
 _RESTORE = "Restore it from a copy, or run the same fit command again with --force."
 
 
-def _result(hit: Hit, dense_rank: int | None, lexical_rank: int | None) -> Result:
+@dataclass(frozen=True)
+class _Found:
+    """What both sides found for a query, and how they were fused."""
+
+    vector: Float[np.ndarray, " dim"] | None
+    by_vectors: Found
+    by_words: Found
+    dense: list[tuple[str, float]]
+    lexical: list[tuple[str, float]]
+    best: list[tuple[str, float]]
+    depth: int
+    dense_weight: float
+
+    @cached_property
+    def ranks(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The rank of every document by vectors and by words, from 1."""
+        dense, lexical = (
+            {document: rank for rank, (document, _) in enumerate(side, 1)}
+            for side in (self.dense, self.lexical)
+        )
+        return dense, lexical
+
+
+def _result(hit: Hit, found: _Found) -> Result:
+    dense, lexical = found.ranks
     return Result(
         hit.document,
         hit.score,
@@ -364,6 +457,6 @@ def _result(hit: Hit, dense_rank: int | None, lexical_rank: int | None) -> Resul
         hit.text,
         hit.start,
         hit.end,
-        dense_rank,
-        lexical_rank,
+        dense.get(hit.document),
+        lexical.get(hit.document),
     )

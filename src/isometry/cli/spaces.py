@@ -6,11 +6,19 @@ import re
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from isometry.search.explanation import Contribution
+
+# So many contributions of a side are printed by name.
+_REASONS = 8
 
 SpaceFolder = Annotated[Path, typer.Argument(help="The folder that fit made.", show_default=False)]
 
@@ -30,20 +38,31 @@ def search(
     mode: Annotated[
         Mode, typer.Option(help="By vectors (dense), by words (lexical), or both.")
     ] = Mode.hybrid,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which concepts and words make up each score.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Search a Space.
 
     Example:
-      isometry search docs-space "how do I rotate the keys" -k 3
+      isometry search docs-space "how do I rotate the keys" -k 3 --explain
     """
     from isometry.space import Space
 
+    why: list[list[Contribution]] = []
     with progress(quiet):
-        results = Space.open(space).search(query, k, mode.value)
+        opened = Space.open(space)
+        if explain:
+            explained = opened.explain(query, k, mode.value)
+            results, why = [each for each, _ in explained], [each for _, each in explained]
+        else:
+            results = opened.search(query, k, mode.value)
     if as_json:
         rows = [asdict(result) for result in results]
+        for row, parts in zip(rows, why, strict=False):
+            row["contributions"] = [asdict(part) for part in parts]
         print_json({"query": query, "mode": mode.value, "results": rows})
         return
     if not results:
@@ -52,7 +71,7 @@ def search(
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Text] = []
+    blocks: list[RenderableType] = []
     for number, result in enumerate(results, 1):
         places = ", ".join(
             f"{name} {rank}"
@@ -61,11 +80,28 @@ def search(
         )
         head = Text(f"{number}. ") + Text(result.document, style="bold")
         head += Text(f"  {result.score:.4f}  ({places})", style="dim")
-        parts += [head, _marked(result.text, query), Text("")]
-    print_rich(Group(*parts))
+        blocks += [head, *(_reasons(why[number - 1]) if why else ()), _marked(result.text, query)]
+        blocks.append(Text(""))
+    print_rich(Group(*blocks))
 
 
-def _marked(text: str, query: str) -> object:
+def _reasons(found: list[Contribution]) -> list[RenderableType]:
+    """A line for each side: what it adds, and the concepts or words that make it up."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines: list[RenderableType] = []
+    for side in dict.fromkeys(part.side for part in found):
+        own = [part for part in found if part.side == side]
+        shown = [f"{part.name} {part.value:+.3f}" for part in own[:_REASONS]]
+        if others := own[_REASONS:]:
+            shown.append(f"{len(others)} others {sum(part.value for part in others):+.3f}")
+        line = Text(f"{side} {sum(part.value for part in own):+.4f} = ", style="dim")
+        lines.append(Padding(line + Text("; ".join(shown), style="cyan"), (0, 0, 0, 3)))
+    return lines
+
+
+def _marked(text: str, query: str) -> RenderableType:
     """The passage's first lines, with the query's words in bold."""
     from rich.padding import Padding
     from rich.text import Text

@@ -53,8 +53,7 @@ def definitions(documents: Iterable[Document]) -> tuple[list[Definition], Droppe
     does not count, nor punctuation between the words of a lemma.
 
     It takes apart what `readers.wordnet` joined: the title is the lemmas, and examples follow the
-    gloss. A reader of concepts would give names, gloss and examples as rows of their own, the
-    further relations, and other dictionaries and ontologies than WordNet.
+    gloss. `readers.concepts` gives names and glosses as rows of their own, with their relations.
 
     Args:
         documents: What `readers.wordnet` yields; other parts of speech are passed over. Nouns come

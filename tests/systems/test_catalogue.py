@@ -35,12 +35,20 @@ def test_what_is_read_off_the_source_is_what_the_system_says(entry) -> None:
     assert entry.claim and entry.title and entry.differs and len(entry.about.split(". ")) >= 3
     assert entry.parts
     for part in entry.parts:
-        defined = {
-            node.name
-            for node in ast.parse((PACKAGE / part.path).read_text()).body
-            if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        body = ast.parse((PACKAGE / part.path).read_text()).body
+        defined = {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        # Some names are handed on by the module that people know them from.
+        defined |= {
+            alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names
         }
         assert part.name in defined or part.name.isupper() or part.name[0].isupper(), part
+
+
+def test_the_parts_of_a_system_are_its_own_and_those_of_its_study() -> None:
+    (entry,) = find("2dmse")
+    names = [part.name for part in entry.parts]
+    assert names[:2] == ["MRL", "Random2D"] and "InfoNCE" in names and "contrast" not in names
+    assert len(set(entry.parts)) == len(entry.parts)
 
 
 def test_listing_imports_no_system(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,15 +95,19 @@ class Entry:
 
     @cached_property
     def parts(self) -> list[Part]:
-        """What the file imports from the folders of the parts."""
-        found: list[Part] = []
-        for node in self._tree.body:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isometry."):
-                names = str(node.module).split(".")[1:]
-                if names[0] not in _NO_PARTS:
-                    path = "/".join(names) + ".py"
-                    found += [Part(alias.name, path) for alias in node.names]
-        return found
+        """What the file imports from the folders of the parts, then what its studies do."""
+        found: dict[Part, None] = {}
+        trees = [self._tree]
+        for tree in trees:
+            for module, names in _imports(tree):
+                if module.startswith("systems.") and module.endswith("_study"):
+                    study = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+                    trees.append(ast.parse(study.read_text(encoding="utf-8")))
+                elif module.split(".")[0] not in _NO_PARTS:
+                    path = module.replace(".", "/")
+                    path += "/__init__.py" if (PACKAGE / path).is_dir() else ".py"
+                    found |= dict.fromkeys(Part(name, path) for name in names)
+        return list(found)
 
     @cached_property
     def code_hash(self) -> str:
@@ -124,6 +128,13 @@ class Entry:
                 "pip install 'isometry-embeddings[all]'",
             ) from error
         return module.system
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """Modules of the package, without its name, and what is imported from each."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isometry."):
+            yield str(node.module).partition(".")[2], [alias.name for alias in node.names]
 
 
 def families() -> list[str]:

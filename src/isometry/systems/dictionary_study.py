@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -253,35 +252,33 @@ def entry_vectors(encode: Encode, dictionary: Dictionary) -> Float[np.ndarray, "
     return mean_vectors(encode, dictionary.definitions, dictionary.owner)
 
 
-def head_over(
-    classes: Float[np.ndarray, "k d"], temperature: float, start: Whitening | None = None
-) -> nn.Sequential:
+def classifier(run: DictionaryRun, classes: Float[np.ndarray, "k d"]) -> CosineClassifier:
+    """The cosine with vectors of entries that stay as they are."""
+    return CosineClassifier(torch.from_numpy(classes).float(), temperature=run.scale.temperature)
+
+
+def head_over(entries: CosineClassifier, start: Whitening | None = None) -> nn.Sequential:
     """What stands between vectors and logits while an encoder is trained, and not after.
 
     Args:
-        classes: The vectors of the entries, which stay as they are.
-        temperature: Divides the cosines.
-        start: The map that the dense layer starts as, where the classes went through it; else it
-            starts as the identity.
+        entries: The last layer.
+        start: The map that the dense layer before it starts as, where the entries went through it;
+            else that starts as the identity.
     """
-    d = classes.shape[1] if start is None else len(start.mean)
+    d = entries.classes.shape[1] if start is None else len(start.mean)
     weight, mean = (np.eye(d), np.zeros(d)) if start is None else (start.matrix, start.mean)
     layer = nn.Linear(d, weight.shape[1])
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight.T.copy()))
         layer.bias.copy_(torch.from_numpy(-mean @ weight))
-    return nn.Sequential(
-        layer, CosineClassifier(torch.from_numpy(classes).float(), temperature=temperature)
-    )
+    return nn.Sequential(layer, entries)
 
 
 def untouched(run: DictionaryRun) -> Defined:
     """The pretrained encoder, and its own vectors of all entries."""
     encode = run.cached(unit_encoder(run)).encode
     classes = entry_vectors(encode, run.train)
-    return Defined(
-        encode, head_over(classes, run.scale.temperature), classes, np.arange(len(classes))
-    )
+    return Defined(encode, head_over(classifier(run, classes)), classes, np.arange(len(classes)))
 
 
 def unit_encoder(run: DictionaryRun) -> TextEncoder:
@@ -324,43 +321,10 @@ def name_entries(
         say(f"{cut} of {len(rows)} definitions are cut after {scale.tokens} tokens.")
     keys = [(row.label, row.text) for row in rows]
     order = list(unique_batches(keys, scale.batch, scale.steps[stage], run.seed))
-    head = head_over(classes, scale.temperature, start)
+    head = head_over(classifier(run, classes), start)
     run.fit(stage, Classification(encoder, head, tokens=scale.tokens), rows, order)
     encode: Any = partial(encoder.encode, precision=scale.precision)
     return Defined(encode, head, classes, entries)
-
-
-def word_classes(run: DictionaryRun) -> Defined:
-    """DefSent: entries that are one token, by the encoder's own word embeddings."""
-    token = run.train.token
-    entries = np.flatnonzero(token >= 0)
-    body: Any = run.encoder().model[0].model
-    embeddings = body.get_input_embeddings().weight.detach().cpu().numpy()
-    return name_entries(run, *WHOLE, embeddings[token[entries]], entries)
-
-
-def definition_classes(run: DictionaryRun) -> Defined:
-    """DefSent+ in one stage: all entries, by their definitions."""
-    _, _, classes, entries = untouched(run)
-    return name_entries(run, *WHOLE, classes, entries)
-
-
-def independent_classes(run: DictionaryRun) -> Defined:
-    """The same, after ICA; vectors go through its map, where training starts."""
-    _, _, classes, entries = untouched(run)
-    with warnings.catch_warnings():
-        # Where it stops decides about a rotation, on which no cosine depends.
-        warnings.filterwarnings("ignore", message="FastICA stopped")
-        ica = Whitening.ica(classes, scale=100.0, iterations=run.scale.iterations)
-    return name_entries(run, *WHOLE, ica.transform(classes), entries, ica)
-
-
-def progressive_classes(run: DictionaryRun) -> Defined:
-    """DefSent+ in two stages: entries by the first one's encoder; weights start afresh."""
-    first, second = HALVES
-    _, _, classes, entries = untouched(run)
-    better = name_entries(run, first, classes, entries)
-    return name_entries(run, second, entry_vectors(better.encode, run.train), entries)
 
 
 def measure(run: DictionaryRun, model: Defined, asked: Asked) -> Figures:

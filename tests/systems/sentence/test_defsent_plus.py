@@ -31,18 +31,21 @@ from isometry.systems.dictionary_study import (
     DictionaryRun,
     DictionaryScale,
     Words,
+    classifier,
     data,
     entry_vectors,
     gather,
     head_over,
-    independent_classes,
     measure,
-    progressive_classes,
     reciprocal_ranks,
     untouched,
-    word_classes,
 )
 from isometry.systems.run import Run
+from isometry.systems.sentence.defsent_plus import (
+    independent_classes,
+    progressive_classes,
+    word_classes,
+)
 from isometry.systems.system import Splits
 from isometry.training.stages import Stage, Weights, run_stages
 from isometry.training.trainer import Batches
@@ -216,7 +219,7 @@ def test_two_stages_are_what_run_stages_makes_of_them(
         if weights is not None:
             own = {name.removeprefix("encoder."): tensor for name, tensor in weights.items()}
             encoder.load_state_dict({name: own[name] for name in encoder.state_dict()})
-        head = head_over(entry_vectors(encoder.encode, train), scale.temperature)
+        head = head_over(classifier(run, entry_vectors(encoder.encode, train)))
         fresh = TextEncoder.load(tiny_folder)
         fresh.model.append(Normalize())
         freeze_below(fresh, 0)
@@ -314,7 +317,7 @@ def test_figures_are_about_vectors_and_about_what_they_were_trained_towards(
 
     covered = np.flatnonzero(train.token >= 0)
     classes = np.roll(axes[covered], 1, axis=0)
-    model = Defined(encode, head_over(classes, 0.05), classes, covered)
+    model = Defined(encode, head_over(classifier(run, classes)), classes, covered)
     # Where a synonym has the same definition, the later entry has it here: both are right then.
     words = asked.words
     assert words is not None
@@ -353,17 +356,17 @@ def test_the_lexicographer_file_is_told_by_vectors(
     run: DictionaryRun, splits: Splits[Dictionary, Asked], minilm: TextEncoder
 ) -> None:
     """Better than by always naming the most frequent one."""
-    run.train = first_entries(splits.train, 150)
+    run.train = first_entries(splits.train, 100)
     asked, words = splits.test, splits.test.words
     assert words is not None
     few = Asked(
         asked.definitions[:80],
         [(row,) for row in range(80)],
         asked.files[:80],
-        Words(words.pairs, {word: own[:1] for word, own in words.senses.items()}),
+        Words(words.pairs, {word: [word] for word in words.senses}),
     )
     classes = entry_vectors(minilm.encode, run.train)
-    model = Defined(minilm.encode, head_over(classes, 0.05), classes, np.arange(150))
+    model = Defined(minilm.encode, head_over(classifier(run, classes)), classes, np.arange(100))
     told = measure(run, model, few)["lexicographer file"]
     assert isinstance(told, np.ndarray) and set(told) <= {0.0, 1.0} and len(told) == 80
     files = np.array(few.files)

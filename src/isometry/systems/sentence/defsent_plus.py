@@ -11,21 +11,61 @@ the pretrained ones again: only the targets get better. Entries may also be made
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+import numpy as np
+
+from isometry.geometry.whitening import Whitening
 from isometry.systems.dictionary_study import (
     FULL,
     HALVES,
     MINIATURE,
     SMALL,
     WHOLE,
+    Defined,
+    DictionaryRun,
     data,
-    definition_classes,
-    independent_classes,
+    entry_vectors,
     measure,
-    progressive_classes,
+    name_entries,
     untouched,
-    word_classes,
 )
 from isometry.systems.system import Arm, Gate, System
+
+
+def word_classes(run: DictionaryRun) -> Defined:
+    """DefSent: entries that are one token, by the encoder's own word embeddings."""
+    token = run.train.token
+    entries = np.flatnonzero(token >= 0)
+    body: Any = run.encoder().model[0].model
+    embeddings = body.get_input_embeddings().weight.detach().cpu().numpy()
+    return name_entries(run, *WHOLE, embeddings[token[entries]], entries)
+
+
+def definition_classes(run: DictionaryRun) -> Defined:
+    """DefSent+ in one stage: all entries, by their definitions."""
+    _, _, classes, entries = untouched(run)
+    return name_entries(run, *WHOLE, classes, entries)
+
+
+def independent_classes(run: DictionaryRun) -> Defined:
+    """The same, after ICA; vectors go through its map, where training starts."""
+    _, _, classes, entries = untouched(run)
+    with warnings.catch_warnings():
+        # Where it stops decides about a rotation, on which no cosine depends.
+        warnings.filterwarnings("ignore", message="FastICA stopped")
+        ica = Whitening.ica(classes, scale=100.0, iterations=run.scale.iterations)
+    return name_entries(run, *WHOLE, ica.transform(classes), entries, ica)
+
+
+def progressive_classes(run: DictionaryRun) -> Defined:
+    """DefSent+ in two stages: entries by the first one's encoder; weights start afresh."""
+    first, second = HALVES
+    _, _, classes, entries = untouched(run)
+    better = name_entries(run, first, classes, entries)
+    return name_entries(run, second, entry_vectors(better.encode, run.train), entries)
+
 
 system = System(
     title="DefSent+: sentence vectors out of a dictionary with entries of any length",

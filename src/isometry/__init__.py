@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from isometry.jobs.compact import compact
     from isometry.jobs.evaluate import evaluate
     from isometry.jobs.fit import fit
+    from isometry.jobs.merge import merge
     from isometry.jobs.migrate import migrate
     from isometry.space import Space
 
@@ -26,6 +27,7 @@ __all__ = [
     "compact",
     "evaluate",
     "fit",
+    "merge",
     "migrate",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "compact": "isometry.jobs.compact",
     "evaluate": "isometry.jobs.evaluate",
     "fit": "isometry.jobs.fit",
+    "merge": "isometry.jobs.merge",
     "migrate": "isometry.jobs.migrate",
 }
 

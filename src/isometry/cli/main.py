@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from isometry.cli import checklists, encoding, evaluation, fitting, spaces, systems, upkeep
+from isometry.cli import (
+    checklists,
+    distilling,
+    encoding,
+    evaluation,
+    fitting,
+    merging,
+    spaces,
+    systems,
+    upkeep,
+)
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
@@ -27,6 +37,8 @@ app.command("fit")(fitting.fit)
 app.command("search")(spaces.search)
 app.command("encode")(encoding.encode)
 app.command("evaluate")(evaluation.evaluate)
+app.command("merge")(merging.merge)
+app.command("distill")(distilling.distill)
 app.command("add")(upkeep.add)
 app.command("migrate")(upkeep.migrate)
 app.command("compact")(upkeep.compact)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor
+
+from isometry.merging.tensors import Weights, merge_tensors, shares_of
 
 
 def average(
-    models: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None
+    models: Sequence[Mapping[str, Tensor]], weights: Weights | None = None
 ) -> Iterator[tuple[str, Tensor]]:
     """Averages parameters, tensor by tensor.
 
@@ -20,7 +21,8 @@ def average(
 
     Args:
         models: State dicts with the same names and shapes.
-        weights: One for each model; equal when not given. They need not sum to 1.
+        weights: One for each model, for all tensors or by a tensor's name; equal when not given.
+            They need not sum to 1, and are not made to: mergekit's `linear` divides by their sum.
 
     Yields:
         Name and tensor, in the first model's order.
@@ -28,27 +30,12 @@ def average(
     Raises:
         ValueError: When names, shapes or whole-number tensors differ, or weights are missing.
     """
-    if not models:
-        raise ValueError("nothing to average")
-    shares = list(weights) if weights is not None else [1 / len(models)] * len(models)
-    if len(shares) != len(models):
-        raise ValueError(f"{len(models)} models and {len(shares)} weights")
-    first = models[0]
-    for other in models[1:]:
-        if different := sorted(set(first) ^ set(other)):
-            raise ValueError(f"the models differ in their tensors: {', '.join(different[:3])}")
-    for name, tensor in first.items():
-        parts = [model[name] for model in models]
-        if any(part.shape != tensor.shape for part in parts):
-            shapes = ", ".join(str(tuple(part.shape)) for part in parts)
-            raise ValueError(f"the models differ in the shape of {name}: {shapes}")
-        if not tensor.is_floating_point():
-            if any(not torch.equal(part, tensor) for part in parts):
-                raise ValueError(f"the models differ in {name}, which cannot be averaged")
-            yield name, tensor
-            continue
-        wide = torch.promote_types(tensor.dtype, torch.float32)
-        total = tensor.to(wide) * shares[0]
-        for part, share in zip(parts[1:], shares[1:], strict=True):
-            total.add_(part.to(wide), alpha=share)
-        yield name, total.to(tensor.dtype)
+
+    def merge(name: str, part: Callable[[int], Tensor]) -> Tensor:
+        shares = shares_of(weights, len(models), name, 1 / len(models))
+        total = part(0) * shares[0]
+        for model, share in enumerate(shares[1:], 1):
+            total.add_(part(model), alpha=share)
+        return total
+
+    return merge_tensors(models, merge)

@@ -1,0 +1,186 @@
+"""`isometry merge`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.core.errors import InputError
+
+_METHODS = "Methods"
+_EVALUATION = "Evaluation"
+
+
+class Method(StrEnum):
+    """How models are merged."""
+
+    average = "average"
+    slerp = "slerp"
+    task_arithmetic = "task-arithmetic"
+    ties = "ties"
+    dare = "dare"
+
+
+def merge(
+    out: Annotated[Path, typer.Option(help="The folder of the merge.", show_default=False)],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Model folders (sentence-transformers or transformers), Spaces, packaged:minilm,"
+            " hub ids; all tuned from one base.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="How they are merged.  \\[default: average]")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="What the models were tuned from: for task-arithmetic, ties and dare.",
+            rich_help_panel=_METHODS,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="One for each model: 0.7,0.3.  \\[default: equal]", show_default=False),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="How far from the base.  \\[default: 0.3 for task-arithmetic, else 1]",
+            rich_help_panel=_METHODS,
+        ),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="ties: the fraction of each model's changes that is kept.  \\[default: 0.2]",
+            rich_help_panel=_METHODS,
+        ),
+    ] = None,
+    drop: Annotated[
+        float | None,
+        typer.Option(
+            help="dare: the fraction of each model's changes that is dropped.  \\[default: 0.9]",
+            rich_help_panel=_METHODS,
+        ),
+    ] = None,
+    elect_signs: Annotated[
+        bool,
+        typer.Option(
+            "--elect-signs",
+            help="dare: average only changes of the elected sign, as ties does.",
+            rich_help_panel=_METHODS,
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of what dare drops, and of the evaluation's queries.  \\[default: 0]"),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Merge as this file says, such as the recipe.json of a merge. MODELs are where its"
+            " models are here."
+        ),
+    ] = None,
+    prompts_from: Annotated[
+        str | None, typer.Option(help="The model whose prompts to keep, where they differ.")
+    ] = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            help="A source as fit takes it: compare each model and the merge on queries made from"
+            " its documents.",
+            rich_help_panel=_EVALUATION,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The column with the text.", rich_help_panel=_EVALUATION)
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="The column with the title.", rich_help_panel=_EVALUATION)
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option(help="The column with the id.", rich_help_panel=_EVALUATION)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing folder.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Merge models that were tuned from one base into one model of the same size.
+
+    Plain sentence-transformers loads the result. Its recipe.json makes the same bytes again.
+
+    Examples:
+      isometry merge tuned-on-tickets tuned-on-manuals --out both --evaluate manuals/
+
+      isometry merge a b c --base packaged:minilm --method ties --keep 0.2 --out merged
+
+      isometry merge --recipe both/recipe.json --out again
+    """
+    from isometry.jobs import merge as job
+
+    with progress(quiet):
+        if recipe is not None:
+            given = (method, weights, scale, keep, drop, seed, prompts_from)
+            if elect_signs or any(value is not None for value in given):
+                raise InputError(
+                    "With --recipe, method and settings are the recipe's.",
+                    "Change them in a copy of the file.",
+                )
+            result = job.merge_by_recipe(
+                recipe,
+                out,
+                models=models or (),
+                base=base,
+                evaluate=evaluate,
+                text=text,
+                title=title,
+                id=id,
+                force=force,
+            )
+        else:
+            result = job.merge(
+                models or (),
+                out,
+                method="average" if method is None else method.value,
+                base=base,
+                weights=None if weights is None else _numbers(weights),
+                scale=scale,
+                keep=keep,
+                drop=drop,
+                elect_signs=elect_signs,
+                seed=seed or 0,
+                prompts_from=prompts_from,
+                evaluate=evaluate,
+                text=text,
+                title=title,
+                id=id,
+                force=force,
+            )
+    if as_json:
+        print_json(result)
+        return
+    from rich.text import Text
+
+    if result["evaluation"] is not None:
+        from isometry.report.tables import render_comparison
+
+        print_rich(render_comparison(result["evaluation"]["rows"]))
+    for warning in result["warnings"]:
+        print_rich(Text(f"Note: {warning}", style="yellow"))
+    done = f"{result['tensors']:,} tensors by {result['recipe']['method']} in {result['out']};"
+    print_rich(Text(f"{done} its recipe.json makes it again."))
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--weights are numbers with commas between them, not '{text}'.") from None

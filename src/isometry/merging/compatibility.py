@@ -1,0 +1,257 @@
+"""Whether models can be merged: what must be the same in them, and what need not be."""
+
+# safetensors and JSON have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry.core.errors import InputError
+from isometry.core.files import hash_file
+from isometry.merging.checkpoints import Checkpoint, listed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# What changes a network's outputs and leaves its tensors' shapes as they are.
+_DECIDES = (
+    *("model_type", "hidden_act", "hidden_activation", "activation_function"),
+    *("num_attention_heads", "num_key_value_heads", "layer_norm_eps", "rms_norm_eps"),
+    *("position_embedding_type", "rope_theta", "rope_scaling", "rope_parameters"),
+    *("sliding_window", "local_attention", "global_attn_every_n_layers", "is_decoder"),
+)
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model",
+                 "sentencepiece.bpe.model")  # fmt: skip
+# Capitals, accents, digits, spaces and other scripts: where tokenizers of one vocabulary differ.
+_PROBE = "Naïve  café No. 3,141:\tЖизнь 東京 don't re-embed\nİstanbul’s"
+# Pooling modes in the configurations of older versions, and what newer ones call them.
+_OLD_MODES = {
+    "cls_token": "cls",
+    "mean_tokens": "mean",
+    "max_tokens": "max",
+    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "weightedmean_tokens": "weightedmean",
+    "lasttoken": "lasttoken",
+}
+
+
+def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> list[str]:
+    """Refuses what cannot be merged, by name, before a weight is read (but for whole numbers).
+
+    Tensors of whole numbers that some models lack (older versions saved their position ids) are
+    left out of all. A base may have a head and a prefix more, and lack pooling and prompts.
+
+    Args:
+        models: What is to be merged; tensors may be left out of them.
+        base: What they were tuned from; its names may be changed to theirs.
+
+    Returns:
+        One line for each difference that need not stop anybody: of these the merge has what
+        `settings_model` has.
+
+    Raises:
+        InputError: When architectures, tensors, tokenizers, pooling or heads differ.
+    """
+    first = models[0]
+    if base is not None:
+        base.named_like(first)
+    everyone = [*models, *([base] if base is not None else [])]
+    notes: list[str] = []
+    numbers = {name for one in everyone for name in one if not one.dtype(name).is_floating_point}
+    if optional := sorted(numbers.difference(set(first).intersection(*everyone))):
+        notes.append(f"Left out, since not all models have it: {listed(optional)}.")
+    for one in everyone:
+        one.without([name for name in optional if name in one])
+    for other in everyone[1:]:
+        _check_architecture(first, other)
+        _check_tokenizers(first, other)
+    # A plain transformers checkpoint has nothing behind it, and takes what the others have.
+    leading = settings_model(models)
+    for other in models:
+        if leading.is_sentence_transformer and other.is_sentence_transformer:
+            notes += _check_modules(leading, other)
+        if leading.max_tokens() != other.max_tokens():
+            notes.append(
+                f"The merge reads {leading.max_tokens()} tokens, as '{leading.source}';"
+                f" '{other.source}' reads {other.max_tokens()}."
+            )
+    for other in everyone[1:]:
+        _check_tensors(first, other)
+    return notes
+
+
+def settings_model(models: Sequence[Checkpoint]) -> Checkpoint:
+    """The model whose modules, tokenizer and settings the merge has: the first that has modules."""
+    return next((one for one in models if one.is_sentence_transformer), models[0])
+
+
+def check_prompts(models: Sequence[Checkpoint]) -> None:
+    """Refuses models that put different words before the same kind of text.
+
+    A merge can have one set of prompts only, and each parent was trained with its own.
+
+    Raises:
+        InputError: When two models put different words before the same kind of text.
+    """
+    first = settings_model(models)
+    for other in models:
+        if not other.is_sentence_transformer:
+            continue
+        mine, theirs = first.prompts(), other.prompts()
+        for role in sorted(mine.keys() | theirs.keys()):
+            if mine.get(role, "") != theirs.get(role, ""):
+                raise InputError(
+                    f"The prompts differ: for '{role}' {mine.get(role, '')!r} in"
+                    f" '{first.source}' and {theirs.get(role, '')!r} in '{other.source}'.",
+                    "Say with --prompts-from MODEL whose to keep.",
+                )
+
+
+def _check_architecture(first: Checkpoint, other: Checkpoint) -> None:
+    for key in _DECIDES:
+        if key in first.config and key in other.config:
+            mine, theirs = first.config[key], other.config[key]
+            if mine != theirs:
+                raise InputError(
+                    f"The architectures differ: {key} is {mine} in '{first.source}' and"
+                    f" {theirs} in '{other.source}'.",
+                    "Only models tuned from one base can be merged.",
+                )
+
+
+def _check_tensors(first: Checkpoint, other: Checkpoint) -> None:
+    for one, lacking in ((first, other), (other, first)):
+        if extra := [name for name in one if name not in lacking]:
+            raise InputError(
+                f"'{lacking.source}' lacks {len(extra)} of the tensors of '{one.source}':"
+                f" {listed(extra)}.",
+                "Only models of one architecture, with the same modules, can be merged.",
+            )
+    different = [
+        f"{name} {first.shape(name)} and {other.shape(name)}"
+        for name in first
+        if first.shape(name) != other.shape(name)
+    ]
+    if different:
+        raise InputError(
+            f"'{first.source}' and '{other.source}' differ in {len(different)} shapes:"
+            f" {listed(different)}.",
+            "Only models of one architecture and one vocabulary can be merged.",
+        )
+    for name in first:
+        types = first.dtype(name), other.dtype(name)
+        if all(dtype.is_floating_point for dtype in types):
+            continue
+        # Few and small: position ids, counts of batches.
+        if types[0] != types[1] or not first[name].equal(other[name]):
+            raise InputError(
+                f"'{first.source}' and '{other.source}' differ in {name}, whose whole numbers"
+                " cannot be averaged.",
+                "Give both models the same.",
+            )
+
+
+def _check_tokenizers(first: Checkpoint, other: Checkpoint) -> None:
+    folders = [one.folder / one.modules[0].path for one in (first, other)]
+    pair = f"The tokenizers of '{first.source}' and '{other.source}' differ"
+    hint = "Models of different vocabularies cannot be merged: their word vectors do not match."
+    files = [folder / "tokenizer.json" for folder in folders]
+    if not all(file.is_file() for file in files):
+        for name in _VOCABULARIES:
+            both = [folder / name for folder in folders]
+            if all(file.is_file() for file in both) and len({*map(hash_file, both)}) > 1:
+                raise InputError(f"{pair} in {name}.", hint)
+        return
+    if files[0].read_bytes() == files[1].read_bytes():
+        return
+    one, another = map(_read_tokenizer, files)
+    vocabularies = [
+        {number: token for token, number in tokenizer.get_vocab().items()}
+        for tokenizer in (one, another)
+    ]
+    mine, theirs = vocabularies
+    if len(mine) != len(theirs):
+        raise InputError(f"{pair}: {len(mine):,} and {len(theirs):,} tokens.", hint)
+    for number in sorted(mine):
+        if mine[number] != theirs.get(number):
+            tokens = f"{mine[number]!r} and {theirs.get(number)!r}"
+            raise InputError(f"{pair}: number {number} is {tokens}.", hint)
+    if one.encode(_PROBE).ids != another.encode(_PROBE).ids:
+        raise InputError(
+            f"{pair}: they have one vocabulary and read a text differently (case, accents, spaces"
+            " or special tokens).",
+            "Give both models the same tokenizer.json.",
+        )
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    # Whatever is wrong with the file, the library raises a bare Exception.
+    except Exception as error:
+        raise InputError(f"Cannot read {path} as a tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _check_modules(first: Checkpoint, other: Checkpoint) -> list[str]:
+    """Refuses what is computed differently behind the transformer; see `check_compatible`."""
+    both = (first, other)
+    notes: list[str] = []
+    kinds = [[module.kind for module in one.modules] for one in both]
+    if kinds[0] != kinds[1]:
+        bare = [[kind for kind in own if kind != "Normalize"] for own in kinds]
+        chains = [" -> ".join(own) for own in kinds]
+        if bare[0] != bare[1]:
+            raise InputError(
+                f"'{first.source}' is {chains[0]}, '{other.source}' is {chains[1]}.",
+                "Only models with the same modules can be merged.",
+            )
+        notes.append(f"The merge is {chains[0]}, as '{first.source}'; '{other.source}' is"
+                     f" {chains[1]}.")  # fmt: skip
+    pairs = zip(
+        *([module for module in one.modules if module.kind != "Normalize"] for one in both),
+        strict=True,
+    )
+    for mine, theirs in pairs:
+        settings = [
+            _decisive(mine.kind, one.settings_of(module))
+            for one, module in zip(both, (mine, theirs), strict=True)
+        ]
+        for key in sorted(settings[0].keys() | settings[1].keys()):
+            values = [own.get(key) for own in settings]
+            if values[0] != values[1]:
+                raise InputError(
+                    f"The {mine.kind} modules differ: {key} is {values[0]} in '{first.source}' and"
+                    f" {values[1]} in '{other.source}'.",
+                    "Only models that pool and project in the same way can be merged.",
+                )
+    return notes
+
+
+def _decisive(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module's configuration decides, in one form for the old format and the new one."""
+    if kind == "Pooling":
+        mode = settings.get("pooling_mode")
+        modes = [mode] if isinstance(mode, str) else list(mode or [])
+        for key, on in settings.items():
+            if key.startswith("pooling_mode_") and on is True:
+                modes.append(_OLD_MODES.get(key.removeprefix("pooling_mode_"), key))
+        return {"pooling": sorted(modes), "include_prompt": settings.get("include_prompt", True)}
+    if kind == "Dense":
+        activation = str(settings.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
+        read = settings.get("module_input_name") or "sentence_embedding"
+        return {
+            "activation_function": activation,
+            "use_residual": bool(settings.get("use_residual", False)),
+            "module_input_name": read,
+            "module_output_name": settings.get("module_output_name") or read,
+        }
+    return {}

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tuned_folders import WEIGHTS, change_weights, tuned
+
+from isometry.cli.main import main
+from isometry.evaluation.retrieval import METRICS
+from isometry.jobs import merge as job
+
+
+@pytest.fixture
+def parents(tiny_folder: Path, tmp_path: Path) -> list[str]:
+    return [str(tuned(tiny_folder, tmp_path / name, seed)) for seed, name in enumerate("ab")]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(["merge", *(str(argument) for argument in arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_merge_and_merge_again_by_its_recipe(
+    capsys: pytest.CaptureFixture[str], parents: list[str], tiny_folder: Path, tmp_path: Path
+) -> None:
+    options = ("--base", tiny_folder, "--method", "ties", "--keep", "0.4", "--weights", "0.7,0.3")
+    code, out, err = run(capsys, *parents, "--out", tmp_path / "one", *options, "-q", "--json")
+    assert code == 0 and err == ""
+    figures = json.loads(out)
+    assert figures["recipe"]["keep"] == 0.4 and figures["recipe"]["weights"] == [0.7, 0.3]
+    recipe = tmp_path / "one" / "recipe.json"
+    assert json.loads(recipe.read_text(encoding="utf-8")) == figures["recipe"]
+    code, out, err = run(capsys, "--recipe", recipe, "--out", tmp_path / "two", "-q")
+    assert code == 0 and err == "" and "two" in out.replace("\n", "")
+    files = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_what_the_user_should_know_is_said_without_progress_too(
+    capsys: pytest.CaptureFixture[str], parents: list[str], tmp_path: Path
+) -> None:
+    # Not to be read as markup.
+    out = tmp_path / "[bold]out"
+    code, said, _ = run(capsys, *parents, "--out", out, "--weights", "0.5,0.6", "-q")
+    assert code == 0
+    assert "sum to 1.1" in said and "[bold]out" in said.replace("\n", "")
+    one, other, ours = (load_file(Path(path) / WEIGHTS) for path in (*parents, out))
+    name = "pooler.dense.bias"
+    torch.testing.assert_close(ours[name], 0.5 * one[name] + 0.6 * other[name])
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], parents: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"models": parents}), encoding="utf-8")
+    recipe = ("--recipe", tmp_path / "r.json")
+    before = sorted(tmp_path.iterdir())
+    for arguments, said in (
+        ((*parents, "--weights", "a,b"), "--weights"),
+        ((*parents, "--weights", "1"), "1 weights"),
+        ((*parents, "--method", "dare"), "--base"),
+        ((*recipe, "--method", "slerp"), "--recipe"),
+        ((*recipe, "--seed", "0"), "--recipe"),
+        ((*recipe, "--elect-signs"), "--recipe"),
+        ((parents[0], tmp_path / "r.json"), "is a file"),
+    ):
+        code, out, err = run(capsys, *arguments, "--out", tmp_path / "out", "-q")
+        assert code == 2 and out == "", arguments
+        assert err.startswith("isometry: ") and err.count("\n") == 1 and said in err
+    assert sorted(tmp_path.iterdir()) == before
+    change_weights(Path(parents[1]), lambda state: state.popitem())
+    code, _, err = run(capsys, *parents, "--out", tmp_path / "out", "-q")
+    assert code == 2 and "lacks 1 of the tensors" in err and err.count("\n") == 1
+
+
+def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    parents: list[str],
+    tiny_docs: Path,
+    tmp_path: Path,
+) -> None:
+    def compare(models: list[str], *_: object) -> list[dict[str, object]]:
+        figures = dict.fromkeys(METRICS, 0.5)
+        change = {"difference": -0.031, "low": -0.052, "high": 0.013}
+        return [{"model": Path(model).name, "mode": "dense", **figures, **change}
+                for model in models]  # fmt: skip
+
+    # tests/jobs/test_merge.py has the figures.
+    monkeypatch.setattr(job, "_held_out", lambda *_: "data")
+    monkeypatch.setattr(job, "_compare", compare)
+    arguments = (*parents, "--out", tmp_path / "out", "--evaluate", tiny_docs, "-q")
+    code, said, err = run(capsys, *arguments)
+    assert code == 0 and err == ""
+    lines = [line.split() for line in said.splitlines()]
+    rows = [line[0] for line in lines if "dense" in line]
+    assert rows == ["out", "a", "b"]
+    assert said.count("-3.1") == 3

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from tuned_folders import WEIGHTS, change_json, change_weights, in_shards, tuned, with_dense
+
+from isometry.core.errors import InputError
+from isometry.core.files import hash_folder
+from isometry.encoders.text import TextEncoder
+from isometry.jobs import merge as job
+from isometry.merging.average import average
+from isometry.merging.dare import dare
+from isometry.merging.slerp import slerp
+from isometry.merging.task_arithmetic import task_arithmetic
+from isometry.merging.ties import ties
+
+PROMPTS = "config_sentence_transformers.json"
+WORDS = "embeddings.word_embeddings.weight"
+
+
+@pytest.fixture(scope="module")
+def parents(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("parents")
+    return [tuned(tiny_folder, folder / f"tuned-{seed}", seed) for seed in (1, 2, 3)]
+
+
+@pytest.fixture
+def copies(parents: list[Path], tmp_path: Path) -> list[Path]:
+    """Two parents that a test may change."""
+    return [Path(shutil.copytree(parent, tmp_path / parent.name)) for parent in parents[:2]]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / WEIGHTS)
+
+
+def merged(models: list[Path], out: Path, **options: Any) -> dict[str, torch.Tensor]:
+    job.merge(models, out, **options)
+    return weights_of(out)
+
+
+def assert_same(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert set(ours) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(ours[name], tensor), name
+
+
+def test_each_method_writes_what_its_part_makes(
+    parents: list[Path], tiny_folder: Path, tmp_path: Path
+) -> None:
+    base, states = weights_of(tiny_folder), [weights_of(parent) for parent in parents]
+    on = {"base": tiny_folder}
+    shares = [0.2, 0.5, 0.3]
+    cases: list[tuple[list[Path], dict[str, Any], Any]] = [
+        (parents, {}, average(states)),
+        (parents, {"weights": shares}, average(states, shares)),
+        (parents[:2], {"method": "slerp"}, slerp(*states[:2], 0.5)),
+        (parents[:2], {"method": "slerp", "weights": [0.75, 0.25]}, slerp(*states[:2], 0.25)),
+        (parents, {"method": "task-arithmetic", **on}, task_arithmetic(base, states, scale=0.3)),
+        (parents, {"method": "task-arithmetic", "scale": 0.7, "weights": shares, **on},
+         task_arithmetic(base, states, shares, scale=0.7)),
+        (parents, {"method": "ties", **on}, ties(base, states, keep=0.2, scale=1.0)),
+        (parents, {"method": "ties", "keep": 0.5, "scale": 0.4, **on},
+         ties(base, states, keep=0.5, scale=0.4)),
+        (parents, {"method": "dare", **on}, dare(base, states, drop=0.9, scale=1.0)),
+        (parents, {"method": "dare", "drop": 0.5, "seed": 3, "elect_signs": True, **on},
+         dare(base, states, drop=0.5, seed=3, elect_signs=True)),
+    ]  # fmt: skip
+    for number, (models, options, expected) in enumerate(cases):
+        assert_same(merged(models, tmp_path / str(number), **options), dict(expected))
+
+
+def test_plain_sentence_transformers_loads_the_merge(
+    parents: list[Path], tmp_path: Path, texts: list[str]
+) -> None:
+    twice = [parents[0], parents[0]]
+    figures = job.merge(twice, tmp_path / "out", weights=[0.5, 0.5])
+    assert figures["warnings"] == [] and figures["evaluation"] is None
+    assert figures["tensors"] == len(weights_of(parents[0]))
+    vectors = [
+        SentenceTransformer(str(folder), device="cpu").encode(texts[:5])
+        for folder in (parents[0], tmp_path / "out")
+    ]
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    there, here = TextEncoder.load(parents[0]), TextEncoder.load(tmp_path / "out")
+    assert there.fingerprint() == here.fingerprint()
+
+
+def test_heads_are_merged_with_the_transformer_and_shards_with_files(
+    copies: list[Path], tmp_path: Path
+) -> None:
+    for seed, folder in enumerate(copies):
+        with_dense(folder, seed)
+    in_shards(copies[1])
+    job.merge(copies, tmp_path / "out")
+    heads = [load_file(folder / "2_Dense" / WEIGHTS) for folder in (*copies, tmp_path / "out")]
+    middle = (heads[0]["linear.weight"] + heads[1]["linear.weight"]) / 2
+    torch.testing.assert_close(heads[2]["linear.weight"], middle)
+    assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(["a"]).shape == (1, 8)
+    job.merge(copies[::-1], tmp_path / "back")
+    assert (tmp_path / "back" / f"{WEIGHTS}.index.json").is_file()
+    back = SentenceTransformer(str(tmp_path / "back"), device="cpu").encode(["a"])
+    np.testing.assert_allclose(
+        back, SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(["a"]), atol=1e-6
+    )
+
+
+def test_plain_transformers_checkpoints_are_merged(copies: list[Path], tmp_path: Path) -> None:
+    for folder in copies:
+        for name in ("modules.json", PROMPTS, "sentence_bert_config.json"):
+            (folder / name).unlink()
+        shutil.rmtree(folder / "1_Pooling")
+    expected = dict(average([weights_of(folder) for folder in copies]))
+    assert_same(merged(copies, tmp_path / "out"), expected)
+    assert not (tmp_path / "out" / "modules.json").exists()
+    from transformers import AutoModel
+
+    loaded = AutoModel.from_pretrained(tmp_path / "out").state_dict()
+    assert torch.equal(loaded[WORDS], expected[WORDS])
+
+
+def test_the_first_pattern_that_fits_gives_a_tensors_weights(
+    parents: list[Path], tmp_path: Path
+) -> None:
+    tensors = [
+        job.TensorWeights("encoder.layer.0.*", (1.0, 0.0)),
+        job.TensorWeights("encoder.*", (0.0, 1.0)),
+    ]
+    ours = merged(parents[:2], tmp_path / "out", weights=[0.5, 0.5], tensors=tensors)
+    one, other = (weights_of(parent) for parent in parents[:2])
+    for name, tensor in ours.items():
+        if name.startswith("encoder.layer.0."):
+            assert torch.equal(tensor, one[name])
+        elif name.startswith("encoder."):
+            assert torch.equal(tensor, other[name])
+        else:
+            torch.testing.assert_close(tensor, (one[name] + other[name]) / 2)
+    with pytest.raises(InputError, match="decoder"):
+        job.merge(parents, tmp_path / "b", tensors=[job.TensorWeights("decoder.*", (1, 0, 0))])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": [0.2, 0.5, 0.3], "tensors": [job.TensorWeights("*bias", (1.0, 0.0, 0.0))]},
+        {"method": "dare", "drop": 0.7, "seed": 5, "scale": 0.8},
+        {"method": "ties", "keep": 0.3},
+    ],
+)
+def test_a_recipe_makes_the_same_bytes_again(
+    parents: list[Path], tiny_folder: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    base = tiny_folder if "method" in options else None
+    first = job.merge(parents, tmp_path / "first", base=base, **options)
+    second = job.merge_by_recipe(tmp_path / "first" / "recipe.json", tmp_path / "second")
+    third = job.merge_by_recipe(tmp_path / "second", tmp_path / "third")
+    assert first["recipe"] == second["recipe"] == third["recipe"]
+    files = [hash_folder(tmp_path / name) for name in ("first", "second", "third")]
+    assert files[0] == files[1] == files[2]
+
+
+def test_a_changed_parent_is_noticed_and_a_moved_one_is_not(
+    copies: list[Path], tmp_path: Path
+) -> None:
+    before = merged(copies, tmp_path / "out", prompts_from=copies[1])
+    moved = [copies[0].rename(tmp_path / "elsewhere"), copies[1]]
+    recipe = tmp_path / "out" / "recipe.json"
+    with pytest.raises(InputError, match="There is no model"):
+        job.merge_by_recipe(recipe, tmp_path / "again")
+    job.merge_by_recipe(recipe, tmp_path / "again", models=moved)
+    assert_same(weights_of(tmp_path / "again"), before)
+    change_weights(moved[1], lambda state: state[WORDS].view(-1)[:1].add_(1))
+    with pytest.raises(InputError, match="tuned-2' is not the model"):
+        job.merge_by_recipe(recipe, tmp_path / "third", models=moved)
+    assert not (tmp_path / "third").exists()
+    with pytest.raises(InputError, match="2 models, not 1"):
+        job.merge_by_recipe(recipe, tmp_path / "third", models=moved[:1])
+
+
+def test_a_recipe_by_hand_needs_sources_only(parents: list[Path], tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.json"
+    change_json(recipe, models=[str(parent) for parent in parents], weights=[0.2, 0.5, 0.3])
+    job.merge_by_recipe(recipe, tmp_path / "out")
+    states = [weights_of(parent) for parent in parents]
+    assert_same(weights_of(tmp_path / "out"), dict(average(states, [0.2, 0.5, 0.3])))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "no list of models"),
+        ({"models": [1]}, "no recipe"),
+        ({"models": ["a", "b"], "wheights": [1, 2]}, "wheights"),
+        ({"models": ["a", "b"], "weights": "ab"}, "no recipe"),
+        ({"models": ["a", "b"], "method": "stirring"}, "stirring"),
+        ({"models": ["a", "b"], "format": 9}, "format 9"),
+        ({"models": ["a", "b"], "tensors": [{"weights": [1, 2]}]}, "pattern"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(tmp_path: Path, values: dict[str, Any], said: str) -> None:
+    change_json(tmp_path / "r.json", **values)
+    with pytest.raises(InputError, match=said):
+        job.merge_by_recipe(tmp_path / "r.json", tmp_path / "out")
+
+
+BASED = {"base": "b"}
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "said"),
+    [
+        ([], {}, "at least two"),
+        (["a"], {}, "at least two"),
+        (["a", "b"], {"method": "ties"}, "--base"),
+        (["a", "b"], {"base": "c"}, "takes no --base"),
+        (["a", "b", "c"], {"method": "slerp"}, "two models, not 3"),
+        (["a", "b"], {"weights": [1.0]}, "2 models and 1 weights"),
+        (["a", "b"], {"weights": [float("nan"), 1.0]}, "nan"),
+        (["a", "b"], {"keep": 0.2}, "average takes no --keep"),
+        (["a", "b"], {"elect_signs": True}, "--elect-signs"),
+        (["a", "b"], {"method": "ties", "keep": 0.0, **BASED}, "--keep"),
+        (["a", "b"], {"method": "ties", "keep": 1.5, **BASED}, "--keep"),
+        (["a", "b"], {"method": "ties", "weights": [1.0, -1.0], **BASED}, "0 and more"),
+        (["a", "b"], {"method": "slerp", "weights": [0.0, 0.0]}, "0 and more"),
+        (["a", "b"], {"method": "dare", "drop": 1.0, **BASED}, "--drop"),
+        (["a", "b"], {"method": "dare", "drop": -0.1, **BASED}, "--drop"),
+        (["a", "b"], {"prompts_from": "c"}, "--prompts-from"),
+        (["a", "b"], {}, "There is no model 'a'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_read(
+    tmp_path: Path, models: list[str], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        job.merge(models, tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_parent_leaves_nothing_behind(copies: list[Path], tmp_path: Path) -> None:
+    name = "encoder.layer.1.output.dense.bias"
+    change_weights(copies[1], lambda state: state[name][:1].fill_(float("nan")))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=f"tuned-2' has NaN or infinity in {name}"):
+        job.merge(copies, tmp_path / "out")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_existing_folder_is_replaced_only_on_demand(copies: list[Path], tmp_path: Path) -> None:
+    job.merge(copies, tmp_path / "out")
+    before = hash_folder(tmp_path / "out")
+    with pytest.raises(InputError, match="exists"):
+        job.merge(copies, tmp_path / "out", weights=[1.0, 0.0])
+    assert hash_folder(tmp_path / "out") == before
+    # A parent may be replaced by the merge.
+    expected = dict(average([weights_of(folder) for folder in copies]))
+    assert_same(merged(copies, copies[0], force=True), expected)
+
+
+def test_weights_that_do_not_sum_to_one_are_noted(parents: list[Path], tmp_path: Path) -> None:
+    two = parents[:2]
+    said = job.merge(two, tmp_path / "a", weights=[0.5, 0.6])["warnings"]
+    assert len(said) == 1 and "sum to 1.1" in said[0]
+    assert job.merge(two, tmp_path / "b", weights=[0.4, 0.6])["warnings"] == []
+    said = job.merge(two, tmp_path / "c", method="slerp", weights=[3.0, 1.0])["warnings"]
+    assert len(said) == 1 and "ratio" in said[0]
+    quarter = dict(slerp(weights_of(two[0]), weights_of(two[1]), 0.25))
+    assert_same(weights_of(tmp_path / "c"), quarter)
+
+
+def test_a_base_that_is_none_is_noted_with_the_model(
+    parents: list[Path], tiny_folder: Path, tmp_path: Path
+) -> None:
+    stranger = tuned(tiny_folder, tmp_path / "stranger", 9)
+    change_weights(stranger, lambda state: state.update(
+        {name: torch.randn(tensor.shape) for name, tensor in state.items()}))  # fmt: skip
+    figures = job.merge(
+        [parents[0], stranger], tmp_path / "out", method="task-arithmetic", base=tiny_folder
+    )
+    assert len(figures["warnings"]) == 1
+    line = figures["warnings"][0]
+    assert "stranger" in line and "does not look like the base" in line
+    far = tuned(tiny_folder, tmp_path / "far", 9, size=0)
+    change_weights(far, lambda state: state.update(
+        {name: 2.5 * tensor for name, tensor in state.items()}))  # fmt: skip
+    # The direction is the base's, but the way is longer than the base itself.
+    figures = job.merge([far], tmp_path / "b", method="task-arithmetic", base=tiny_folder)
+    assert "1.50 of its norm" in figures["warnings"][0]
+
+
+def test_a_model_that_is_its_own_base_comes_back_under_every_method(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    expected = weights_of(tiny_folder)
+    for method in ("average", "slerp", "task-arithmetic", "ties", "dare"):
+        base = None if method in ("average", "slerp") else tiny_folder
+        ours = merged([tiny_folder] * 2, tmp_path / method, method=method, base=base)
+        assert_same(ours, expected)
+
+
+def test_prompts_that_differ_need_a_decision(copies: list[Path], tmp_path: Path) -> None:
+    change_json(copies[1] / PROMPTS, prompts={"query": "ask: ", "document": ""})
+    with pytest.raises(InputError, match="prompts differ"):
+        job.merge(copies, tmp_path / "out")
+    for number, kept in enumerate(("", "ask: ")):
+        out = tmp_path / f"out-{number}"
+        job.merge(copies, out, prompts_from=copies[number])
+        assert TextEncoder.load(out).prompts["query"] == kept
+    recipe = json.loads((tmp_path / "out-1" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["prompts_from"] == str(copies[1])
+
+
+def test_types_are_those_of_the_first_model(copies: list[Path], tmp_path: Path) -> None:
+    change_weights(copies[0], lambda state: state.update(
+        {name: tensor.half() for name, tensor in state.items()}))  # fmt: skip
+    assert merged(copies, tmp_path / "out")[WORDS].dtype == torch.float16
+    assert merged(copies[::-1], tmp_path / "back")[WORDS].dtype == torch.float32
+    change_weights(copies[0], lambda state: state[WORDS].fill_(60000))
+    with pytest.raises(InputError, match=f"F16 can hold in {WORDS}"):
+        job.merge(copies, tmp_path / "large", weights=[1.2, 0.0])
+
+
+def test_parents_and_merge_are_compared_on_held_out_queries(
+    small_folder: Path, tiny_docs: Path, tmp_path: Path
+) -> None:
+    # Noise, that is: surely worse than what it was made from.
+    worse = tuned(small_folder, tmp_path / "worse", 0, size=1.0)
+    figures = job.merge(
+        [small_folder, worse], tmp_path / "out", weights=[1.0, 0.0], evaluate=tiny_docs
+    )
+    merge, same, noisy = figures["evaluation"]["rows"]
+    assert [row["model"] for row in (merge, same, noisy)] == [
+        str(tmp_path / "out"), str(small_folder), str(worse),
+    ]  # fmt: skip
+    # With all weight on one parent the merge is this parent.
+    assert merge["ndcg@10"] == same["ndcg@10"] > 0
+    assert same["difference"] == same["low"] == same["high"] == 0
+    assert noisy["difference"] == pytest.approx(noisy["ndcg@10"] - merge["ndcg@10"])
+    assert noisy["low"] < noisy["difference"] < noisy["high"] < 0
+
+
+def test_a_source_of_too_little_is_refused_before_the_merge(
+    parents: list[Path], tmp_path: Path
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("One short text.", encoding="utf-8")
+    with pytest.raises(InputError, match="Too little text"):
+        job.merge(parents, tmp_path / "out", evaluate=docs)
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]

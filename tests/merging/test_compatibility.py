@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from tuned_folders import change_json, change_weights, with_dense
+
+from isometry.core.errors import InputError
+from isometry.encoders.packaged_models import packaged_folder
+from isometry.encoders.text import TextEncoder
+from isometry.merging.checkpoints import open_checkpoint
+from isometry.merging.compatibility import check_compatible, check_prompts, settings_model
+
+POOLING = "1_Pooling/config.json"
+PROMPTS = "config_sentence_transformers.json"
+
+
+@pytest.fixture
+def one(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "one"))
+
+
+@pytest.fixture
+def other(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "other"))
+
+
+def notes(*folders: Path, base: Path | None = None) -> list[str]:
+    models = [open_checkpoint(folder) for folder in folders]
+    return check_compatible(models, None if base is None else open_checkpoint(base))
+
+
+def refusal(*folders: Path, base: Path | None = None) -> str:
+    with pytest.raises(InputError) as raised:
+        notes(*folders, base=base)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def plain(folder: Path) -> Path:
+    """Leaves the transformers checkpoint of a folder."""
+    for name in ("modules.json", PROMPTS, "sentence_bert_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "1_Pooling")
+    return folder
+
+
+def test_tuned_models_of_one_base_are_compatible(one: Path, other: Path) -> None:
+    change_json(other / "config.json", hidden_dropout_prob=0.5, use_cache=True, dtype="float32")
+    (other / "README.md").write_text("Tuned.", encoding="utf-8")
+    assert notes(one, other, base=one) == []
+
+
+def test_a_model_saved_by_another_version_is_compatible(
+    minilm: TextEncoder, tmp_path: Path
+) -> None:
+    minilm.save(tmp_path / "again")
+    said = notes(packaged_folder("minilm"), tmp_path / "again")
+    # The published file has position ids, which later versions do not save.
+    assert len(said) == 1 and "embeddings.position_ids" in said[0]
+
+
+def test_whole_numbers_that_not_all_have_are_left_out_of_all(one: Path, other: Path) -> None:
+    change_weights(one, lambda state: state.update({"ids": torch.arange(4)}))
+    models = [open_checkpoint(other), open_checkpoint(one)]
+    assert check_compatible(models, open_checkpoint(one))[0].endswith("ids.")
+    assert "ids" not in models[1] and set(models[0]) == set(models[1])
+    change_weights(other, lambda state: state.update({"ids": torch.arange(4)}))
+    assert notes(one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_attention_heads", 2), ("hidden_act", "relu"), ("layer_norm_eps", 1e-5),
+     ("model_type", "roberta")],
+)  # fmt: skip
+def test_another_architecture_is_refused_by_what_differs(
+    one: Path, other: Path, key: str, value: object
+) -> None:
+    change_json(other / "config.json", **{key: value})
+    line = refusal(one, other)
+    assert key in line and str(value) in line and str(other) in line
+
+
+def test_the_first_five_tensors_that_are_lacking_are_listed(one: Path, other: Path) -> None:
+    def cut(state: dict[str, Tensor]) -> None:
+        for name in [name for name in state if ".layer.1." in name]:
+            del state[name]
+
+    change_weights(other, cut)
+    line = refusal(one, other)
+    assert line.count("encoder.layer.1.") == 5 and "and 11 more" in line and str(other) in line
+    assert "lacks 16 of the tensors" in refusal(other, one)
+
+
+def test_other_shapes_are_refused_with_both(one: Path, other: Path) -> None:
+    change_weights(other, lambda state: state.update({"pooler.dense.bias": torch.zeros(31)}))
+    assert "pooler.dense.bias (32,) and (31,)" in refusal(one, other)
+
+
+@pytest.mark.parametrize(
+    "changed", [torch.arange(1, 5), torch.arange(4, dtype=torch.int32), torch.ones(4)]
+)
+def test_whole_numbers_that_differ_are_refused(one: Path, other: Path, changed: Tensor) -> None:
+    change_weights(one, lambda state: state.update({"ids": torch.arange(4)}))
+    change_weights(other, lambda state: state.update({"ids": changed}))
+    for pair in ((one, other), (other, one)):
+        assert "differ in ids" in refusal(*pair)
+
+
+def tokenizer(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+
+
+def test_vocabularies_of_other_sizes_are_refused(one: Path, other: Path) -> None:
+    model = tokenizer(other)["model"]
+    del model["vocab"]["##～"]  # type: ignore[index]
+    change_json(other / "tokenizer.json", model=model)
+    assert "30,522 and 30,521 tokens" in refusal(one, other)
+
+
+def test_vocabularies_of_another_order_are_refused(one: Path, other: Path) -> None:
+    model = tokenizer(other)["model"]
+    vocabulary = model["vocab"]  # type: ignore[index]
+    vocabulary["cat"], vocabulary["dog"] = vocabulary["dog"], vocabulary["cat"]
+    change_json(other / "tokenizer.json", model=model)
+    line = refusal(one, other)
+    assert "'cat'" in line and "'dog'" in line
+
+
+def test_a_tokenizer_that_reads_otherwise_is_refused(one: Path, other: Path) -> None:
+    normalizer = tokenizer(other)["normalizer"]
+    change_json(other / "tokenizer.json", normalizer={**normalizer, "lowercase": False})  # type: ignore[dict-item]
+    assert "read a text differently" in refusal(one, other)
+
+
+def test_truncation_and_layout_of_a_tokenizer_do_not_count(one: Path, other: Path) -> None:
+    truncation = {"direction": "Right", "max_length": 7, "strategy": "LongestFirst", "stride": 0}
+    change_json(other / "tokenizer.json", truncation=truncation)
+    assert notes(one, other) == []
+
+
+def test_without_tokenizer_json_the_vocabulary_file_counts(one: Path, other: Path) -> None:
+    for folder, words in ((one, "a\nb\n"), (other, "b\na\n")):
+        (folder / "tokenizer.json").unlink()
+        (folder / "vocab.txt").write_text(words, encoding="utf-8")
+    assert "vocab.txt" in refusal(one, other)
+
+
+def test_a_tokenizer_that_is_none_is_refused(one: Path, other: Path) -> None:
+    (other / "tokenizer.json").write_text("{}", encoding="utf-8")
+    assert "tokenizer.json" in refusal(one, other)
+
+
+def test_another_pooling_is_refused(one: Path, other: Path) -> None:
+    change_json(other / POOLING, pooling_mode="cls")
+    line = refusal(one, other)
+    assert "Pooling" in line and "mean" in line and "cls" in line
+    # A third that is plain in front hides nothing.
+    third = plain(Path(shutil.copytree(one, one.with_name("third"))))
+    assert "Pooling" in refusal(third, one, other)
+
+
+def test_the_old_and_the_new_way_of_writing_a_pooling_are_one(one: Path, other: Path) -> None:
+    old = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True,
+           "pooling_mode_cls_token": False}  # fmt: skip
+    (other / POOLING).write_text(json.dumps(old), encoding="utf-8")
+    assert notes(one, other) == []
+    old |= {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
+    (other / POOLING).write_text(json.dumps(old), encoding="utf-8")
+    assert "Pooling" in refusal(one, other)
+
+
+def test_another_head_is_refused(one: Path, other: Path) -> None:
+    with_dense(one)
+    assert "Transformer -> Pooling -> Dense" in refusal(one, other)
+    with_dense(other, activation_function="torch.nn.modules.linear.Identity")
+    line = refusal(one, other)
+    assert "Tanh" in line and "Identity" in line
+
+
+def test_a_base_has_no_head_but_must_have_every_tensor(one: Path, other: Path) -> None:
+    assert notes(one, one, base=plain(other)) == []
+    with_dense(one)
+    assert "2_Dense/linear.weight" in refusal(one, one, base=other)
+
+
+def test_a_missing_normalisation_is_noted(one: Path, other: Path) -> None:
+    modules = json.loads((other / "modules.json").read_text(encoding="utf-8"))
+    modules.append({"idx": 2, "name": "2", "path": "2_Normalize", "type": "x.Normalize"})
+    (other / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    said = notes(one, other)
+    assert len(said) == 1 and "Normalize" in said[0] and str(other) in said[0]
+
+
+def test_another_length_is_noted(one: Path, other: Path) -> None:
+    change_json(other / "sentence_bert_config.json", max_seq_length=17)
+    said = notes(one, other)
+    assert len(said) == 1 and "17" in said[0] and "64" in said[0]
+
+
+def test_a_base_with_a_prefix_and_a_head_is_found_under_the_models_names(
+    one: Path, other: Path
+) -> None:
+    def dress(state: dict[str, Tensor]) -> None:
+        for name in list(state):
+            state[f"bert.{name}"] = state.pop(name)
+        state["cls.predictions.bias"] = torch.zeros(3)
+
+    change_weights(plain(other), dress)
+    model, base = open_checkpoint(one), open_checkpoint(other)
+    assert check_compatible([model], base) == []
+    assert set(base) == set(model)
+    name = "encoder.layer.0.output.dense.weight"
+    assert torch.equal(base[name], model[name])
+    # Among the models themselves another head is a difference.
+    assert "lacks" in refusal(one, other)
+
+
+def prompts(*folders: Path) -> None:
+    check_prompts([open_checkpoint(folder) for folder in folders])
+
+
+def test_prompts_that_differ_are_refused_by_role(one: Path, other: Path) -> None:
+    prompts(one, other)
+    change_json(other / PROMPTS, prompts={"query": "ask: ", "document": ""})
+    with pytest.raises(InputError, match=r"'query' '' in .*'ask: ' in .*--prompts-from"):
+        prompts(one, other)
+    change_json(one / PROMPTS, prompts={"query": "ask: "})
+    prompts(one, other, plain(Path(shutil.copytree(one, one.with_name("plain")))))
+    # Which is used unasked decides vectors, too.
+    change_json(one / PROMPTS, default_prompt_name="query")
+    with pytest.raises(InputError, match="'default'"):
+        prompts(one, other)
+
+
+def test_the_settings_are_those_of_the_first_that_has_modules(one: Path, other: Path) -> None:
+    models = [open_checkpoint(plain(one)), open_checkpoint(other)]
+    assert settings_model(models) is models[1]
+    assert settings_model(models[:1]) is models[0]

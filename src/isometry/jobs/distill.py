@@ -1,0 +1,229 @@
+"""`isometry distill`: a big encoder and somebody's own texts -> a smaller one, or a word table."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry import __version__
+from isometry.core.errors import InputError
+from isometry.core.files import hash_file, hash_value, read_json, write_json
+from isometry.core.progress import say
+from isometry.core.workspace import Workspace
+from isometry.corpora.readers import Source, open_source
+from isometry.encoders.locate import locate
+
+if TYPE_CHECKING:
+    from isometry.encoders.text import TextEncoder
+
+RECORD = "distillation.json"
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Everything that a user may decide; `distill` explains each."""
+
+    teacher: str
+    source: str
+    layers: int | None = None
+    dim: int | None = None
+    static: bool = False
+    minutes: float = 10.0
+    seed: int = 0
+    text: str | None = None
+    title: str | None = None
+    id: str | None = None
+    limit: int | None = None
+
+
+def distill(
+    teacher: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    layers: int | None = None,
+    dim: int | None = None,
+    static: bool = False,
+    minutes: float = 10.0,
+    seed: int = 0,
+    text: str | None = None,
+    title: str | None = None,
+    id: str | None = None,
+    limit: int | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Makes a smaller encoder that finds on somebody's own texts what a bigger one finds.
+
+    The student starts as the teacher's first layers, its vectors projected on the principal
+    components of what the teacher makes of the texts; or, `static`, as a table of what it makes of
+    every token alone. It is then trained towards the teacher's stored vectors. How far to go is
+    chosen on held-out texts, and measured on queries made from others.
+
+    The same command goes on where a killed one stopped.
+
+    Args:
+        teacher: The encoder to distil: a Space, a folder, `packaged:NAME`, or a hub id.
+        source: A folder, a file, or `python:PACKAGE`, as `fit` takes it.
+        out: The folder of the student, which plain sentence-transformers loads.
+        layers: How many of the teacher's layers to keep, from the lowest; all when not given.
+        dim: How many dimensions to keep; all when not given, and 256 of a table.
+        static: Make a table, which has no layers.
+        minutes: What to plan for.
+        seed: Of every random choice.
+        text: The column of a table that holds the text.
+        title: The column that holds the title.
+        id: The column that holds the id.
+        limit: Read only this many documents, the first.
+        force: Replace an existing `out`, or discard unfinished work.
+
+    Returns:
+        The record that `out` keeps as distillation.json: `student`, `test` (quality, or None where
+        too few queries can be made), `speed`, `validation`, `training`, `plan` and more.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
+    settings = DistillSettings(
+        *(str(teacher), str(source), layers, dim, static, minutes, seed, text, title, id, limit)
+    )
+    folder = Path(out).expanduser()
+    reader = check(settings, folder, force=force)
+    partial = folder.with_name(f"{folder.name}.partial")
+    place, is_local = locate(settings.teacher)
+    weights = [
+        [file.relative_to(place).as_posix(), hash_file(file)]
+        for file in sorted(Path(place).glob("**/*.safetensors") if is_local else ())
+    ]
+    fingerprint = hash_value([__version__, asdict(settings), reader.fingerprint(), weights])
+    run = partial / "run.json"
+    if force and run.is_file() and read_json(run).get("fingerprint") != fingerprint:
+        shutil.rmtree(partial)
+    encoder = load_teacher(settings)
+    from isometry.jobs.distilling import Distilling
+
+    with Workspace(partial, fingerprint) as work:
+        if work.resumed:
+            say(f"Going on with {partial}.")
+        job = Distilling(work, reader, settings, encoder)
+        job.announce()
+        job.train()
+        chosen = job.choose()
+        record = {
+            "isometry": __version__,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **job.describe(chosen),
+        }
+        made = job.student(chosen["alpha"])
+        made.save(work.path / "student", card=_card(record))
+        write_json(work.path / "student" / RECORD, record)
+        if folder.exists():
+            shutil.rmtree(folder)
+        (work.path / "student").rename(folder)
+    shutil.rmtree(partial)
+    return record
+
+
+def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
+    """Refuses what cannot work, before anything heavy is imported; gives the opened source back.
+
+    Raises:
+        InputError: With what is wrong and what to do.
+    """
+    if settings.static and settings.layers is not None:
+        raise InputError("A static student has no layers.", "Give either --static or --layers.")
+    if not settings.static and settings.layers is None and settings.dim is None:
+        raise InputError(
+            "Nothing would get smaller.", "Give --layers, --dim or both, or --static for a table."
+        )
+    for name, value in (("--layers", settings.layers), ("--dim", settings.dim)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}.")
+    if not settings.minutes > 0:
+        raise InputError(f"--minutes must be more than 0, not {settings.minutes}.")
+    if folder.exists() and not force:
+        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
+    if folder.exists() and not (folder / RECORD).is_file():
+        raise InputError(
+            f"{folder} exists and is no distilled model; it is left alone.", "Choose another --out."
+        )
+    place, is_local = locate(settings.teacher)
+    if is_local and _is_static(Path(place)):
+        raise InputError(
+            f"The teacher '{settings.teacher}' is static already: nothing is faster.",
+            "Give the encoder that it was made from.",
+        )
+    return open_source(
+        settings.source,
+        text=settings.text,
+        title=settings.title,
+        id=settings.id,
+        limit=settings.limit,
+    )
+
+
+def _is_static(folder: Path) -> bool:
+    """Whether a folder holds a table, as sentence-transformers or model2vec saves one."""
+    modules, config = folder / "modules.json", folder / "config.json"
+    if modules.is_file():
+        kinds = [str(module.get("type")) for module in read_json(modules)]
+        return any(kind.endswith("StaticEmbedding") for kind in kinds)
+    return config.is_file() and read_json(config).get("model_type") == "model2vec"
+
+
+def load_teacher(settings: DistillSettings) -> TextEncoder:
+    """The teacher, if it has what shall be kept.
+
+    Raises:
+        InputError: When it has fewer layers or dimensions, or has no more than what is asked for.
+    """
+    from isometry.encoders.surgery.layers import truncate
+    from isometry.encoders.text import TextEncoder
+
+    encoder = TextEncoder.load(settings.teacher)
+    if settings.dim is not None and settings.dim > encoder.dim:
+        raise InputError(
+            f"The teacher '{settings.teacher}' has {encoder.dim} dimensions, so a student cannot"
+            f" have {settings.dim}.",
+            f"Choose --dim 1 to {encoder.dim}.",
+        )
+    if settings.static:
+        return encoder
+    depth = len(encoder.layers())
+    if (settings.layers or depth) >= depth and (settings.dim or encoder.dim) == encoder.dim:
+        if settings.layers is not None and settings.layers > depth:
+            truncate(encoder, settings.layers)
+        raise InputError(
+            f"The teacher '{settings.teacher}' has {depth} layers and {encoder.dim} dimensions:"
+            " nothing would get smaller.",
+            "Choose fewer.",
+        )
+    truncate(encoder, settings.layers or depth)
+    return encoder
+
+
+def _card(record: dict[str, Any]) -> str:
+    """A few lines for whoever finds the folder."""
+    settings, student, speed = record["settings"], record["student"], record["speed"]
+    kind = "a table of word vectors" if settings["static"] else f"{student['layers']} layers"
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "---",
+        "",
+        f"# {kind}, {student['dim']} dimensions",
+        "",
+        f"Distilled from {settings['teacher']} by `isometry distill` on"
+        f" {record['data']['learnt_from']:,} texts; {speed['times_as_fast']:,.0f} times as fast.",
+    ]
+    if (test := record["test"]) is not None:
+        points = {row["system"]: 100 * row["ndcg@10"] for row in test["rows"]}
+        lines.append(
+            f"On {test['queries']:,} queries made from held-out documents it reaches"
+            f" {points['student']:.1f} points of nDCG@10, its teacher {points['teacher']:.1f}."
+        )
+    lines += ["", "All figures: distillation.json.", ""]
+    return "\n".join(lines)

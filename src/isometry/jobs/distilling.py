@@ -1,0 +1,628 @@
+"""The steps of `distill`, each done once and resumable; `jobs/distill.py` puts them in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import send_to_device
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from isometry.core.errors import InputError
+from isometry.core.progress import progress_shown, say, track
+from isometry.core.workspace import Workspace
+from isometry.corpora.readers import Source
+from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.static import (
+    StaticEncoder,
+    token_basis,
+    vocabulary_vectors,
+)
+from isometry.encoders.surgery.layers import truncate
+from isometry.encoders.text import Precision, Role, TextEncoder
+from isometry.evaluation.retrieval import rank_documents, score_rankings
+from isometry.geometry.neighbors import top_k
+from isometry.jobs import ranking
+from isometry.jobs.distill import DistillSettings
+from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
+from isometry.jobs.proof import machine, versions
+from isometry.jobs.ranking import Collection
+from isometry.learners.distillation import Distillation, DistillationRow, Student
+from isometry.merging.average import average
+from isometry.objectives.feature_distillation import FeatureDistillation
+from isometry.training.determinism import deterministic
+from isometry.training.plan import _WORTH_BFLOAT16, _encode_speed, _Stopwatch
+from isometry.training.trainer import Batches, Trainer
+
+# Texts with whose prompt to put before them.
+Texts = list[tuple[str, Role]]
+
+# Dimensions of a table where nobody says how many, as in model2vec.
+_TABLE_DIM = 256
+# The points on the line untrained .. trained that are chosen from.
+_ALPHAS = (0.0, 0.5, 1.0)
+_COMPARED = (("teacher", "student"), ("untrained", "student"), ("teacher", "untrained"))
+# Shares of the time that is left: vectors of the teacher to learn from, and what is ranked.
+_TARGETS, _EVALUATION = 0.35, 0.3
+_FEWEST_STEPS = 10
+_SMALLEST_POOL = 200
+_MOST_HELD = 500
+# Passages that held-out texts search, and how many of the first found are compared.
+_MOST_AMONG = 1000
+_DEPTH = 10
+# Texts whose encoding is timed; the student reads them again until its time can be measured.
+_TIMED, _TURNS, _LEAST_SECONDS = 64, 3, 0.2
+_PATIENCE = 1.5
+
+
+@dataclass(frozen=True)
+class DistillPlan:
+    """Everything that depends on the machine; with it the rest is determined.
+
+    Attributes:
+        texts: Texts to learn from, at most.
+        pool: Documents that are ranked at most: all, or a sample with every answer.
+        steps: Optimiser steps.
+        batch: Texts a step.
+        precision: Of encoding and, but for tables, of training.
+        learning_rate: The peak.
+        measured: Speeds.
+        estimate_seconds: The expected time of each phase.
+    """
+
+    texts: int
+    pool: int
+    steps: int
+    batch: int
+    precision: Precision
+    learning_rate: float
+    measured: dict[str, float]
+    estimate_seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs in training a table and a stack of layers."""
+
+    batch: int
+    learning_rate: float
+    most_epochs: int
+    weight_decay: float
+
+
+_LAYERS = _Kind(batch=32, learning_rate=1e-4, most_epochs=10, weight_decay=0.01)
+# A token that is not in the texts stays what the teacher made of it: nothing decays.
+_TABLE = _Kind(batch=64, learning_rate=2e-2, most_epochs=20, weight_decay=0.0)
+
+
+class Distilling:
+    """One distillation in its workspace; every step leaves its result there."""
+
+    def __init__(
+        self, work: Workspace, source: Source, settings: DistillSettings, teacher: TextEncoder
+    ) -> None:
+        self.work = work
+        self.settings = settings
+        self.teacher = teacher
+        self.kind = _TABLE if settings.static else _LAYERS
+        self._started = time.monotonic()
+        self.data: Prepared = prepare(work, source, seed=settings.seed)
+        if not {"train", "validation"} <= set(self.data.sides):
+            raise InputError(
+                f"Too little independent text in {source.name}: nothing can be held out to choose"
+                " a student on.",
+                "Add documents.",
+            )
+        work.worth_keeping = True
+        self.documents = [document.id for document in self.data.documents]
+
+    # -- what there is ----------------------------------------------------------------------
+
+    @cached_property
+    def collection(self) -> Collection:
+        """The passages that the teacher reads to the end; every encoder gets the same."""
+        chunks = self.work.table(
+            "passages", lambda: ranking.passages_of(self.teacher, self.documents, self.data.views)
+        )
+        return ranking.collection(self.documents, chunks)
+
+    def _passages(self, side: str) -> list[str]:
+        own = np.array(self.data.sides)[self.collection.owner] == side
+        passages = self.collection.passages
+        return [passages[row] for row in np.flatnonzero(own)]
+
+    @cached_property
+    def all_texts(self) -> Texts:
+        """What may be learnt from, shuffled: passages of the training side, and queries to it."""
+        queries = dict.fromkeys(pair.query for pair in self.data.pairs)
+        both: Texts = [(passage, "document") for passage in dict.fromkeys(self._passages("train"))]
+        both.extend((query, "query") for query in queries)
+        if self.settings.static:
+            # A text without a token that counts has no vector to be pulled.
+            kept = self._untrained(self.axes).encode([text for text, _ in both]).any(axis=1)
+            both = [both[row] for row in np.flatnonzero(kept)]
+        order = np.random.default_rng(self.settings.seed).permutation(len(both))
+        return [both[row] for row in order]
+
+    @cached_property
+    def texts(self) -> Texts:
+        """What is learnt from."""
+        return self.all_texts[: self.plan.texts]
+
+    @cached_property
+    def held(self) -> Texts:
+        """What is chosen on: passages and queries of the validation side."""
+        passages = self._passages("validation")
+        order = np.random.default_rng(self.settings.seed).permutation(len(passages))
+        texts: Texts = [(passages[row], "document") for row in order[:_MOST_HELD]]
+        asked = self.data.questions["validation"].queries if self.data.questions else []
+        return [*texts, *((query, "query") for query in asked[:_MOST_HELD])]
+
+    # -- the plan ---------------------------------------------------------------------------
+
+    @cached_property
+    def plan(self) -> DistillPlan:
+        """What this machine can do in the minutes."""
+
+        def make() -> dict[str, Any]:
+            say("Measuring this machine ...")
+            return asdict(self._make_plan())
+
+        return DistillPlan(**self.work.json("plan", make))
+
+    def _make_plan(self) -> DistillPlan:
+        watch = _Stopwatch(time.perf_counter)
+        sample = [text for text, _ in self.all_texts[:24]]
+        speeds = {
+            precision: _encode_speed(self.teacher, sample, precision, watch)
+            for precision in ("float32", "bfloat16")
+        }
+        fast = speeds["bfloat16"] > _WORTH_BFLOAT16 * speeds["float32"]
+        precision: Precision = "bfloat16" if fast else "float32"
+        speed = speeds[precision]
+        batch = min(self.kind.batch, max(2, len(self.all_texts) // 2))
+        step = self._seconds_a_step(batch, precision, watch)
+
+        limit = self.teacher.max_tokens
+        lengths = [
+            min(limit, n) for n in self.teacher.lengths(self.collection.passages, "document")
+        ]
+        passages_a_second = speed / max(1.0, float(np.mean(lengths)))
+        documents_a_second = passages_a_second * len(self.documents) / len(lengths)
+        left = 60 * self.settings.minutes - (time.monotonic() - self._started)
+        # The teacher, the untrained and the trained student rank the same documents; those that
+        # are chosen from read some of the texts.
+        part = 0.0 if self.settings.static else self._share_of_layers()
+        rounds = 1 + 2 * part
+        pool = int(max(0.0, _EVALUATION * left) * documents_a_second / rounds)
+        pool = min(len(self.documents), max(_SMALLEST_POOL, pool))
+        encodings = 1 + len(_ALPHAS) * part
+        texts = int(max(0.0, _TARGETS * left) * passages_a_second / encodings)
+        texts = min(len(self.all_texts), max(_FEWEST_STEPS * batch, texts))
+        estimate = {
+            "evaluation": pool * rounds / documents_a_second,
+            "targets": texts * encodings / passages_a_second,
+        }
+        left -= sum(estimate.values())
+        most = self.kind.most_epochs * -(-texts // batch)
+        steps = min(most, max(_FEWEST_STEPS, int(left / step)))
+        estimate["training"] = steps * step
+        return DistillPlan(
+            texts=texts,
+            pool=pool,
+            steps=steps,
+            batch=batch,
+            precision=precision,
+            learning_rate=self.kind.learning_rate,
+            measured={"encode_tokens_per_second": round(speed), "seconds_a_step": round(step, 4)},
+            estimate_seconds={name: round(value, 1) for name, value in estimate.items()},
+        )
+
+    def _share_of_layers(self) -> float:
+        depth = len(self.teacher.layers())
+        return (self.settings.layers or depth) / depth
+
+    def _seconds_a_step(self, batch: int, precision: Precision, watch: Any) -> float:
+        """Seconds of an optimiser step on a student of its own, the best but the first."""
+        texts = self.all_texts[: 3 * batch]
+        # Which axes are kept makes no difference to the time.
+        axes = self.axes if self.settings.static else np.eye(self.dim, self.teacher.dim)
+        student = self._untrained(axes)
+        learner = self._learner(student, np.eye(len(texts), self.dim, dtype=np.float32))
+        rows = _rows(texts)
+        optimizer = torch.optim.AdamW(student.parameters(), lr=self.kind.learning_rate)
+        device = next(student.parameters()).device
+
+        def step(number: int) -> None:
+            some = [rows[(number * batch + place) % len(rows)] for place in range(batch)]
+            made: Any = send_to_device(learner.collate(some), device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16(precision)):
+                loss = learner.loss(made)["loss"]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        with deterministic():
+            times = [watch.seconds(lambda number=number: step(number)) for number in range(3)]
+        return min(times[1:])
+
+    def _bfloat16(self, precision: Precision) -> bool:
+        return precision == "bfloat16" and not self.settings.static
+
+    # -- teacher and student ----------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        """The dimensions of the student."""
+        most = self.teacher.dim
+        return self.settings.dim or (min(_TABLE_DIM, most) if self.settings.static else most)
+
+    def kept(self, encoder: TextEncoder | StaticEncoder) -> CachedEncoder | StaticEncoder:
+        """An encoder whose vectors are kept in the workspace, unless it is a table."""
+        if isinstance(encoder, StaticEncoder):
+            return encoder
+        return CachedEncoder(encoder, self.work.path / "vectors", self.plan.precision)
+
+    @cached_property
+    def _taught_by(self) -> CachedEncoder | StaticEncoder:
+        return self.kept(self.teacher)
+
+    def by_teacher(self, texts: Texts) -> Float[np.ndarray, "texts width"]:
+        """What the teacher makes of texts."""
+        return encode(self._taught_by, texts, "Encoding with the teacher")
+
+    def targets(self, texts: Texts) -> Float[np.ndarray, "texts dim"]:
+        """What the teacher makes of texts, on the student's axes."""
+        vectors = self.by_teacher(texts)
+        return vectors if self.axes is None else _unit(vectors @ self.axes.T)
+
+    @cached_property
+    def _vocabulary(self) -> Float[np.ndarray, "vocabulary width"]:
+        """What the teacher makes of every token."""
+        return self.work.array("vocabulary", lambda: vocabulary_vectors(self.teacher))
+
+    @cached_property
+    def axes(self) -> Float[np.ndarray, "dim width"] | None:
+        """The axes of the teacher's space that the student keeps; None for all as they are."""
+        if self.settings.static:
+            return self.work.array(
+                "axes", lambda: token_basis(self.teacher, self._vocabulary, self.dim)
+            )
+        if self.dim == self.teacher.dim:
+            return None
+        return self.work.array("axes", self._text_axes)
+
+    def _text_axes(self) -> Float[np.ndarray, "dim width"]:
+        from sklearn.decomposition import PCA
+
+        vectors = self.by_teacher(self.texts)
+        if len(vectors) < self.dim:
+            raise InputError(
+                f"{len(vectors)} texts have no {self.dim} principal components.",
+                "Add documents, or choose a smaller --dim.",
+            )
+        return np.asarray(PCA(self.dim, svd_solver="full").fit(vectors).components_)
+
+    def _untrained(
+        self, axes: Float[np.ndarray, "dim width"] | None
+    ) -> TextEncoder | StaticEncoder:
+        """The student before it learns anything: the teacher, cut."""
+        if self.settings.static:
+            assert axes is not None
+            return StaticEncoder.of_vectors(self.teacher, self._vocabulary, axes)
+        return cut(self.teacher, self.settings.layers or len(self.teacher.layers()), axes)
+
+    def student(self, alpha: float) -> TextEncoder | StaticEncoder:
+        """The student at a point of the line untrained .. trained."""
+        student = self._untrained(self.axes)
+        if alpha > 0:
+            trained = load_file(self.work.path / "trained" / "model.safetensors")
+            models = [student.state_dict(), trained]
+            student.load_state_dict(dict(average(models, [1 - alpha, alpha])))
+        return student
+
+    def _learner(self, student: Student, targets: Float[np.ndarray, "texts dim"]) -> Distillation:
+        # Of a teacher that keeps all vectors in a narrow cone, a student would learn the cone.
+        center = torch.from_numpy(targets.mean(axis=0))
+        return Distillation(student, targets, FeatureDistillation("cosine", center=center))
+
+    # -- the steps --------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Says what was found and what is planned."""
+        plan = self.plan
+        say(
+            f"{len(self.documents):,} documents; {len(self.texts):,} texts to learn from,"
+            f" {len(self.held):,} to choose on."
+        )
+        say(
+            f"Plan: {plan.steps:,} steps of {plan.batch} texts, about"
+            f" {sum(plan.estimate_seconds.values()) / 60:.1f} minutes from here."
+        )
+
+    def train(self) -> dict[str, Any]:
+        """The planned steps, from the last checkpoint on; leaves the folder `trained`."""
+        plan = self.plan
+
+        def make() -> dict[str, Any]:
+            targets = self.targets(self.texts)
+            student = self._untrained(self.axes)
+            lengths = student.lengths([text for text, _ in self.texts], "document")
+            trainer = Trainer(
+                self._learner(student, targets),
+                Batches(
+                    _rows(self.texts),
+                    batches_of_like_length(lengths, plan.batch, plan.steps, self.settings.seed),
+                ),
+                self.work.path / "checkpoints",
+                learning_rate=plan.learning_rate,
+                weight_decay=self.kind.weight_decay,
+                bfloat16=self._bfloat16(plan.precision),
+                checkpoint_every=max(1, min(50, plan.steps // 5)),
+                seconds=_PATIENCE * max(60.0, plan.estimate_seconds["training"]),
+            )
+            trained = trainer.run()
+            state = {name: value.cpu().contiguous() for name, value in student.state_dict().items()}
+            self.work.discard("trained")
+            self.work.folder("trained", lambda to: save_file(state, to / "model.safetensors"))
+            return asdict(trained)
+
+        result = self.work.json("training", make)
+        self.work.discard("checkpoints")
+        return result
+
+    def choose(self) -> dict[str, Any]:
+        """The point on the line that agrees best with the teacher on held-out texts."""
+        candidates = self.work.json("candidates", lambda: [self._candidate(a) for a in _ALPHAS])
+        best = choose_candidate(candidates)
+        for row in candidates:
+            row["chosen"] = row is best
+        return {**best, "candidates": candidates}
+
+    def _candidate(self, alpha: float) -> dict[str, float]:
+        among: Texts = [(text, role) for text, role in self.texts if role == "document"]
+        among = among[:_MOST_AMONG]
+        student = self.kept(self.student(alpha))
+        asking = encode(student, self.held, "Encoding with the student")
+        found = encode(student, among, "Encoding with the student")
+        center = self.targets(self.texts).mean(axis=0)
+        sides = [_unit(side - center) for side in (asking, self.targets(self.held))]
+        return {
+            "alpha": alpha,
+            "cosine": float((sides[0] * sides[1]).sum(axis=1).mean()),
+            "agreement": agreement(
+                (self.by_teacher(self.held), self.by_teacher(among)), (asking, found)
+            ),
+        }
+
+    def prove(self, chosen: dict[str, Any]) -> dict[str, Any] | None:
+        """Quality on the queries of the test side, which nothing was chosen on."""
+        return self.work.json("test", lambda: self._prove(chosen["alpha"]))
+
+    def _prove(self, alpha: float) -> dict[str, Any] | None:
+        asked = self.data.questions.get("test")
+        if asked is None or len(asked.queries) < FEWEST_QUERIES:
+            return None
+        keep = np.zeros(len(self.documents), dtype=bool)
+        for known in asked.relevance:
+            keep[list(known)] = True
+        others = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(~keep))
+        keep[others[: max(0, self.plan.pool - int(keep.sum()))]] = True
+        ranked = self.collection.only(keep)
+        encoders = {
+            "teacher": self._taught_by,
+            "student": self.kept(self.student(alpha)),
+            "untrained": self.kept(self.student(0.0)),
+        }
+        queries: Texts = [(query, "query") for query in asked.queries]
+        passages: Texts = [(text, "document") for text in ranked.passages]
+        scores: dict[str, ranking.PerQuery] = {}
+        for name, encoder in encoders.items():
+            asking = encode(encoder, queries, "Encoding queries")
+            answering = encode(encoder, passages, "Encoding passages")
+            order, _ = rank_documents(asking, answering, ranked.owner, ranking.DEPTH)
+            scores[name] = score_rankings(order, asked.relevance)
+        return {
+            "queries": len(queries),
+            "documents": ranked.size,
+            "kind": "artificial",
+            "rows": [ranking.row_of(name, values) for name, values in scores.items()],
+            "differences": [
+                row
+                for before, after in _COMPARED
+                for row in ranking.differences(
+                    f"{after} - {before}", "dense", scores[before], scores[after]
+                )
+            ],
+        }
+
+    def speed(self, chosen: dict[str, Any]) -> dict[str, float]:
+        """Texts a CPU second of teacher and student, on the same texts, in turns."""
+        return self.work.json("speed", lambda: self._speed(self.student(chosen["alpha"])))
+
+    def _speed(self, student: TextEncoder | StaticEncoder) -> dict[str, float]:
+        sample = [text for text, role in self.texts if role == "document"][:_TIMED]
+        repeats = max(1, int(_LEAST_SECONDS / max(1e-4, _cpu_seconds(student, sample))))
+        repeated = sample * min(1000, repeats)
+        teacher_seconds, student_seconds = float("inf"), float("inf")
+        with track("Timing", _TURNS, "turns") as task:
+            for _ in range(_TURNS):
+                teacher_seconds = min(teacher_seconds, _cpu_seconds(self.teacher, sample))
+                student_seconds = min(student_seconds, _cpu_seconds(student, repeated))
+                task.advance()
+        speeds = [len(sample) / teacher_seconds, len(repeated) / student_seconds]
+        lengths = self.teacher.lengths(sample, "document")
+        return {
+            "teacher_texts_a_cpu_second": speeds[0],
+            "student_texts_a_cpu_second": speeds[1],
+            "times_as_fast": speeds[1] / speeds[0],
+            "texts": len(sample),
+            "mean_tokens": float(np.mean(lengths)),
+        }
+
+    def describe(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        """The record: what was made out of what, how, and how good it is."""
+        student = self.student(chosen["alpha"])
+        facts = self.data.facts
+        return {
+            "settings": asdict(self.settings),
+            "data": {
+                **{name: facts[name] for name in ("documents", "files", "skipped_count", "splits")},
+                "learnt_from": len(self.texts),
+                "chosen_on": len(self.held),
+            },
+            "teacher": _size(self.teacher),
+            "student": _size(student),
+            "plan": asdict(self.plan),
+            "training": self.train(),
+            "validation": {"candidates": chosen["candidates"]},
+            "alpha": chosen["alpha"],
+            "test": self.prove(chosen),
+            "speed": self.speed(chosen),
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+
+def cut(
+    encoder: TextEncoder, layers: int, axes: Float[np.ndarray, "dim width"] | None
+) -> TextEncoder:
+    """An encoder's first layers, its pooled vectors on other axes and then normalised.
+
+    The axes are a `Dense` without bias, as in the recipe for fewer dimensions of
+    sentence-transformers, so plain `SentenceTransformer(folder)` loads what is saved.
+
+    Args:
+        encoder: It is left as it is.
+        layers: How many to keep, from the lowest.
+        axes: The rows that vectors are projected on; None to leave them as they are.
+
+    Raises:
+        InputError: As `surgery.layers.truncate` does.
+    """
+    small = truncate(encoder, layers)
+    if axes is None:
+        return small
+    from sentence_transformers.base.modules import Dense, Normalize
+
+    like = next(small.parameters())
+    weight = torch.from_numpy(np.array(axes, dtype=np.float32)).to(like)
+    small.model.truncate_dim = None
+    del small.model[2:]
+    small.model.append(Dense(axes.shape[1], len(axes), False, nn.Identity(), init_weight=weight))
+    small.model.append(Normalize())
+    # Anew, so that all of it is in one mode.
+    return TextEncoder(
+        small.model,
+        small.name,
+        query_prompt=small.prompts["query"],
+        document_prompt=small.prompts["document"],
+    )
+
+
+def batches_of_like_length(
+    lengths: Sequence[int], size: int, steps: int, seed: int, pooled: int = 16
+) -> list[list[int]]:
+    """The rows of every step: passes in random order, in batches of like length.
+
+    No text is compared with the others of its batch, so lengths may decide who meets; a batch then
+    is mostly words and not padding.
+
+    Args:
+        lengths: Of each row.
+        size: Rows a step.
+        steps: How many steps.
+        seed: Of the order.
+        pooled: So many batches are drawn together and sorted among themselves.
+    """
+    if not lengths or size < 1:
+        raise ValueError("batches need a row, and a size of at least 1")
+    generator = np.random.default_rng(seed)
+    known = np.asarray(lengths)
+    order: list[list[int]] = []
+    while len(order) < steps:
+        drawn = generator.permutation(len(known))
+        once: list[list[int]] = []
+        for start in range(0, len(drawn), pooled * size):
+            some = drawn[start : start + pooled * size]
+            some = some[np.argsort(known[some], kind="stable")]
+            once += [some[at : at + size].tolist() for at in range(0, len(some), size)]
+        order += [once[place] for place in generator.permutation(len(once))]
+    return order[:steps]
+
+
+def encode(
+    encoder: CachedEncoder | StaticEncoder, texts: Texts, title: str
+) -> Float[np.ndarray, "texts dim"]:
+    """Unit vectors of texts, each with the prompt of its role."""
+    parts: dict[int, np.ndarray] = {}
+    for role in ("document", "query"):
+        rows = [row for row, (_, own) in enumerate(texts) if own == role]
+        made = encoder.encode([texts[row][0] for row in rows], role, title=title)
+        parts |= dict(zip(rows, made, strict=True))
+    return np.stack([parts[row] for row in range(len(texts))])
+
+
+def agreement(
+    teacher: tuple[Float[np.ndarray, "queries width"], Float[np.ndarray, "texts width"]],
+    student: tuple[Float[np.ndarray, "queries dim"], Float[np.ndarray, "texts dim"]],
+    depth: int = _DEPTH,
+) -> float:
+    """The share of what the teacher finds first that the student finds first, too.
+
+    Args:
+        teacher: Its unit vectors of texts that search, and of texts that are searched.
+        student: The same of the student, which may have other dimensions.
+        depth: How many of the first are compared.
+    """
+    depth = min(depth, len(teacher[1]))
+    found = [top_k(asking, among, depth)[1].tolist() for asking, among in (teacher, student)]
+    both = [len(set(one) & set(other)) for one, other in zip(*found, strict=True)]
+    return float(np.mean(both)) / depth
+
+
+def choose_candidate(candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The candidate to keep: the best agreement of those that are no farther from the teacher.
+
+    Args:
+        candidates: `alpha`, `cosine` and `agreement` of each; that of 0, the untrained student,
+            is among them.
+    """
+    untrained = next(row for row in candidates if row["alpha"] == 0)
+    near = [row for row in candidates if row["cosine"] >= untrained["cosine"]]
+    return max(near, key=lambda row: (row["agreement"], row["cosine"], -row["alpha"]))
+
+
+def _rows(texts: Texts) -> list[DistillationRow]:
+
+    return [DistillationRow(text, number, role) for number, (text, role) in enumerate(texts)]
+
+
+def _unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
+def _cpu_seconds(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> float:
+
+    with progress_shown(False):
+        started = time.process_time()
+        encoder.encode(texts)
+        return max(1e-9, time.process_time() - started)
+
+
+def _size(encoder: TextEncoder | StaticEncoder) -> dict[str, Any]:
+
+    return {
+        "layers": len(encoder.layers()) if isinstance(encoder, TextEncoder) else 0,
+        "dim": encoder.dim,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "fingerprint": encoder.fingerprint(),
+    }

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+
+from isometry.cli.main import main
+from isometry.core.errors import InputError
+from isometry.encoders.static import StaticEncoder
+from isometry.encoders.surgery.layers import truncate
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.retrieval import METRICS
+from isometry.jobs.distill import RECORD, distill
+from isometry.jobs.distilling import (
+    Distilling,
+    DistillPlan,
+    agreement,
+    batches_of_like_length,
+    choose_candidate,
+    cut,
+)
+
+Made = dict[str, tuple[Path, dict[str, Any]]]
+SENTENCES = ["Return the path.", "Open a file and read all of it, line by line.", "x"]
+
+
+def plan(steps: int, rate: float) -> DistillPlan:
+    return DistillPlan(
+        texts=600,
+        pool=200,
+        steps=steps,
+        batch=32,
+        precision="float32",
+        learning_rate=rate,
+        measured={},
+        estimate_seconds={"training": 5.0},
+    )
+
+
+@pytest.fixture(scope="module")
+def made(
+    tiny_docs: Path,
+    tiny_folder: Path,
+    small_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Made:
+    """Two students, each trained for a few steps, with their records.
+
+    The teacher of layers is random, but each layer changes much; the small model's does not.
+    """
+    found: Made = {}
+    shapes: list[tuple[str, Path, int, float, dict[str, Any]]] = [
+        ("layers", tiny_folder, 60, 5e-3, {"layers": 1, "dim": 16}),
+        ("table", small_folder, 60, 2e-2, {"static": True, "dim": 32}),
+    ]
+    for name, teacher, steps, rate, options in shapes:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Distilling, "_make_plan", lambda _, s=steps, r=rate: plan(s, r))
+            out = tmp_path_factory.mktemp(name) / "student"
+            found[name] = (out, distill(teacher, tiny_docs, out, **options))
+    return found
+
+
+@pytest.mark.parametrize("name", ["layers", "table"])
+def test_plain_sentence_transformers_loads_the_student(made: Made, name: str) -> None:
+    out, record = made[name]
+    plain = SentenceTransformer(str(out), device="cpu", local_files_only=True)
+    ours = (StaticEncoder if name == "table" else TextEncoder).load(out)
+    vectors = plain.encode(SENTENCES)
+    assert vectors.shape == (3, record["student"]["dim"])
+    np.testing.assert_allclose(vectors, ours.encode(SENTENCES), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert ours.fingerprint() == record["student"]["fingerprint"]
+    assert json.loads((out / RECORD).read_text()) == json.loads(json.dumps(record))
+    assert not out.with_name("student.partial").exists()
+    assert not [file for file in out.rglob("*") if file.suffix in (".bin", ".pt", ".pkl")]
+
+
+@pytest.mark.parametrize("name", ["layers", "table"])
+def test_training_brings_the_student_nearer_on_held_out_texts(made: Made, name: str) -> None:
+    _, record = made[name]
+    points = {row["alpha"]: row for row in record["validation"]["candidates"]}
+    assert list(points) == [0.0, 0.5, 1.0]
+    assert points[1.0]["cosine"] > points[0.0]["cosine"] + 0.05
+    assert points[1.0]["agreement"] > points[0.0]["agreement"]
+    assert record["alpha"] > 0
+    assert [row["alpha"] for row in points.values() if row["chosen"]] == [record["alpha"]]
+    assert record["training"]["steps"] == record["plan"]["steps"]
+
+
+@pytest.mark.parametrize("name", ["layers", "table"])
+def test_the_record_says_how_good_and_how_big(made: Made, name: str) -> None:
+    _, record = made[name]
+    test, student, teacher = record["test"], record["student"], record["teacher"]
+    assert [row["system"] for row in test["rows"]] == ["teacher", "student", "untrained"]
+    by = {row["system"]: row["ndcg@10"] for row in test["rows"]}
+    changes = {row["what"]: row for row in test["differences"] if row["metric"] == "ndcg@10"}
+    for what, row in changes.items():
+        after, before = what.split(" - ")
+        assert row["difference"] == pytest.approx(by[after] - by[before])
+        assert row["low"] <= row["difference"] <= row["high"]
+    assert set(changes) == {"student - teacher", "untrained - teacher", "student - untrained"}
+    assert set(METRICS) == {row["metric"] for row in test["differences"]}
+    assert test["queries"] >= 10 and test["documents"] >= 200
+    sizes = (teacher["layers"], teacher["dim"], student["layers"], student["dim"])
+    assert sizes == ((2, 32, 1, 16) if name == "layers" else (2, 64, 0, 32))
+    assert student["parameters"] < teacher["parameters"]
+    if name == "table":
+        assert student["parameters"] == 30522 * 32
+    speed = record["speed"]
+    assert speed["times_as_fast"] == pytest.approx(
+        speed["student_texts_a_cpu_second"] / speed["teacher_texts_a_cpu_second"]
+    )
+
+
+def test_nothing_of_the_held_out_sides_is_learnt_from(
+    made: Made,
+    tiny_docs: Path,
+    small_folder: Path,
+    tmp_path: Path,
+) -> None:
+    from isometry.core.workspace import Workspace
+    from isometry.corpora.readers import open_source
+    from isometry.jobs.distill import DistillSettings
+
+    settings = DistillSettings(str(small_folder), str(tiny_docs), layers=1)
+    with Workspace(tmp_path / "w", "test") as work:
+        job = Distilling(work, open_source(tiny_docs), settings, TextEncoder.load(small_folder))
+        side = dict(zip(job.documents, job.data.sides, strict=True))
+        chunks = job.collection.chunks
+        sides = [side[name] for name in chunks.column("document").to_pylist()]
+        passages = dict(zip(chunks.column("text").to_pylist(), sides, strict=True))
+        learnt = {text for text, role in job.all_texts if role == "document"}
+        held = {text for text, role in job.held if role == "document"}
+        assert {passages[text] for text in learnt} == {"train"}
+        assert {passages[text] for text in held} == {"validation"}
+        asked = {text for text, role in job.all_texts if role == "query"}
+        assert asked == {pair.query for pair in job.data.pairs}
+        for questions in job.data.questions.values():
+            assert not asked & set(questions.queries)
+
+
+def test_a_killed_run_goes_on_to_the_same_student(
+    tiny_docs: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(10, 1e-3))
+    options: dict[str, Any] = {"layers": 1, "dim": 16, "limit": 400}
+    whole = distill(small_folder, tiny_docs, tmp_path / "whole", **options)
+
+    from isometry.training.trainer import Trainer
+
+    def killed(place: Any, name: str, at: int) -> None:
+        real, calls = getattr(place, name), [0]
+
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == at:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(place, name, failing)
+            distill(small_folder, tiny_docs, tmp_path / "killed", **options)
+        assert not (tmp_path / "killed").exists()
+
+    killed(Distilling, "targets", 1)
+    killed(Trainer, "compute_loss", 7)
+    killed(Distilling, "_candidate", 2)
+    killed(Distilling, "_prove", 1)
+    again = distill(small_folder, tiny_docs, tmp_path / "killed", **options)
+    assert again["student"]["fingerprint"] == whole["student"]["fingerprint"]
+    for name in ("validation", "test", "alpha", "plan"):
+        assert again[name] == whole[name]
+    assert not (tmp_path / "killed.partial").exists()
+
+
+# -- its parts ---------------------------------------------------------------------------------
+
+
+def test_a_cut_is_the_teachers_prefix_on_other_axes(tiny: TextEncoder, tmp_path: Path) -> None:
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))[0][:8].T.astype("f4").T
+    small = cut(tiny, 1, axes)
+    expected = truncate(tiny, 1).encode(SENTENCES)
+    expected = expected @ axes.T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(small.encode(SENTENCES), expected, atol=1e-5)
+    small.save(tmp_path / "small")
+    plain = SentenceTransformer(str(tmp_path / "small"), device="cpu", local_files_only=True)
+    np.testing.assert_allclose(plain.encode(SENTENCES), expected, atol=1e-5)
+    # Unlike those of a plain cut, these axes may be learnt.
+    assert all(part.requires_grad for part in small.parameters())
+    assert not small.training and not any(part.training for part in small.modules())
+    assert cut(tiny, 2, None).fingerprint() == truncate(tiny, 2).fingerprint()
+
+
+def test_batches_are_of_like_length_and_every_row_comes_once_a_pass() -> None:
+    lengths = np.random.default_rng(0).integers(1, 200, 100).tolist()
+    order = batches_of_like_length(lengths, 10, 25, seed=0)
+    assert len(order) == 25 and all(len(batch) == 10 for batch in order)
+    for start in (0, 10):
+        once = [row for batch in order[start : start + 10] for row in batch]
+        assert sorted(once) == list(range(100))
+    assert order[:10] != order[10:20]
+    spans = [max(lengths[row] for row in b) - min(lengths[row] for row in b) for b in order]
+    assert max(spans) < 60
+    # Long ones do not all come last: the rate falls towards the end.
+    means = [np.mean([lengths[row] for row in batch]) for batch in order[:10]]
+    assert means != sorted(means)
+    assert batches_of_like_length(lengths, 10, 25, seed=0) == order
+    assert batches_of_like_length([3, 1, 2], 2, 4, seed=1)[0] != []
+    with pytest.raises(ValueError, match="need a row"):
+        batches_of_like_length([], 2, 2, seed=0)
+
+
+def test_agreement_by_hand() -> None:
+    among = np.eye(4)
+    teacher = np.array([[4.0, 3, 2, 1], [1, 2, 3, 4]])
+    same = agreement((teacher, among), (teacher, among), 2)
+    # The student finds 0 and 2 for the first, 3 and 2 for the second.
+    student = np.array([[4.0, 1, 3, 2], [1, 2, 3, 4]])
+    assert same == 1 and agreement((teacher, among), (student, among), 2) == 0.75
+    # Other axes and other dimensions change nothing; nor does the order within the first.
+    wider = np.hstack([student, np.zeros((2, 3))]), np.hstack([among, np.zeros((4, 3))])
+    assert agreement((teacher, among), wider, 2) == 0.75
+    assert agreement((teacher, among), (-teacher, among)) == 1
+
+
+def test_the_best_agreement_among_those_no_farther_from_the_teacher() -> None:
+    def row(alpha: float, cosine: float, agreed: float) -> dict[str, float]:
+        return {"alpha": alpha, "cosine": cosine, "agreement": agreed}
+
+    untrained = row(0.0, 0.5, 0.4)
+    better, best = row(0.5, 0.6, 0.5), row(1.0, 0.7, 0.6)
+    assert choose_candidate([untrained, better, best]) is best
+    assert choose_candidate([untrained, better, row(1.0, 0.4, 0.9)]) is better
+    assert choose_candidate([untrained, row(0.5, 0.6, 0.3), row(1.0, 0.7, 0.2)]) is untrained
+    assert choose_candidate([row(1.0, 0.6, 0.5), better, untrained])["alpha"] == 0.5
+
+
+# -- the command -------------------------------------------------------------------------------
+
+
+def test_the_contract_for_scripts(
+    tiny_docs: Path,
+    small_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    made: Made,
+) -> None:
+    out = tmp_path / "student"
+    arguments = ["distill", str(small_folder), "--source", str(tiny_docs), "--out", str(out)]
+    # Measured on this machine, for next to no time: the fewest steps.
+    options = ["--layers", "1", "--limit", "300", "--minutes", "0.001", "--json", "-q"]
+    assert main([*arguments, *options]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    record = json.loads(captured.out)
+    assert set(record) == {"out", *made["layers"][1]}
+    assert record["out"] == str(out) and record["student"]["dim"] == 64
+    assert record["plan"]["steps"] == 10 and record["plan"]["texts"] >= 32
+    assert record["plan"]["measured"]["seconds_a_step"] > 0
+    # The same again would replace it.
+    assert main([*arguments, *options]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["layers", "table"])
+def test_the_table_for_people(made: Made, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from isometry.cli.distilling import render_distillation
+    from isometry.cli.output import print_rich
+
+    _, record = made[name]
+    print_rich(render_distillation(record))
+    shown = capsys.readouterr().out
+    by = {row["system"]: f"{100 * row['ndcg@10']:.1f}" for row in record["test"]["rows"]}
+    lines = shown.splitlines()
+    for label, system in (("teacher", "teacher"), ("student", "student")):
+        line = next(line for line in lines if line.split()[:1] == [label])
+        assert by[system] in line.split()
+    assert any(line.startswith("student, untrained") and by["untrained"] in line for line in lines)
+    assert f"{record['alpha']:.0%}" in shown
+    print_rich(render_distillation({**record, "test": None}))
+    assert "Too few queries" in capsys.readouterr().out
+
+
+def test_with_too_few_queries_there_is_a_student_but_no_proof(
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number, text in enumerate(texts[:40]):
+        (docs / f"{number}.txt").write_text(text, encoding="utf-8")
+    record = distill(small_folder, docs, tmp_path / "student", static=True)
+    assert record["test"] is None and record["student"]["dim"] == 64
+    assert "nDCG" not in (tmp_path / "student" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layers": 3}, "has 2 layers, so 3 cannot be kept"),
+        ({"layers": 1, "dim": 65}, "has 64 dimensions, so a student cannot have 65"),
+        ({"static": True, "dim": 65}, "has 64 dimensions, so a student cannot have 65"),
+        ({"layers": 0}, "--layers must be at least 1"),
+        ({"dim": 0}, "--dim must be at least 1"),
+        ({"layers": 2}, "nothing would get smaller"),
+        ({"layers": 2, "dim": 64}, "nothing would get smaller"),
+        ({}, "Nothing would get smaller"),
+        ({"static": True, "layers": 1}, "A static student has no layers"),
+        ({"layers": 1, "minutes": 0.0}, "--minutes must be more than 0"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_read(
+    small_folder: Path,
+    tiny_docs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setattr(Distilling, "__init__", lambda *_: pytest.fail("it went to work"))
+    with pytest.raises(InputError, match=said):
+        distill(small_folder, tiny_docs, tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_static_teacher(made: Made, tiny_docs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="static already"):
+        distill(made["table"][0], tiny_docs, tmp_path / "out", static=True)
+    model2vec = tmp_path / "model2vec"
+    model2vec.mkdir()
+    (model2vec / "config.json").write_text('{"model_type": "model2vec"}')
+    with pytest.raises(InputError, match="static already"):
+        distill(model2vec, tiny_docs, tmp_path / "out", dim=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["model2vec"]
+
+
+def test_an_empty_source_and_an_occupied_folder(
+    small_folder: Path, tiny_docs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "docs").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        distill(small_folder, tmp_path / "docs", tmp_path / "out", layers=1)
+    for number in range(3):
+        (tmp_path / "docs" / f"{number}.txt").write_text(f"Text number {number}.")
+    with pytest.raises(InputError, match="Too little text"):
+        distill(small_folder, tmp_path / "docs", tmp_path / "out", layers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+    # Somebody's folder is not replaced, whatever is asked for.
+    for force, said in ((False, "exists"), (True, "no distilled model")):
+        with pytest.raises(InputError, match=said):
+            distill(small_folder, tiny_docs, tmp_path / "docs", layers=1, force=force)
+    assert len(list((tmp_path / "docs").iterdir())) == 3
+
+
+def test_force_replaces_a_student(
+    small_folder: Path,
+    tiny_docs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made: Made,
+) -> None:
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    out = tmp_path / "student"
+    shutil.copytree(made["table"][0], out)
+    (tmp_path / "student.partial").mkdir()
+    (tmp_path / "student.partial" / "run.json").write_text('{"fingerprint": "another"}')
+    with pytest.raises(InputError, match="exists"):
+        distill(small_folder, tiny_docs, out, layers=1, limit=300)
+    record = distill(small_folder, tiny_docs, out, layers=1, limit=300, force=True)
+    assert record["student"]["layers"] == 1 and [path.name for path in tmp_path.iterdir()] == [
+        "student"
+    ]
+    assert TextEncoder.load(out).fingerprint() == record["student"]["fingerprint"]
+    assert not any("embedding.weight" in name for name in load_file(out / "model.safetensors"))

@@ -22,7 +22,7 @@ test: $(VENV)/installed  ## Run the tests
 	$(RUN)/pytest
 
 faults: $(VENV)/installed  ## Kill every writer many times (a quarter of an hour)
-	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py
+	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py tests/systems/test_killed_reproduction.py
 
 check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folders
 	$(RUN)/ruff check .

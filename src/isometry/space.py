@@ -18,7 +18,8 @@ from isometry.core.files import hash_file, read_json, write_json
 from isometry.search.versions import HINT, VIEWS, version_of
 
 if TYPE_CHECKING:
-    from isometry.encoders.text import Role, TextEncoder
+    from isometry.encoders.encoder import Encoder
+    from isometry.encoders.text import Role
     from isometry.search.explanation import Contribution
     from isometry.search.lancedb import ChunkIndex, Hit, Lexical
     from isometry.search.view import Found
@@ -183,15 +184,15 @@ class Space:
         return self.folder / REPORT
 
     @cached_property
-    def encoder(self) -> TextEncoder:
+    def encoder(self) -> Encoder:
         """The encoder that made the vectors, loaded on first use.
 
         Raises:
             InputError: When the model in the folder is not the one of the manifest.
         """
-        from isometry.encoders.text import TextEncoder
+        from isometry.encoders.encoder import load_encoder
 
-        encoder = TextEncoder.load(self.model)
+        encoder = load_encoder(self.model)
         if encoder.fingerprint() != self.manifest["encoder"]["fingerprint"]:
             raise InputError(
                 f"The model in {self.model} is not the one that made the index.",

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from isometry.core.files import hash_value
 from isometry.core.vector_table import VectorTable, text_key
-from isometry.encoders.text import Precision, Role, TextEncoder
+from isometry.encoders.encoder import Encoder
+from isometry.encoders.text import Precision, Role
 
 
 class CachedEncoder:
@@ -24,7 +25,7 @@ class CachedEncoder:
         precision: In which the encoder computes.
     """
 
-    def __init__(self, encoder: TextEncoder, folder: Path, precision: Precision) -> None:
+    def __init__(self, encoder: Encoder, folder: Path, precision: Precision) -> None:
         self.encoder = encoder
         self.precision: Precision = precision
         self.fingerprint = encoder.fingerprint()

@@ -10,6 +10,15 @@ from isometry.core.files import read_json
 from isometry.encoders.packaged_models import PREFIX, packaged_folder
 
 
+def is_static(folder: Path) -> bool:
+    """Whether a folder holds a table of token vectors: a StaticEmbedding, or model2vec's."""
+    modules, config = folder / "modules.json", folder / "config.json"
+    if modules.is_file():
+        kinds = [str(module.get("type")) for module in read_json(modules)]
+        return bool(kinds) and kinds[0].endswith("StaticEmbedding")
+    return config.is_file() and read_json(config).get("model_type") == "model2vec"
+
+
 def locate(source: str | Path) -> tuple[str | Path, bool]:
     """Where a model is: (folder, True), or (hub id, False); looks at names and files only.
 

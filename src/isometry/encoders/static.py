@@ -20,7 +20,7 @@ from isometry.core.files import atomic_folder
 from isometry.core.progress import track
 from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.padding import pad
-from isometry.encoders.text import Batch, Role, TextEncoder
+from isometry.encoders.text import Batch, Precision, Role, TextEncoder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -186,6 +186,10 @@ class StaticEncoder(nn.Module):
         """The number of dimensions of a vector."""
         return self.table.shape[1]
 
+    @property
+    def max_tokens(self) -> None:
+        """A table reads texts of any length."""
+
     def fingerprint(self) -> str:
         """A hash of everything that decides a vector; saving and loading leave it as it is."""
         digest = hashlib.sha256(self.tokenizer.to_str().encode())
@@ -229,6 +233,7 @@ class StaticEncoder(nn.Module):
         role: Role = "document",
         *,
         tokens: int | None = None,
+        precision: Precision = "float32",
         title: str = "Encoding",
     ) -> Float[np.ndarray, "texts dim"]:
         """Unit vectors of texts; zero where a text has no token that counts.
@@ -237,8 +242,10 @@ class StaticEncoder(nn.Module):
             texts: The texts.
             role: Makes no difference here.
             tokens: Cut after this many tokens; nothing is cut when not given.
+            precision: Makes no difference here.
             title: What the progress bar says.
         """
+        del precision
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         device = self.table.device
         with track(title, len(texts), "texts") as task, torch.no_grad():

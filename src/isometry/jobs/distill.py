@@ -14,7 +14,7 @@ from isometry.core.files import hash_file, hash_value, read_json, write_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source, open_source
-from isometry.encoders.locate import locate
+from isometry.encoders.locate import is_static, locate
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -150,7 +150,7 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
             f"{folder} exists and is no distilled model; it is left alone.", "Choose another --out."
         )
     place, is_local = locate(settings.teacher)
-    if is_local and _is_static(Path(place)):
+    if is_local and is_static(Path(place)):
         raise InputError(
             f"The teacher '{settings.teacher}' is static already: nothing is faster.",
             "Give the encoder that it was made from.",
@@ -162,15 +162,6 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
         id=settings.id,
         limit=settings.limit,
     )
-
-
-def _is_static(folder: Path) -> bool:
-    """Whether a folder holds a table, as sentence-transformers or model2vec saves one."""
-    modules, config = folder / "modules.json", folder / "config.json"
-    if modules.is_file():
-        kinds = [str(module.get("type")) for module in read_json(modules)]
-        return any(kind.endswith("StaticEmbedding") for kind in kinds)
-    return config.is_file() and read_json(config).get("model_type") == "model2vec"
 
 
 def load_teacher(settings: DistillSettings) -> TextEncoder:

@@ -67,9 +67,10 @@ def encode(
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
     fingerprint = hash_value([str(place), reader.fingerprint(), role, precision, limit])
     with Workspace(path.with_name(f"{path.name}.partial"), fingerprint) as work:
-        from isometry.encoders.text import TextEncoder
+        from isometry.encoders.encoder import load_encoder
 
-        encoder = TextEncoder.load(model)
+        encoder = load_encoder(model)
+        limit_of_model = encoder.max_tokens or float("inf")
         report = ReadingReport()
         truncated = 0
         shards: list[Path] = []
@@ -87,7 +88,7 @@ def encode(
                         "id": [document.id for document in block],
                         "text": texts,
                         "vector": pa.FixedSizeListArray.from_arrays(flat, encoder.dim),
-                        "truncated": [length > encoder.max_tokens for length in lengths],
+                        "truncated": [length > limit_of_model for length in lengths],
                     }
                 )
 

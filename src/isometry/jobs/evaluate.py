@@ -86,7 +86,7 @@ def _compare(
     precision: Precision,
 ) -> dict[str, Any]:
     from isometry.encoders.cached import CachedEncoder
-    from isometry.encoders.text import TextEncoder
+    from isometry.encoders.encoder import load_encoder
     from isometry.evaluation.retrieval import score_rankings
     from isometry.evaluation.significance import paired_bootstrap
     from isometry.jobs import ranking
@@ -106,7 +106,7 @@ def _compare(
         for model in models:
             say(f"Evaluating {model}")
             space = Space.open(model) if (Path(model) / MANIFEST).is_file() else None
-            encoder = TextEncoder.load(model)
+            encoder = load_encoder(model)
             chunks = ranking.passages_of(encoder, documents, views)
             ranked = ranking.collection(documents, chunks)
             if words is None:

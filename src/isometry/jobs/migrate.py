@@ -57,9 +57,9 @@ def migrate(
             figures = _return(writer)
     else:
         place, precision = _found(model, opened)
-        from isometry.encoders.text import TextEncoder
+        from isometry.encoders.encoder import load_encoder
 
-        encoder = TextEncoder.load(place)
+        encoder = load_encoder(place)
         with Writer(space, f"migrate --model {model}") as writer:
             from isometry.encoders.cached import CachedEncoder
 
@@ -131,9 +131,9 @@ def _return(writer: Writer) -> dict[str, Any]:
     version, passages = was.index_version, 0
     if any(differences(before, after)):
         from isometry.encoders.cached import CachedEncoder
-        from isometry.encoders.text import TextEncoder
+        from isometry.encoders.encoder import load_encoder
 
-        encoder = TextEncoder.load(writer.folder / was.model)
+        encoder = load_encoder(writer.folder / was.model)
         cached = CachedEncoder(encoder, writer.work / "vectors", former["encoder"]["precision"])
         version, passages = update_index(writer, was.index, version, cached, before, after)
     manifest = {name: value for name, value in space.manifest.items() if name not in _PARTS}

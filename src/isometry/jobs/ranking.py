@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from isometry.encoders.cached import CachedEncoder
-    from isometry.encoders.text import TextEncoder
+    from isometry.encoders.encoder import Encoder
 
 DEPTH = 100
 # So many given queries move the weight half of the way to what they prefer.
 PRIOR_GIVEN = 50.0
 MOST_CHUNKS = 256
+# Of an encoder that has no limit of its own: one vector cannot say what more than this says.
+PASSAGE_TOKENS = 256
 _GRID = tuple(step / 10 for step in range(11))
 
 PerQuery = dict[str, Float[np.ndarray, " queries"]]
@@ -131,12 +133,17 @@ def cut_into_passages(
 
 
 def passages_of(
-    encoder: TextEncoder, documents: Sequence[str], texts: Sequence[tuple[str, str]]
+    encoder: Encoder, documents: Sequence[str], texts: Sequence[tuple[str, str]]
 ) -> pa.Table:
-    """Cuts documents into passages of the length that an encoder reads, its prompt counted."""
+    """Cuts documents into passages of the length that an encoder reads, its prompt counted.
+
+    What reads texts of any length gets passages of `PASSAGE_TOKENS`.
+    """
     tokenizer = encoder.tokenizer
     prompt = encoder.prompts["document"]
-    room = encoder.max_tokens - len(tokenizer.encode(prompt, add_special_tokens=False).ids)
+    room = (encoder.max_tokens or PASSAGE_TOKENS) - len(
+        tokenizer.encode(prompt, add_special_tokens=False).ids
+    )
     return cut_into_passages(documents, texts, tokenizer, room)
 
 

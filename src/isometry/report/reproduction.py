@@ -97,26 +97,30 @@ def render_record(record: Mapping[str, Any]) -> RenderableType:
 
 
 def render_systems(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """All systems, one a row.
+    """All systems, family by family: what came of each, and what it claims.
 
     Args:
         rows: `slug`, `family`, `claim`, `parts`, `state`, `headline` and `measured` of each.
     """
-    from rich.table import Table
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_lines=False)
-    table.add_column("system", no_wrap=True)
-    table.add_column("family", no_wrap=True)
-    table.add_column("claim", overflow="fold")
-    table.add_column("parts", justify="right")
-    table.add_column("result", overflow="fold")
-    table.add_column("measured", no_wrap=True)
     styles = {"passed": "green", "failed": "red", "stale": "yellow"}
+    wide = max((len(row["slug"]) for row in rows), default=0)
+    lines: list[RenderableType] = []
+    family = None
     for row in rows:
+        if row["family"] != family:
+            family = row["family"]
+            lines.append(Text(family, style="bold"))
         result = row["state"] if row["headline"] is None else f"{row['state']}: {row['headline']}"
-        table.add_row(
-            row["slug"], row["family"], row["claim"], str(len(row["parts"])),
-            f"[{styles.get(row['state'], 'dim')}]{result.replace('[', chr(92) + '[')}[/]",
-            row["measured"] or "",
-        )  # fmt: skip
-    return table
+        lines.append(
+            Text.assemble(
+                f"  {row['slug']:{wide}}  {len(row['parts']):3} parts  ",
+                (result, styles.get(row["state"], "dim")),
+                f" ({row['measured']})" if row["measured"] else "",
+            )
+        )
+        lines.append(Padding(Text(row["claim"], style="dim"), (0, 0, 1, 4)))
+    return Group(*lines)

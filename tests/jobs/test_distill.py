@@ -13,18 +13,11 @@ from sentence_transformers import SentenceTransformer
 from isometry.cli.main import main
 from isometry.core.errors import InputError
 from isometry.encoders.static import StaticEncoder
-from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs.distill import RECORD, distill
-from isometry.jobs.distilling import (
-    Distilling,
-    DistillPlan,
-    agreement,
-    batches_of_like_length,
-    choose_candidate,
-    cut,
-)
+from isometry.jobs.distill_plan import DistillPlan
+from isometry.jobs.distilling import Distilling, choose_candidate
 
 Made = dict[str, tuple[Path, dict[str, Any]]]
 SENTENCES = ["Return the path.", "Open a file and read all of it, line by line.", "x"]
@@ -178,57 +171,6 @@ def test_a_killed_run_goes_on_to_the_same_student(
     for name in ("validation", "test", "alpha", "plan"):
         assert again[name] == whole[name]
     assert not (tmp_path / "killed.partial").exists()
-
-
-# -- its parts ---------------------------------------------------------------------------------
-
-
-def test_a_cut_is_the_teachers_prefix_on_other_axes(tiny: TextEncoder, tmp_path: Path) -> None:
-    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))[0][:8].T.astype("f4").T
-    small = cut(tiny, 1, axes)
-    expected = truncate(tiny, 1).encode(SENTENCES)
-    expected = expected @ axes.T
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(small.encode(SENTENCES), expected, atol=1e-5)
-    small.save(tmp_path / "small")
-    plain = SentenceTransformer(str(tmp_path / "small"), device="cpu", local_files_only=True)
-    np.testing.assert_allclose(plain.encode(SENTENCES), expected, atol=1e-5)
-    # Unlike those of a plain cut, these axes may be learnt.
-    assert all(part.requires_grad for part in small.parameters())
-    assert not small.training and not any(part.training for part in small.modules())
-    assert cut(tiny, 2, None).fingerprint() == truncate(tiny, 2).fingerprint()
-
-
-def test_batches_are_of_like_length_and_every_row_comes_once_a_pass() -> None:
-    lengths = np.random.default_rng(0).integers(1, 200, 100).tolist()
-    order = batches_of_like_length(lengths, 10, 25, seed=0)
-    assert len(order) == 25 and all(len(batch) == 10 for batch in order)
-    for start in (0, 10):
-        once = [row for batch in order[start : start + 10] for row in batch]
-        assert sorted(once) == list(range(100))
-    assert order[:10] != order[10:20]
-    spans = [max(lengths[row] for row in b) - min(lengths[row] for row in b) for b in order]
-    assert max(spans) < 60
-    # Long ones do not all come last: the rate falls towards the end.
-    means = [np.mean([lengths[row] for row in batch]) for batch in order[:10]]
-    assert means != sorted(means)
-    assert batches_of_like_length(lengths, 10, 25, seed=0) == order
-    assert batches_of_like_length([3, 1, 2], 2, 4, seed=1)[0] != []
-    with pytest.raises(ValueError, match="need a row"):
-        batches_of_like_length([], 2, 2, seed=0)
-
-
-def test_agreement_by_hand() -> None:
-    among = np.eye(4)
-    teacher = np.array([[4.0, 3, 2, 1], [1, 2, 3, 4]])
-    same = agreement((teacher, among), (teacher, among), 2)
-    # The student finds 0 and 2 for the first, 3 and 2 for the second.
-    student = np.array([[4.0, 1, 3, 2], [1, 2, 3, 4]])
-    assert same == 1 and agreement((teacher, among), (student, among), 2) == 0.75
-    # Other axes and other dimensions change nothing; nor does the order within the first.
-    wider = np.hstack([student, np.zeros((2, 3))]), np.hstack([among, np.zeros((4, 3))])
-    assert agreement((teacher, among), wider, 2) == 0.75
-    assert agreement((teacher, among), (-teacher, among)) == 1
 
 
 def test_the_best_agreement_among_those_no_farther_from_the_teacher() -> None:

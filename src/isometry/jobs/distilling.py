@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from isometry.core.errors import InputError
 from isometry.core.progress import progress_shown, say, track
@@ -26,19 +24,20 @@ from isometry.encoders.static import (
     vocabulary_vectors,
 )
 from isometry.encoders.surgery.layers import truncate
-from isometry.encoders.text import Precision, Role, TextEncoder
+from isometry.encoders.surgery.projection import project
+from isometry.encoders.text import Role, TextEncoder
+from isometry.evaluation.agreement import agreement
 from isometry.evaluation.retrieval import rank_documents, score_rankings
-from isometry.geometry.neighbors import top_k
 from isometry.jobs import ranking
 from isometry.jobs.distill import DistillSettings
+from isometry.jobs.distill_plan import LAYERS, TABLE, DistillPlan, make_distill_plan
 from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
 from isometry.jobs.proof import machine, versions
 from isometry.jobs.ranking import Collection
 from isometry.learners.distillation import Distillation, DistillationRow, Student
 from isometry.merging.average import average
 from isometry.objectives.feature_distillation import FeatureDistillation
-from isometry.training.determinism import deterministic
-from isometry.training.plan import _WORTH_BFLOAT16, _encode_speed, _Stopwatch
+from isometry.training.length_batches import length_batches
 from isometry.training.trainer import Batches, Trainer
 
 # Texts with whose prompt to put before them.
@@ -49,57 +48,12 @@ _TABLE_DIM = 256
 # The points on the line untrained .. trained that are chosen from.
 _ALPHAS = (0.0, 0.5, 1.0)
 _COMPARED = (("teacher", "student"), ("untrained", "student"), ("teacher", "untrained"))
-# Shares of the time that is left: vectors of the teacher to learn from, and what is ranked.
-_TARGETS, _EVALUATION = 0.35, 0.3
-_FEWEST_STEPS = 10
-_SMALLEST_POOL = 200
 _MOST_HELD = 500
-# Passages that held-out texts search, and how many of the first found are compared.
+# Passages that held-out texts search.
 _MOST_AMONG = 1000
-_DEPTH = 10
 # Texts whose encoding is timed; the student reads them again until its time can be measured.
 _TIMED, _TURNS, _LEAST_SECONDS = 64, 3, 0.2
 _PATIENCE = 1.5
-
-
-@dataclass(frozen=True)
-class DistillPlan:
-    """Everything that depends on the machine; with it the rest is determined.
-
-    Attributes:
-        texts: Texts to learn from, at most.
-        pool: Documents that are ranked at most: all, or a sample with every answer.
-        steps: Optimiser steps.
-        batch: Texts a step.
-        precision: Of encoding and, but for tables, of training.
-        learning_rate: The peak.
-        measured: Speeds.
-        estimate_seconds: The expected time of each phase.
-    """
-
-    texts: int
-    pool: int
-    steps: int
-    batch: int
-    precision: Precision
-    learning_rate: float
-    measured: dict[str, float]
-    estimate_seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What differs in training a table and a stack of layers."""
-
-    batch: int
-    learning_rate: float
-    most_epochs: int
-    weight_decay: float
-
-
-_LAYERS = _Kind(batch=32, learning_rate=1e-4, most_epochs=10, weight_decay=0.01)
-# A token that is not in the texts stays what the teacher made of it: nothing decays.
-_TABLE = _Kind(batch=64, learning_rate=2e-2, most_epochs=20, weight_decay=0.0)
 
 
 class Distilling:
@@ -111,7 +65,7 @@ class Distilling:
         self.work = work
         self.settings = settings
         self.teacher = teacher
-        self.kind = _TABLE if settings.static else _LAYERS
+        self.kind = TABLE if settings.static else LAYERS
         self._started = time.monotonic()
         self.data: Prepared = prepare(work, source, seed=settings.seed)
         if not {"train", "validation"} <= set(self.data.sides):
@@ -178,83 +132,25 @@ class Distilling:
         return DistillPlan(**self.work.json("plan", make))
 
     def _make_plan(self) -> DistillPlan:
-        watch = _Stopwatch(time.perf_counter)
-        sample = [text for text, _ in self.all_texts[:24]]
-        speeds = {
-            precision: _encode_speed(self.teacher, sample, precision, watch)
-            for precision in ("float32", "bfloat16")
-        }
-        fast = speeds["bfloat16"] > _WORTH_BFLOAT16 * speeds["float32"]
-        precision: Precision = "bfloat16" if fast else "float32"
-        speed = speeds[precision]
-        batch = min(self.kind.batch, max(2, len(self.all_texts) // 2))
-        step = self._seconds_a_step(batch, precision, watch)
-
-        limit = self.teacher.max_tokens
-        lengths = [
-            min(limit, n) for n in self.teacher.lengths(self.collection.passages, "document")
-        ]
-        passages_a_second = speed / max(1.0, float(np.mean(lengths)))
-        documents_a_second = passages_a_second * len(self.documents) / len(lengths)
-        left = 60 * self.settings.minutes - (time.monotonic() - self._started)
-        # The teacher, the untrained and the trained student rank the same documents; those that
-        # are chosen from read some of the texts.
-        part = 0.0 if self.settings.static else self._share_of_layers()
-        rounds = 1 + 2 * part
-        pool = int(max(0.0, _EVALUATION * left) * documents_a_second / rounds)
-        pool = min(len(self.documents), max(_SMALLEST_POOL, pool))
-        encodings = 1 + len(_ALPHAS) * part
-        texts = int(max(0.0, _TARGETS * left) * passages_a_second / encodings)
-        texts = min(len(self.all_texts), max(_FEWEST_STEPS * batch, texts))
-        estimate = {
-            "evaluation": pool * rounds / documents_a_second,
-            "targets": texts * encodings / passages_a_second,
-        }
-        left -= sum(estimate.values())
-        most = self.kind.most_epochs * -(-texts // batch)
-        steps = min(most, max(_FEWEST_STEPS, int(left / step)))
-        estimate["training"] = steps * step
-        return DistillPlan(
-            texts=texts,
-            pool=pool,
-            steps=steps,
-            batch=batch,
-            precision=precision,
-            learning_rate=self.kind.learning_rate,
-            measured={"encode_tokens_per_second": round(speed), "seconds_a_step": round(step, 4)},
-            estimate_seconds={name: round(value, 1) for name, value in estimate.items()},
-        )
-
-    def _share_of_layers(self) -> float:
         depth = len(self.teacher.layers())
-        return (self.settings.layers or depth) / depth
 
-    def _seconds_a_step(self, batch: int, precision: Precision, watch: Any) -> float:
-        """Seconds of an optimiser step on a student of its own, the best but the first."""
-        texts = self.all_texts[: 3 * batch]
-        # Which axes are kept makes no difference to the time.
-        axes = self.axes if self.settings.static else np.eye(self.dim, self.teacher.dim)
-        student = self._untrained(axes)
-        learner = self._learner(student, np.eye(len(texts), self.dim, dtype=np.float32))
-        rows = _rows(texts)
-        optimizer = torch.optim.AdamW(student.parameters(), lr=self.kind.learning_rate)
-        device = next(student.parameters()).device
+        def trial(targets: int) -> Distillation:
+            # Which axes are kept makes no difference to the time.
+            axes = self.axes if self.settings.static else np.eye(self.dim, self.teacher.dim)
+            one_hot = np.eye(targets, self.dim, dtype=np.float32)
+            return self._learner(self._untrained(axes), one_hot)
 
-        def step(number: int) -> None:
-            some = [rows[(number * batch + place) % len(rows)] for place in range(batch)]
-            made: Any = send_to_device(learner.collate(some), device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16(precision)):
-                loss = learner.loss(made)["loss"]
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        with deterministic():
-            times = [watch.seconds(lambda number=number: step(number)) for number in range(3)]
-        return min(times[1:])
-
-    def _bfloat16(self, precision: Precision) -> bool:
-        return precision == "bfloat16" and not self.settings.static
+        return make_distill_plan(
+            self.teacher,
+            trial,
+            _rows(self.all_texts),
+            self.collection.passages,
+            documents=len(self.documents),
+            kind=self.kind,
+            cost=(self.settings.layers or depth) / depth if self.kind.has_layers else 0.0,
+            candidates=len(_ALPHAS),
+            seconds=60 * self.settings.minutes - (time.monotonic() - self._started),
+        )
 
     # -- teacher and student ----------------------------------------------------------------
 
@@ -317,7 +213,8 @@ class Distilling:
         if self.settings.static:
             assert axes is not None
             return StaticEncoder.of_vectors(self.teacher, self._vocabulary, axes)
-        return cut(self.teacher, self.settings.layers or len(self.teacher.layers()), axes)
+        small = truncate(self.teacher, self.settings.layers or len(self.teacher.layers()))
+        return small if axes is None else project(small, axes)
 
     def student(self, alpha: float) -> TextEncoder | StaticEncoder:
         """The student at a point of the line untrained .. trained."""
@@ -359,12 +256,12 @@ class Distilling:
                 self._learner(student, targets),
                 Batches(
                     _rows(self.texts),
-                    batches_of_like_length(lengths, plan.batch, plan.steps, self.settings.seed),
+                    length_batches(lengths, plan.batch, plan.steps, self.settings.seed),
                 ),
                 self.work.path / "checkpoints",
                 learning_rate=plan.learning_rate,
                 weight_decay=self.kind.weight_decay,
-                bfloat16=self._bfloat16(plan.precision),
+                bfloat16=self.kind.has_layers and plan.precision == "bfloat16",
                 checkpoint_every=max(1, min(50, plan.steps // 5)),
                 seconds=_PATIENCE * max(60.0, plan.estimate_seconds["training"]),
             )
@@ -491,73 +388,6 @@ class Distilling:
         }
 
 
-def cut(
-    encoder: TextEncoder, layers: int, axes: Float[np.ndarray, "dim width"] | None
-) -> TextEncoder:
-    """An encoder's first layers, its pooled vectors on other axes and then normalised.
-
-    The axes are a `Dense` without bias, as in the recipe for fewer dimensions of
-    sentence-transformers, so plain `SentenceTransformer(folder)` loads what is saved.
-
-    Args:
-        encoder: It is left as it is.
-        layers: How many to keep, from the lowest.
-        axes: The rows that vectors are projected on; None to leave them as they are.
-
-    Raises:
-        InputError: As `surgery.layers.truncate` does.
-    """
-    small = truncate(encoder, layers)
-    if axes is None:
-        return small
-    from sentence_transformers.base.modules import Dense, Normalize
-
-    like = next(small.parameters())
-    weight = torch.from_numpy(np.array(axes, dtype=np.float32)).to(like)
-    small.model.truncate_dim = None
-    del small.model[2:]
-    small.model.append(Dense(axes.shape[1], len(axes), False, nn.Identity(), init_weight=weight))
-    small.model.append(Normalize())
-    # Anew, so that all of it is in one mode.
-    return TextEncoder(
-        small.model,
-        small.name,
-        query_prompt=small.prompts["query"],
-        document_prompt=small.prompts["document"],
-    )
-
-
-def batches_of_like_length(
-    lengths: Sequence[int], size: int, steps: int, seed: int, pooled: int = 16
-) -> list[list[int]]:
-    """The rows of every step: passes in random order, in batches of like length.
-
-    No text is compared with the others of its batch, so lengths may decide who meets; a batch then
-    is mostly words and not padding.
-
-    Args:
-        lengths: Of each row.
-        size: Rows a step.
-        steps: How many steps.
-        seed: Of the order.
-        pooled: So many batches are drawn together and sorted among themselves.
-    """
-    if not lengths or size < 1:
-        raise ValueError("batches need a row, and a size of at least 1")
-    generator = np.random.default_rng(seed)
-    known = np.asarray(lengths)
-    order: list[list[int]] = []
-    while len(order) < steps:
-        drawn = generator.permutation(len(known))
-        once: list[list[int]] = []
-        for start in range(0, len(drawn), pooled * size):
-            some = drawn[start : start + pooled * size]
-            some = some[np.argsort(known[some], kind="stable")]
-            once += [some[at : at + size].tolist() for at in range(0, len(some), size)]
-        order += [once[place] for place in generator.permutation(len(once))]
-    return order[:steps]
-
-
 def encode(
     encoder: CachedEncoder | StaticEncoder, texts: Texts, title: str
 ) -> Float[np.ndarray, "texts dim"]:
@@ -568,24 +398,6 @@ def encode(
         made = encoder.encode([texts[row][0] for row in rows], role, title=title)
         parts |= dict(zip(rows, made, strict=True))
     return np.stack([parts[row] for row in range(len(texts))])
-
-
-def agreement(
-    teacher: tuple[Float[np.ndarray, "queries width"], Float[np.ndarray, "texts width"]],
-    student: tuple[Float[np.ndarray, "queries dim"], Float[np.ndarray, "texts dim"]],
-    depth: int = _DEPTH,
-) -> float:
-    """The share of what the teacher finds first that the student finds first, too.
-
-    Args:
-        teacher: Its unit vectors of texts that search, and of texts that are searched.
-        student: The same of the student, which may have other dimensions.
-        depth: How many of the first are compared.
-    """
-    depth = min(depth, len(teacher[1]))
-    found = [top_k(asking, among, depth)[1].tolist() for asking, among in (teacher, student)]
-    both = [len(set(one) & set(other)) for one, other in zip(*found, strict=True)]
-    return float(np.mean(both)) / depth
 
 
 def choose_candidate(candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -601,7 +413,6 @@ def choose_candidate(candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _rows(texts: Texts) -> list[DistillationRow]:
-
     return [DistillationRow(text, number, role) for number, (text, role) in enumerate(texts)]
 
 
@@ -611,7 +422,6 @@ def _unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
 
 
 def _cpu_seconds(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> float:
-
     with progress_shown(False):
         started = time.process_time()
         encoder.encode(texts)
@@ -619,7 +429,6 @@ def _cpu_seconds(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> 
 
 
 def _size(encoder: TextEncoder | StaticEncoder) -> dict[str, Any]:
-
     return {
         "layers": len(encoder.layers()) if isinstance(encoder, TextEncoder) else 0,
         "dim": encoder.dim,

@@ -14,16 +14,13 @@ import torch
 from jaxtyping import Float
 
 from isometry.core.errors import InputError
-from isometry.core.progress import progress_shown
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import Precision, TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
-from isometry.training.determinism import deterministic
+from isometry.training.speed import Stopwatch, encode_speeds, step_seconds, worthwhile_precision
 
-# bfloat16 must be clearly faster before its rounding is accepted.
-_WORTH_BFLOAT16 = 1.25
 # More passes over few pairs cost what the base knew, and validation gains nothing by them.
 _MOST_EPOCHS = 4
 _FEWEST_STEPS = 10
@@ -252,7 +249,7 @@ def make_plan(
         temperature: Of the contrast.
         clock: Seconds; replaced in tests.
     """
-    watch = _Stopwatch(clock)
+    watch = Stopwatch(clock)
     lengths = np.array(work.passage_tokens)
     query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
     passage_tokens = _round_up(
@@ -260,13 +257,9 @@ def make_plan(
     )
     batch = min(batch, max(2, len({row.key for row in work.rows}) // 2))
     sample = [row.document for row in work.rows[:24]]
-    encode_speed = {
-        precision: _encode_speed(encoder, sample, precision, watch)
-        for precision in ("float32", "bfloat16")
-    }
-    fast = encode_speed["bfloat16"] > _WORTH_BFLOAT16 * encode_speed["float32"]
-    precision: Precision = "bfloat16" if fast else "float32"
-    speed = encode_speed[precision]
+    speeds = encode_speeds(encoder, sample, watch)
+    precision = worthwhile_precision(speeds)
+    speed = speeds[precision]
 
     layers = len(encoder.layers())
     draft = Plan(
@@ -294,8 +287,8 @@ def make_plan(
     )
     seconds_a_step = _step_seconds(encoder, draft, 0, work.rows, watch)
     measured = {
-        "encode_tokens_per_second_float32": round(encode_speed["float32"]),
-        "encode_tokens_per_second_bfloat16": round(encode_speed["bfloat16"]),
+        "encode_tokens_per_second_float32": round(speeds["float32"]),
+        "encode_tokens_per_second_bfloat16": round(speeds["bfloat16"]),
         "seconds_a_step": round(seconds_a_step, 3),
     }
 
@@ -353,56 +346,24 @@ def make_plan(
     )
 
 
-class _Stopwatch:
-    """Times work, and adds up what all of it took."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.total = 0.0
-
-    def seconds(self, work: Callable[[], object]) -> float:
-        start = self._clock()
-        work()
-        elapsed = self._clock() - start
-        self.total += elapsed
-        return max(elapsed, 1e-9)
-
-
 def _round_up(value: float, step: int, low: int, high: int) -> int:
     return int(min(high, max(low, math.ceil(value / step) * step)))
 
 
-def _encode_speed(
-    encoder: TextEncoder, texts: Sequence[str], precision: Precision, watch: _Stopwatch
-) -> float:
-    """Tokens per second, the best of three: the cores of shared machines stall."""
-    tokens = sum(min(n, encoder.max_tokens) for n in encoder.lengths(texts, "document"))
-    with progress_shown(False):
-        times = [
-            watch.seconds(lambda: encoder.encode(texts, precision=precision)) for _ in range(3)
-        ]
-    return tokens / min(times)
-
-
 def _step_seconds(
-    encoder: TextEncoder, draft: Plan, frozen: int, rows: Sequence[PairRow], watch: _Stopwatch
+    encoder: TextEncoder, draft: Plan, frozen: int, rows: Sequence[PairRow], watch: Stopwatch
 ) -> float:
-    """Seconds of one optimiser step on a copy, the best but the first, which warms up."""
+    """Seconds of one optimiser step on a copy."""
     plan = Plan(**{**asdict(draft), "frozen_layers": frozen})
-    learner = make_learner(copy.deepcopy(encoder), plan)
-    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate)
-    device = trained[0].device
 
-    def step(number: int) -> None:
+    def batch(number: int) -> list[PairRow]:
         some = [rows[(number * plan.batch + i) % len(rows)] for i in range(plan.batch)]
-        batch = [PairRow(row.query, row.document, i) for i, row in enumerate(some)]
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
-            loss = learner.loss(learner.collate(batch))["loss"]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        return [PairRow(row.query, row.document, i) for i, row in enumerate(some)]
 
-    with deterministic():
-        times = [watch.seconds(lambda number=number: step(number)) for number in range(3)]
-    return min(times[1:])
+    return step_seconds(
+        make_learner(copy.deepcopy(encoder), plan),
+        [batch(number) for number in range(3)],
+        watch,
+        learning_rate=plan.learning_rate,
+        bfloat16=plan.precision == "bfloat16",
+    )

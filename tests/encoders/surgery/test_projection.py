@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from isometry.core.errors import InputError
+from isometry.encoders.surgery.layers import truncate
+from isometry.encoders.surgery.projection import project
+from isometry.encoders.text import TextEncoder
+
+SENTENCES = ["Return the path.", "Open a file and read all of it, line by line.", "x"]
+
+
+def test_vectors_are_the_encoders_on_other_axes(tiny: TextEncoder, tmp_path: Path) -> None:
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))[0][:8].T.astype("f4").T
+    small = project(truncate(tiny, 1), axes)
+    expected = truncate(tiny, 1).encode(SENTENCES)
+    expected = expected @ axes.T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(small.encode(SENTENCES), expected, atol=1e-5)
+    small.save(tmp_path / "small")
+    plain = SentenceTransformer(str(tmp_path / "small"), device="cpu", local_files_only=True)
+    np.testing.assert_allclose(plain.encode(SENTENCES), expected, atol=1e-5)
+    # Unlike those of a plain cut, these axes may be learnt.
+    assert all(part.requires_grad for part in small.parameters())
+    assert not small.training and not any(part.training for part in small.modules())
+
+
+def test_what_was_projected_is_not_projected_again(tiny: TextEncoder) -> None:
+    before = tiny.fingerprint()
+    once = project(tiny, np.eye(8, 32, dtype=np.float32))
+    with pytest.raises(InputError, match="Dense"):
+        project(once, np.eye(4, 8, dtype=np.float32))
+    assert tiny.fingerprint() == before

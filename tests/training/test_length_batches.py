@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from isometry.training.length_batches import length_batches
+
+
+def test_batches_are_of_like_length_and_every_row_comes_once_a_pass() -> None:
+    lengths = np.random.default_rng(0).integers(1, 200, 100).tolist()
+    order = length_batches(lengths, 10, 25, seed=0)
+    assert len(order) == 25 and all(len(batch) == 10 for batch in order)
+    for start in (0, 10):
+        once = [row for batch in order[start : start + 10] for row in batch]
+        assert sorted(once) == list(range(100))
+    assert order[:10] != order[10:20]
+    spans = [max(lengths[row] for row in b) - min(lengths[row] for row in b) for b in order]
+    assert max(spans) < 60
+    # Long ones do not all come last: the rate falls towards the end.
+    means = [np.mean([lengths[row] for row in batch]) for batch in order[:10]]
+    assert means != sorted(means)
+    assert length_batches(lengths, 10, 25, seed=0) == order
+    assert length_batches([3, 1, 2], 2, 4, seed=1)[0] != []
+    with pytest.raises(ValueError, match="need a row"):
+        length_batches([], 2, 2, seed=0)

@@ -14,7 +14,7 @@ def checklist(
     name: Annotated[str, typer.Argument(help="A system whose paper is a survey.")],
     results: Annotated[
         Path | None,
-        typer.Option(help="The folder of the records.  [default: that of this checkout]"),
+        typer.Option(help="The folder of the records.  \\[default: that of this checkout]"),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -33,11 +33,11 @@ def distill(
     ],
     out: Annotated[Path, typer.Option(help="The folder of the student.", show_default=False)],
     layers: Annotated[
-        int | None, typer.Option(help="Keep so many layers, from the lowest.  [default: all]")
+        int | None, typer.Option(help="Keep so many layers, from the lowest.  \\[default: all]")
     ] = None,
     dim: Annotated[
         int | None,
-        typer.Option(help="Keep so many dimensions.  [default: all; 256 with --static]"),
+        typer.Option(help="Keep so many dimensions.  \\[default: all; 256 with --static]"),
     ] = None,
     static: Annotated[
         bool,

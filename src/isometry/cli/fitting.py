@@ -33,7 +33,7 @@ def fit(
         ),
     ] = "packaged:minilm",
     out: Annotated[
-        Path | None, typer.Option(help="The folder of the Space.  [default: SOURCE-space]")
+        Path | None, typer.Option(help="The folder of the Space.  \\[default: SOURCE-space]")
     ] = None,
     minutes: Annotated[
         float,
@@ -53,7 +53,9 @@ def fit(
     limit: Annotated[
         int | None, typer.Option(help="Read only the first so many documents.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads.  [default: all]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Processor threads.  \\[default: all]")
+    ] = None,
     query_prompt: Annotated[
         str | None,
         typer.Option(

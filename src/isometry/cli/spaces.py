@@ -116,7 +116,11 @@ def _marked(text: str, query: str) -> RenderableType:
 
 
 def info(space: SpaceFolder, as_json: Json = False) -> None:
-    """Say what a Space holds and how good it is."""
+    """Say what a Space holds and how good it is.
+
+    Example:
+      isometry info docs-space
+    """
     from isometry.space import Space
 
     opened = Space.open(space)
@@ -133,7 +137,11 @@ def info(space: SpaceFolder, as_json: Json = False) -> None:
 
 
 def verify(space: SpaceFolder, as_json: Json = False) -> None:
-    """Compare every file of a Space with its manifest; names the damaged one."""
+    """Compare every file of a Space with its manifest; names the damaged one.
+
+    Example:
+      isometry verify docs-space
+    """
     from isometry.space import Space
 
     opened = Space.open(space)
@@ -152,7 +160,11 @@ def verify(space: SpaceFolder, as_json: Json = False) -> None:
 
 
 def models(as_json: Json = False) -> None:
-    """List the models that come with packages, and whether they are installed."""
+    """List the models that come with packages, and whether they are installed.
+
+    Example:
+      isometry models --json
+    """
     from importlib.util import find_spec
 
     from isometry.encoders.packaged_models import MODELS, PREFIX

@@ -12,7 +12,7 @@ from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
 
 _Results = Annotated[
     Path | None,
-    typer.Option(help="The folder of the records.  [default: results]"),
+    typer.Option(help="The folder of the records.  \\[default: results]"),
 ]
 
 
@@ -57,7 +57,7 @@ def reproduce(
         ),
     ] = ScaleName.small,
     seeds: Annotated[
-        int | None, typer.Option(help="How many seeds.  [default: the scale's own]")
+        int | None, typer.Option(help="How many seeds.  \\[default: the scale's own]")
     ] = None,
     arm: Annotated[
         str | None, typer.Option(help="Only this arm; nothing is compared then.")

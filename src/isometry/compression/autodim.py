@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isometry.compression.codec import TrainedTable, below_floor, generator_of, normal
+from isometry.compression.codec import SearchingTable, below_floor, generator_of, normal
 from isometry.compression.mixed_dimension import of_widths
 
 
-class AutoDim(TrainedTable):
+class AutoDim(SearchingTable):
     """Tables of all candidate widths, made alike and mixed by weights that say which is best.
 
     Zhao et al. 2021, "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems",
@@ -35,8 +35,6 @@ class AutoDim(TrainedTable):
         cooling: By how much a step lowers the temperature from 1, to 0.01 at the least.
         seed: Of the noise.
     """
-
-    held_share: ClassVar[float] = 0.25
 
     count: Tensor
 

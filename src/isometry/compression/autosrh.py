@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isometry.compression.codec import TrainedTable, normal
+from isometry.compression.codec import SearchingTable, normal
 from isometry.compression.sparse_rows import SparseRows
 
 _GROUPS = 6
 _PENALTY = 1e-5
 
 
-class AutoSrh(TrainedTable):
+class AutoSrh(SearchingTable):
     """A whole table, times gates from 0 to 1 by group of ids and dimension.
 
     Kong et al. 2022, "AutoSrh: An Embedding Dimensionality Search Framework for Tabular Data
@@ -32,8 +30,6 @@ class AutoSrh(TrainedTable):
         counts: How often each id occurs where it is trained.
         dim: The length of a vector.
     """
-
-    held_share: ClassVar[float] = 0.25
 
     group: Tensor
 

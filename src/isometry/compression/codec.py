@@ -30,12 +30,7 @@ class TrainedTable(nn.Module, ABC):
     Args:
         n: How many ids there are.
         dim: The length of a vector.
-
-    Attributes:
-        held_share: The share of a batch that `search` gets, and the table's own weights do not.
     """
-
-    held_share: ClassVar[float] = 0.0
 
     def __init__(self, n: int, dim: int) -> None:
         super().__init__()
@@ -46,10 +41,6 @@ class TrainedTable(nn.Module, ABC):
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
         """The vectors of ids."""
 
-    def search(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
-        """The same vectors, whose gradient reaches only what says how they are to be stored."""
-        raise NotImplementedError(f"{type(self).__name__} searches nothing")
-
     def penalty(self) -> Float[Tensor, ""]:
         """What is added to the loss, for the batch that was looked up last."""
         return torch.zeros(())
@@ -58,6 +49,20 @@ class TrainedTable(nn.Module, ABC):
     def training_bytes(self) -> int:
         """The bytes of all weights and buffers, without gradients and what an optimiser keeps."""
         return _bytes_of(dict(self.state_dict()))
+
+
+class SearchingTable(TrainedTable):
+    """A table that also learns how its vectors are to be stored, from a part of every batch.
+
+    Attributes:
+        held_share: The share of a batch that `search` gets, and the table's own weights do not.
+    """
+
+    held_share: ClassVar[float] = 0.25
+
+    @abstractmethod
+    def search(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
+        """The same vectors, whose gradient reaches only what says how they are to be stored."""
 
 
 class Codec(TrainedTable):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,23 +17,28 @@ Row = tuple[np.ndarray, bool]
 
 
 class IdVectors(Protocol):
-    """What gives vectors for ids, and may search how to store them meanwhile."""
+    """What gives vectors for ids."""
+
+    def __call__(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
+        """The vectors of ids."""
+        ...
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """What is added to the loss."""
+        ...
+
+
+@runtime_checkable
+class SearchingVectors(IdVectors, Protocol):
+    """What also learns how to store them."""
 
     @property
     def held_share(self) -> float:
         """The share of a batch that `search` gets alone."""
         ...
 
-    def __call__(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
-        """The vectors of ids."""
-        ...
-
     def search(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
         """The same, with a gradient for nothing but the way of storing them."""
-        ...
-
-    def penalty(self) -> Float[Tensor, ""]:
-        """What is added to the loss."""
         ...
 
 
@@ -44,7 +49,8 @@ class FactorizationMachine(Learner):
     that is known of an id is its vector.
 
     Args:
-        table: An `IdVectors`. What it holds back of a batch trains nothing but its search.
+        table: An `IdVectors`. What `SearchingVectors` hold back of a batch trains nothing but their
+            search.
     """
 
     def __init__(self, table: nn.Module) -> None:
@@ -64,9 +70,10 @@ class FactorizationMachine(Learner):
         """The mean cross-entropy, and what the table adds."""
         table = cast("IdVectors", self.table)
         ids, happened = batch["ids"], batch["happened"]
-        own = len(ids) - round(table.held_share * len(ids))
+        held = table.held_share if isinstance(table, SearchingVectors) else 0.0
+        own = len(ids) - round(held * len(ids))
         loss = self._cross_entropy(table(ids[:own]), happened[:own]) + table.penalty()
-        if own < len(ids):
+        if isinstance(table, SearchingVectors) and own < len(ids):
             bias = self.bias.detach()
             logits = pair_products(table.search(ids[own:])) + bias
             loss = loss + functional.binary_cross_entropy_with_logits(logits, happened[own:])

@@ -262,11 +262,9 @@ class Space:
         Raises:
             InputError: As `search` does.
         """
-        from isometry.search.explanation import Chunks, Parts, concept_names, query_words
+        from isometry.search.explanation import Parts, concept_names, query_words
 
         found = self._find(query, k, mode)
-        chunks = Chunks(self.folder / self.current.index, self.index.version)
-        ids = self.index.rows.ids
         sides: list[tuple[Parts, float, int]] = []
         if found.vector is not None and len(found.dense):
             hits = self.index.fetch(found.by_vectors)
@@ -274,7 +272,7 @@ class Space:
             parts = Parts.of_vectors(
                 [document for document, _ in found.dense],
                 found.by_vectors[1],
-                chunks.vectors(ids[found.by_vectors[0]].tolist()),
+                self.index.vectors(found.by_vectors[0]),
                 found.vector,
                 names,
                 self.encode(names, "document"),
@@ -282,7 +280,7 @@ class Space:
             sides.append((parts, found.dense_weight, 0))
         if mode != "dense":
             words = query_words(query)
-            alone = chunks.word_scores(list(words), ids[found.by_words[0]].tolist())
+            alone = self.index.word_scores(list(words), found.by_words[0])
             parts = Parts.of_words(
                 [document for document, _ in found.lexical],
                 found.by_words[1],

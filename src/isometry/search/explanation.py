@@ -6,17 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from isometry.core.errors import InputError
-from isometry.search.lancedb import TABLE
-
-if TYPE_CHECKING:
-    from lancedb.table import Table
 
 # Into so many concepts a query is taken apart at most; each must be as like what is left of it.
 _CONCEPTS = 6
@@ -281,46 +276,6 @@ class Parts:
             if value
         ]
         return sorted(found, key=lambda part: (part.name == REST, -abs(part.value)))
-
-
-class Chunks:
-    """A table of chunks, asked about single rows of it.
-
-    Args:
-        folder: Where `ChunkIndex.create` made it.
-        version: The version to stay at.
-    """
-
-    def __init__(self, folder: Path, version: int) -> None:
-        import lancedb
-
-        self._table: Table = lancedb.connect(folder).open_table(TABLE)
-        self._table.checkout(version)
-
-    def vectors(self, ids: Sequence[int]) -> Float[np.ndarray, "rows d"]:
-        """The stored vectors of the rows with these ids, which have one."""
-        table = self._table.take_row_ids(list(ids)).select(["vector"]).with_row_id().to_arrow()
-        dim = table.schema.field("vector").type.list_size
-        values = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
-        place = {row: number for number, row in enumerate(table["_rowid"].to_pylist())}
-        return values[[place[row] for row in ids]]
-
-    def word_scores(self, words: Sequence[str], ids: Sequence[int]) -> Float[np.ndarray, "rows w"]:
-        """The BM25 of each word alone, for the rows with these ids."""
-        from lancedb.query import MatchQuery
-
-        scores = np.zeros((len(ids), len(words)))
-        if not ids:
-            return scores
-        place = {row: number for number, row in enumerate(ids)}
-        rows = f"_rowid IN ({', '.join(map(str, ids))})"
-        for column, word in enumerate(words):
-            match = MatchQuery(word, "text")  # pyright: ignore[reportCallIssue]
-            search = self._table.search(match).where(rows)
-            found = search.select(["_rowid", "_score"]).limit(len(ids)).to_arrow()
-            numbers = [place[row] for row in found["_rowid"].to_pylist()]
-            scores[numbers, column] = found["_score"].to_numpy()
-        return scores
 
 
 def query_words(query: str) -> dict[str, int]:

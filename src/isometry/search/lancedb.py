@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder
@@ -344,6 +344,33 @@ class ChunkIndex:
         return [
             Hit(score=score, **chunks[row]) for row, score in zip(ids, scores.tolist(), strict=True)
         ]
+
+    def vectors(self, numbers: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows dim"]:
+        """The stored vectors of the chunks in these rows, which have one."""
+        ids = self.rows.ids[numbers].tolist()
+        table = self._table.take_row_ids(ids).select(["vector"]).with_row_id().to_arrow()
+        values = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
+        place = {row: number for number, row in enumerate(table["_rowid"].to_pylist())}
+        return values[[place[row] for row in ids]]
+
+    def word_scores(
+        self, words: Sequence[str], numbers: Int[np.ndarray, " rows"]
+    ) -> Float[np.ndarray, "rows words"]:
+        """The BM25 of each word alone, for the chunks in these rows."""
+        from lancedb.query import MatchQuery
+
+        ids = self.rows.ids[numbers].tolist()
+        scores = np.zeros((len(ids), len(words)))
+        if not ids:
+            return scores
+        place = {row: number for number, row in enumerate(ids)}
+        rows = f"_rowid IN ({', '.join(map(str, ids))})"
+        for column, word in enumerate(words):
+            match = MatchQuery(word, "text")  # pyright: ignore[reportCallIssue]
+            search = self._table.search(match).where(rows)
+            found = search.select(["_rowid", "_score"]).limit(len(ids)).to_arrow()
+            scores[[place[row] for row in found["_rowid"].to_pylist()], column] = found["_score"]
+        return scores
 
 
 _T = TypeVar("_T")

@@ -50,6 +50,10 @@ def test_a_kept_base_says_why(manifest: dict[str, Any]) -> None:
     text = printed(manifest)
     assert "No candidate was better." in text
     assert "Tuned minus base" not in text
+    # As `fit` says it: once.
+    headline = "The base model was kept: No candidate was better."
+    manifest["figures"]["verdict"]["headline"] = headline
+    assert printed(manifest).count("No candidate was better") == 1
 
 
 def test_words_of_others_are_neither_markup_nor_commands(manifest: dict[str, Any]) -> None:

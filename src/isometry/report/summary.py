@@ -35,7 +35,9 @@ def render_summary(
     headline = figures.safe_line(look_up(manifest, "figures.verdict.headline") or "Done.")
     parts: list[RenderableType] = [Text(headline, style="bold" if kept == "base" else "bold green")]
     reasons = (look_up(manifest, "figures.verdict.reasons") or []) if kept == "base" else []
-    parts += [Text(f"  {figures.safe_line(reason)}") for reason in reasons]
+    lines = [figures.safe_line(reason) for reason in reasons]
+    # The headline may give the one reason there is.
+    parts += [Text(f"  {line}") for line in lines if line.rstrip(".") not in headline]
     parts += [Text(figures.safe_line(line), style="yellow") for line in _since_the_fit(manifest)]
     rows = look_up(manifest, "figures.test.rows") or []
     if rows:

@@ -14,6 +14,7 @@ from pathlib import Path
 from isometry.core.errors import InputError
 from isometry.core.files import write_text
 from isometry.report.gallery import draw_gains, render_index, render_page
+from isometry.report.pareto import draw_front
 from isometry.systems.catalogue import PACKAGE, entries
 from isometry.systems.listing import describe
 from isometry.systems.records import read_record, record_path
@@ -78,6 +79,8 @@ def render(results: Path) -> dict[str, str]:
         pages[f"{entry.slug}.md"] = render_page(system, record)
         if record is not None and (picture := draw_gains(record)):
             pages[f"{entry.slug}.svg"] = picture
+        if record is not None and record["trade"]:
+            pages[f"{entry.slug}-front.svg"] = draw_front(record, *record["trade"])
     return {"README.md": render_index(systems), **pages}
 
 

@@ -48,6 +48,7 @@ def record() -> dict[str, Any]:
         "machine": {"processor": "riscv", "cores": 6, "memory_gib": 47.5, "threads": 6},
         "baseline": "theirs",
         "method": "ours",
+        "trade": None,
         "arms": {
             "raw": {"about": "as it is", "rate": None, "runs": runs(first, first, stages={})},
             "theirs": {
@@ -205,6 +206,16 @@ def test_a_record_without_gains_has_no_plot(system: dict[str, Any], record: dict
     assert draw_gains(record) == ""
 
 
+def test_what_it_costs_is_drawn_where_that_is_the_question(
+    system: dict[str, Any], record: dict[str, Any]
+) -> None:
+    assert "front.svg" not in render_page(system, record)
+    record["trade"] = ["time", "accuracy"]
+    page = render_page(system, record)
+    assert "![accuracy against time](some-method-front.svg)" in page
+    assert page.index("## Figures") < page.index("front.svg") < page.index("## Gates")
+
+
 def test_a_system_that_was_not_run_shows_no_figures(system: dict[str, Any]) -> None:
     system["state"] = "not run"
     page = render_page(system, None)
@@ -348,6 +359,10 @@ def test_the_script_writes_what_it_checks(
     assert elsewhere("--check") == 0
     names = {path.name for path in (tmp_path / "systems").iterdir()}
     assert names == {"README.md", "2dmse.md", "2dmse.svg"}
+    file.write_text(json.dumps(kept | {"trade": ["time", "accuracy"]}), encoding="utf-8")
+    assert elsewhere("--check") == 1
+    assert elsewhere() == 0
+    assert "ours" in (tmp_path / "systems" / "2dmse-front.svg").read_text("utf-8")
     assert "fails, 1 of 2 gates" in (tmp_path / "systems" / "2dmse.md").read_text("utf-8")
 
     page = tmp_path / "systems" / "gone.md"

@@ -163,14 +163,16 @@ def _figures(record: Mapping[str, Any]) -> str:
         cells[0][0] = "Figure"
     head, *body = [[words(cell) for cell in row] for row in cells]
     seeds = len(next(iter(record["arms"].values()))["runs"])
-    return "\n\n".join(
-        [
-            "## Figures",
-            f"On the test split, the mean of {seeds} {'seed' if seeds == 1 else 'seeds'}"
-            + (" ± their standard deviation." if seeds > 1 else "."),
-            table(head, body),
-        ]
-    )
+    parts = [
+        "## Figures",
+        f"On the test split, the mean of {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        + (" ± their standard deviation." if seeds > 1 else "."),
+        table(head, body),
+    ]
+    if trade := record["trade"]:
+        cost, score = map(words, trade)
+        parts.append(f"![{score} against {cost}]({record['slug']}-front.svg)")
+    return "\n\n".join(parts)
 
 
 def _gates(system: Described, record: Mapping[str, Any]) -> str:

@@ -101,6 +101,7 @@ def reproduce(
         "machine": machine(),
         "baseline": system.baseline,
         "method": system.method,
+        "trade": system.trade and list(system.trade),
         "arms": arms,
     }
     if arm is not None:

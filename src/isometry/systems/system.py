@@ -127,6 +127,8 @@ class System(Generic[AnyScale, Train, Held, Model]):
         gates: The first is the headline.
         scales: `miniature` (seconds, for the tests), `small` (under an hour on two cores, with real
             data and real weights) and `full` (as in the paper; other numbers, the same code).
+        trade: Two figures that are drawn against each other: what an arm costs, above 0 and the
+            lower the better, and what that buys, the higher the better. Nothing by default.
     """
 
     title: str
@@ -140,6 +142,7 @@ class System(Generic[AnyScale, Train, Held, Model]):
     measure: Callable[[Run[AnyScale, Train, Held], Model, Held], Figures]
     gates: tuple[Gate, ...]
     scales: Mapping[ScaleName, AnyScale]
+    trade: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         named = [self.baseline, self.method]

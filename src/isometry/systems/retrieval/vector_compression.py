@@ -128,4 +128,5 @@ system = System(
         *(Gate("auc", 0.0, BASELINE, arm=name, report_only=True) for name in SMALLEST),
     ),
     scales={"miniature": MINIATURE, "small": SMALL, "full": FULL},
+    trade=("share of the bytes", "auc"),
 )

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.cli.output import (
+    IdColumn,
+    Json,
+    Limit,
+    Quiet,
+    Seed,
+    TextColumn,
+    TitleColumn,
+    print_json,
+    print_rich,
+    progress,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-_TABLES = "Tables"
 
 
 def distill(
@@ -44,22 +53,14 @@ def distill(
         typer.Option("--static", help="Make a table of word vectors: no layers, very fast."),
     ] = False,
     minutes: Annotated[float, typer.Option(help="How long it may take.")] = 10.0,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
-    limit: Annotated[
-        int | None, typer.Option(help="Read only the first so many documents.")
-    ] = None,
+    seed: Seed = 0,
+    limit: Limit = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a distilled model, discard unfinished work.")
     ] = False,
-    text: Annotated[
-        str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)
-    ] = None,
-    title: Annotated[
-        str | None, typer.Option(help="The column with the title.", rich_help_panel=_TABLES)
-    ] = None,
-    id: Annotated[
-        str | None, typer.Option(help="The column with the id.", rich_help_panel=_TABLES)
-    ] = None,
+    text: TextColumn = None,
+    title: TitleColumn = None,
+    id: IdColumn = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.cli.output import (
+    IdColumn,
+    Json,
+    Limit,
+    Quiet,
+    TextColumn,
+    TitleColumn,
+    print_json,
+    print_rich,
+    progress,
+)
 
 
 class Role(StrEnum):
@@ -33,10 +43,10 @@ def encode(
     source: Annotated[str, typer.Argument(help="A folder, a file, or python:PACKAGE.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write.", show_default=False)],
     role: Annotated[Role, typer.Option(help="Whose prompt to use.")] = Role.document,
-    text: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
-    title: Annotated[str | None, typer.Option(help="The column with the title.")] = None,
-    id: Annotated[str | None, typer.Option(help="The column with the id.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many documents.")] = None,
+    text: TextColumn = None,
+    title: TitleColumn = None,
+    id: IdColumn = None,
+    limit: Limit = None,
     precision: Annotated[
         Precision, typer.Option(help="Of the matrix products; bfloat16 may be faster.")
     ] = Precision.float32,

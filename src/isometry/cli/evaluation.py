@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from isometry.cli.encoding import Precision
-from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.cli.output import (
+    IdColumn,
+    Json,
+    Quiet,
+    TextColumn,
+    TitleColumn,
+    print_json,
+    print_rich,
+    progress,
+)
 
 
 def evaluate(
@@ -28,9 +37,9 @@ def evaluate(
     ] = None,
     queries: Annotated[Path | None, typer.Option(help="JSONL with _id and text, or TSV.")] = None,
     judgements: Annotated[Path | None, typer.Option(help="BEIR's or TREC's layout.")] = None,
-    text: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
-    title: Annotated[str | None, typer.Option(help="The column with the title.")] = None,
-    id: Annotated[str | None, typer.Option(help="The column with the id.")] = None,
+    text: TextColumn = None,
+    title: TitleColumn = None,
+    id: IdColumn = None,
     precision: Annotated[
         Precision, typer.Option(help="Of the matrix products; bfloat16 may be faster.")
     ] = Precision.float32,

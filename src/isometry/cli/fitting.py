@@ -7,9 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.cli.output import (
+    IdColumn,
+    Json,
+    Limit,
+    Quiet,
+    Seed,
+    TextColumn,
+    TitleColumn,
+    print_json,
+    print_rich,
+    progress,
+)
 
-_TABLES = "Tables"
 _LABELS = "Labels, if you have some"
 _MODEL = "Model"
 _WRITER = "Queries written by a language model"
@@ -49,10 +59,8 @@ def fit(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a finished Space, discard an unfinished one.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
-    limit: Annotated[
-        int | None, typer.Option(help="Read only the first so many documents.")
-    ] = None,
+    seed: Seed = 0,
+    limit: Limit = None,
     threads: Annotated[
         int | None, typer.Option(help="Processor threads.  \\[default: all]")
     ] = None,
@@ -103,15 +111,9 @@ def fit(
             help="The model that writes them, as that server names it.", rich_help_panel=_WRITER
         ),
     ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)
-    ] = None,
-    title: Annotated[
-        str | None, typer.Option(help="The column with the title.", rich_help_panel=_TABLES)
-    ] = None,
-    id: Annotated[
-        str | None, typer.Option(help="The column with the id.", rich_help_panel=_TABLES)
-    ] = None,
+    text: TextColumn = None,
+    title: TitleColumn = None,
+    id: IdColumn = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:

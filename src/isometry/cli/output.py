@@ -14,6 +14,19 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+Limit = Annotated[int | None, typer.Option(help="Read only the first so many documents.")]
+
+_TABLES = "Tables"
+TextColumn = Annotated[
+    str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)
+]
+TitleColumn = Annotated[
+    str | None, typer.Option(help="The column with the title.", rich_help_panel=_TABLES)
+]
+IdColumn = Annotated[
+    str | None, typer.Option(help="The column with the id.", rich_help_panel=_TABLES)
+]
 
 
 @contextmanager

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.cli.output import (
+    IdColumn,
+    Json,
+    Quiet,
+    TextColumn,
+    TitleColumn,
+    print_json,
+    print_rich,
+    progress,
+)
 from isometry.cli.spaces import SpaceFolder
 
 
@@ -26,9 +35,9 @@ def add(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change, and stop.")
     ] = False,
-    text: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
-    title: Annotated[str | None, typer.Option(help="The column with the title.")] = None,
-    id: Annotated[str | None, typer.Option(help="The column with the id.")] = None,
+    text: TextColumn = None,
+    title: TitleColumn = None,
+    id: IdColumn = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:

@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from isometry.core.files import clear_disk_errors, write_json
 from isometry.core.progress import track
+from isometry.encoders.loading import quiet_loading
 from isometry.learners.learner import Learner
 from isometry.training.determinism import deterministic
 
@@ -150,7 +151,8 @@ class Trainer(TransformersTrainer):
         folder = Path(str(self.args.output_dir))
         last = last_checkpoint(folder)
         try:
-            with clear_disk_errors(folder), deterministic():
+            # The library warns of checkpoints that came within one second.
+            with clear_disk_errors(folder), deterministic(), quiet_loading():
                 self.train(resume_from_checkpoint=None if last is None else str(last))
         finally:
             self._watch.close()

@@ -150,3 +150,26 @@ def test_real_pages_keep_their_words(path: Path) -> None:
 
 def words(text: str) -> set[str]:
     return set(re.findall(r"[^\W_]+", text))
+
+
+TABLE = """\
++-----------+------------------+
+| Constant  | Meaning          |
++===========+==================+
+| a         | ==               |
+|           | equal            |
++-----------+------------------+
+| .. data:: | .. attribute:: b |
+|    X.Y    |                  |
+|           |    A constant.   |
++-----------+------------------+
+| c         | .. image::       |
++-----------+------------------+
+"""
+
+
+def test_a_cell_has_its_words_and_not_those_of_the_parser() -> None:
+    (text,) = ("".join(section.pieces) for section in read_restructured_text(TABLE).sections)
+    assert text.splitlines() == [
+        "Constant Meaning", "a == equal", "X.Y b A constant.", "c .. image::"
+    ]  # fmt: skip

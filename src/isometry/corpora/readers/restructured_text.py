@@ -13,7 +13,10 @@ from isometry.corpora.readers.sphinx_markup import directive_class, interpreted_
 if TYPE_CHECKING:
     from docutils import nodes
 
-_DIRECTIVE = re.compile(r"^[ \t]*\.\. (?:\|[^|\n]+\|\s+)?([\w:.+-]*[\w]) ?::(?:\s|$)", re.MULTILINE)
+# At the start of a line, or of a table's cell.
+_DIRECTIVE = re.compile(
+    r"(?:^|\|)[ \t]*\.\. (?:\|[^|\n]+\|\s+)?([\w:.+-]*[\w]) ?::(?:\s|$)", re.MULTILINE
+)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`|`:([A-Za-z][\w:.+-]*):")
 _LABEL = re.compile(r"^[ \t]*\.\. _(?:`([^`\n]+)`|([^:\n]+)):[ \t]*$", re.MULTILINE)
 _DIRECTIVES_OF_DOCUTILS = frozenset({
@@ -91,10 +94,8 @@ def _walk(node: nodes.Node, page: Page, level: int, *, tight: bool = False) -> N
         ):
             continue
         elif isinstance(child, nodes.system_message):
-            # From "error" on, the message quotes what could not be parsed.
-            if child["level"] >= 3:
-                for quoted in child.findall(nodes.literal_block):
-                    page.add(quoted.astext())
+            for quoted in _quoted(child):
+                page.add(quoted.astext())
         elif isinstance(child, nodes.field):
             name, body = child.children[0].astext(), child.children[-1]
             if len(body.children) == 1 and isinstance(body.children[0], nodes.paragraph):
@@ -124,10 +125,19 @@ def _text(node: nodes.Node) -> str:
 
     # Not every invisible node: a target within a sentence has words.
     unseen = nodes.image | nodes.comment | nodes.substitution_definition | nodes.label
+    for message in list(node.findall(nodes.system_message)):
+        message.replace_self(_quoted(message))
     for hidden in list(node.findall(lambda inner: isinstance(inner, unseen))):
         if hidden.parent is not None:
             hidden.parent.remove(hidden)
     return node.astext()
+
+
+def _quoted(message: nodes.system_message) -> list[nodes.literal_block]:
+    """What could not be parsed: from "error" on, a message quotes it."""
+    from docutils import nodes
+
+    return list(message.findall(nodes.literal_block)) if message["level"] >= 3 else []
 
 
 def _add_links(node: nodes.Node, page: Page) -> None:

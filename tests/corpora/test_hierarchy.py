@@ -100,3 +100,16 @@ def test_what_is_not_there_is_refused() -> None:
             ask("cat")
     with pytest.raises(ValueError, match="at least 1"):
         small.distances(["dog"], 0)
+
+
+def test_what_is_around_and_below_is_what_a_peer_finds(phenotypes: Hierarchy) -> None:
+    up = nx.DiGraph((node, up) for node in phenotypes.nodes for up in phenotypes.parents[node])
+    both = up.to_undirected()
+    for node in phenotypes.nodes[:3000:200]:
+        near = nx.single_source_shortest_path_length(both, node, cutoff=3)
+        assert phenotypes.around(node, 3) == {key: s for key, s in near.items() if s}
+        assert set(phenotypes.below(node)) == nx.ancestors(up, node)
+    steps = list(phenotypes.around("HP:0001507", 4).values())
+    assert steps == sorted(steps)
+    assert phenotypes.below("HP:0000118")["HP:0001507"] == 1
+    assert phenotypes.around("HP:0001507", 0) == {}

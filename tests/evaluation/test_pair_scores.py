@@ -11,11 +11,12 @@ from sentence_transformers.sentence_transformer.evaluation import (
     BinaryClassificationEvaluator,
     EmbeddingSimilarityEvaluator,
 )
+from sklearn.metrics import roc_auc_score
 
 from isometry.core.errors import InputError
 from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.text import TextEncoder
-from isometry.evaluation.pair_scores import pair_scores
+from isometry.evaluation.pair_scores import pair_scores, wins
 
 
 def at_angles(degrees: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -91,3 +92,12 @@ def test_a_vector_without_direction_is_named(value: float) -> None:
 def test_gold_figures_that_order_nothing_are_refused(gold: list[float]) -> None:
     with pytest.raises(ValueError):
         pair_scores(*at_angles([10, 20, 30]), np.array(gold))
+
+
+def test_wins_are_the_area_under_the_curve() -> None:
+    random = np.random.default_rng(0)
+    positive, negative = random.integers(9, size=300) + 1.0, random.integers(9, size=200) * 1.0
+    happened = np.arange(500) < 300
+    expected = roc_auc_score(happened, np.concatenate([positive, negative]))
+    assert wins(positive, negative).mean() == pytest.approx(expected)
+    assert wins(np.array([1.0]), np.array([0.0, 1.0, 2.0, 2.0]))[0] == (1 + 0.5) / 4

@@ -21,7 +21,6 @@ from isometry.systems.compression_study import (
     evolved,
     fit,
     measure,
-    wins_of,
 )
 from isometry.systems.retrieval.vector_compression import WAYS, system
 from isometry.systems.run import Run
@@ -41,15 +40,6 @@ def run(tmp_path: Path) -> AnyRun:
     log = Log(FIELDS, ids.astype(np.int32), np.arange(200) < 100)
     held = HeldEvents(events(60, 1), events(60, 2))
     return Run(MINIATURE, log, held, seed=0, rate=0.01, folder=tmp_path, shared=tmp_path)
-
-
-def test_wins_are_the_area_under_the_curve() -> None:
-    random = np.random.default_rng(0)
-    positive, negative = random.integers(9, size=300) + 1.0, random.integers(9, size=200) * 1.0
-    happened = np.arange(500) < 300
-    expected = roc_auc_score(happened, np.concatenate([positive, negative]))
-    assert wins_of(positive, negative).mean() == pytest.approx(expected)
-    assert wins_of(np.array([1.0]), np.array([0.0, 1.0, 2.0, 2.0]))[0] == (1 + 0.5) / 4
 
 
 def test_figures_are_of_the_served_table(run: AnyRun) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -54,17 +54,24 @@ class Hierarchy:
         Raises:
             InputError: When there is no such node.
         """
-        self._rows([node])
-        steps = {node: 0}
-        queue = deque([node])
-        while queue:
-            below = queue.popleft()
-            for parent in self.parents[below]:
-                if parent not in steps:
-                    steps[parent] = steps[below] + 1
-                    queue.append(parent)
-        del steps[node]
-        return steps
+        return self._walk(node, lambda here: self.parents[here])
+
+    def around(self, node: str, most: int) -> dict[str, int]:
+        """What is at most so many steps away, up and down alike, nearest first.
+
+        Raises:
+            InputError: When there is no such node.
+        """
+        children = self._children
+        return self._walk(node, lambda here: (*self.parents[here], *children.get(here, ())), most)
+
+    def below(self, node: str) -> dict[str, int]:
+        """Everything below a node, nearest first, with the number of steps down.
+
+        Raises:
+            InputError: When there is no such node.
+        """
+        return self._walk(node, lambda here: self._children.get(here, ()))
 
     def depth(self, node: str) -> int:
         """The steps from a node up to the nearest node without parents.
@@ -100,6 +107,30 @@ class Hierarchy:
             )[:, rows]
             result[some] = np.where(np.isfinite(steps), steps, -1)
         return result
+
+    def _walk(
+        self, start: str, ways: Callable[[str], Sequence[str]], most: float = float("inf")
+    ) -> dict[str, int]:
+        """Every node that ways lead to, nearest first, with the number of steps."""
+        self._rows([start])
+        steps = {start: 0}
+        queue = deque([start])
+        while queue and steps[queue[0]] < most:
+            here = queue.popleft()
+            for other in ways(here):
+                if other not in steps:
+                    steps[other] = steps[here] + 1
+                    queue.append(other)
+        del steps[start]
+        return steps
+
+    @cached_property
+    def _children(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for child, parents in self.parents.items():
+            for parent in parents:
+                found.setdefault(parent, []).append(child)
+        return found
 
     @cached_property
     def _up(self) -> csr_array:

@@ -53,6 +53,18 @@ def pair_scores(
     return scores
 
 
+def wins(
+    positive: Float[np.ndarray, " positives"], negative: Float[np.ndarray, " negatives"]
+) -> Float[np.ndarray, " positives"]:
+    """For each positive score, the share of negative ones below it; equal ones count half.
+
+    Their mean is the area under the curve of both, so they are its figures by item.
+    """
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, side="left")
+    return (below + np.searchsorted(ordered, positive, side="right")) / (2 * len(ordered))
+
+
 def _unit(vectors: Float[np.ndarray, "pairs dim"]) -> Float[np.ndarray, "pairs dim"]:
     vectors = vectors.astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

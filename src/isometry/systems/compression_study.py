@@ -22,6 +22,7 @@ from isometry.compression.optembed import OptEmbed, evolve
 from isometry.corpora.curation.dedup import words
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
+from isometry.evaluation.pair_scores import wins
 from isometry.learners.factorization_machine import FactorizationMachine, pair_products
 from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures, Scale, Splits
@@ -218,23 +219,14 @@ def measure(run: AnyRun, model: Forecast, held: HeldEvents) -> Figures:
     whole = 4 * run.train.n * run.scale.dim
     if model.codec.nbytes > _OVER * model.budget:
         raise ValueError(f"{model.codec.nbytes} bytes are more than the budget of {model.budget}")
-    wins = wins_of(model.scores(held.stand), model.scores(held.exchanged))
+    won = wins(model.scores(held.stand), model.scores(held.exchanged))
     return {
-        "auc": np.array([part.mean() for part in np.array_split(wins, min(_GROUPS, len(wins)))]),
+        "auc": np.array([part.mean() for part in np.array_split(won, min(_GROUPS, len(won)))]),
         "share of the bytes": model.codec.nbytes / whole,
         "times its budget": model.codec.nbytes / model.budget,
         "share of the bytes in training": model.training_bytes / whole,
         "milliseconds for 1000 lookups": _milliseconds(model.codec, held),
     }
-
-
-def wins_of(
-    positive: Float[np.ndarray, " positives"], negative: Float[np.ndarray, " negatives"]
-) -> Float[np.ndarray, " positives"]:
-    """For each positive score, the share of negative ones below it; equal ones count half."""
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left")
-    return (below + np.searchsorted(ordered, positive, side="right")) / (2 * len(ordered))
 
 
 def _milliseconds(codec: Codec, held: HeldEvents) -> float:
@@ -369,7 +361,7 @@ def evolved(run: AnyRun, table: OptEmbed, budget: int) -> Codec:
     @torch.no_grad()
     def score(widths: Sequence[int]) -> float:
         stand, exchanged = (pair_products(table.cut(ids, widths)).numpy() for ids in held)
-        return float(wins_of(stand, exchanged).mean())
+        return float(wins(stand, exchanged).mean())
 
     generations = run.scale.generations
     fits = table.fitting(budget)

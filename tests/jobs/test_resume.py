@@ -11,7 +11,7 @@ from typing import Any
 
 from isometry import InputError, Space
 
-KILLS = int(os.environ.get("ISOMETRY_KILLS", "6"))
+KILLS = int(os.environ.get("ISOMETRY_KILLS", "3"))
 
 
 def _fit(docs: str, base: str, plan: str, out: str) -> None:

@@ -57,8 +57,10 @@ def test_the_same_again_is_read_and_anything_else_is_run(
 
 
 def test_a_stopped_run_goes_on_where_it_was(
-    make_entry: Make, go: Go, calls: list[tuple[str, int]]
+    make_entry: Make, go: Go, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module, "say", said.append)
     entry = make_entry()
     system = entry.load()
 
@@ -71,9 +73,12 @@ def test_a_stopped_run_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         go(stopping)
     assert calls == [("long", 0), ("long", 1), ("all", 0)]
+    assert said[:3] == ["1 of 4: long, seed 0", "2 of 4: long, seed 1", "3 of 4: all, seed 0"]
     calls.clear()
+    said.clear()
     assert go(entry)["passed"]
     assert calls == [("all", 1)]
+    assert said == ["4 of 4: all, seed 1"]
 
 
 def test_one_arm_alone_leaves_no_record_and_spares_its_work_later(
@@ -95,7 +100,11 @@ def test_a_failed_gate_fails_the_system(make_entry: Make, go: Go) -> None:
     assert go(make_entry(gates=shown, code="other"))["passed"] is True
 
 
-def test_rates_are_chosen_on_validation_by_each_trained_arm(make_entry: Make, go: Go) -> None:
+def test_rates_are_chosen_on_validation_by_each_trained_arm(
+    make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module, "say", said.append)
     scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(1.0, 12.0, 3.0))
     tested: list[tuple[float, int]] = []
 
@@ -112,6 +121,9 @@ def test_rates_are_chosen_on_validation_by_each_trained_arm(make_entry: Make, go
     assert list(arm["rates"]) == ["1", "12", "3"] and arm["rates"]["12"] < arm["rates"]["1"]
     assert arm["rate"] == best and tested == [(best, 1)]
     assert record["arms"]["all"]["rate"] is None and record["arms"]["all"]["rates"] == {}
+    # Three rates and two seeds of the one, two seeds of the other.
+    assert said[1] == "2 of 7: long, trying the learning rate 12"
+    assert said[3::3] == ["4 of 7: long, seed 0", "7 of 7: all, seed 1"]
 
 
 def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(

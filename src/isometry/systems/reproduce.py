@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,10 @@ def reproduce(
     folder = work / entry.slug / f"{scale}-{identity.hash()[:12]}"
     with Workspace(folder, identity.hash()) as steps:
         steps.worth_keeping = True
-        arms = {
-            name: _run_arm(system, name, settings, data, steps)
-            for name in system.arms
-            if arm in (None, name)
-        }
+        names = [name for name in system.arms if arm in (None, name)]
+        runs = sum(len(_rates(system.arms[name], settings)) + settings.seeds for name in names)
+        places = iter(f"{place} of {runs}" for place in range(1, runs + 1))
+        arms = {name: _run_arm(system, name, settings, data, steps, places) for name in names}
     record: dict[str, Any] = {
         "slug": entry.slug,
         "family": entry.family,
@@ -142,10 +142,29 @@ def _cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def _rates(arm: Arm[Any, Any, Any, Any], scale: Scale) -> tuple[float, ...]:
+    """The learning rates that an arm chooses from; none where there is no choice."""
+    return scale.rates if arm.stages and len(scale.rates) > 1 else ()
+
+
 def _run_arm(
-    system: AnySystem, name: str, scale: Scale, data: Splits[Any, Any], steps: Workspace
+    system: AnySystem,
+    name: str,
+    scale: Scale,
+    data: Splits[Any, Any],
+    steps: Workspace,
+    places: Iterator[str],
 ) -> dict[str, Any]:
-    """An arm at the learning rate that validation prefers, with every seed."""
+    """An arm at the learning rate that validation prefers, with every seed.
+
+    Args:
+        system: The system.
+        name: Of the arm.
+        scale: How big.
+        data: What all arms share.
+        steps: Where finished runs are kept.
+        places: Says of each run, also of a finished one, which it is among all.
+    """
     arm = system.arms[name]
     chooser = system.chooser(name)
 
@@ -158,14 +177,14 @@ def _run_arm(
             seed=seed, rate=rate, folder=steps.path / folder(rate, seed), shared=steps.path,
         )  # fmt: skip
 
-    def validate(rate: float) -> float:
-        say(f"{name}: trying the learning rate {rate:g}")
+    def validate(rate: float, place: str) -> float:
+        say(f"{place}: {name}, trying the learning rate {rate:g}")
         one = run(rate, 0)
         figures = system.measure(one, _make(arm, one, name), data.validation)
         return float(np.mean(figures[chooser.metric]))
 
-    def measure(rate: float, seed: int) -> dict[str, Any]:
-        say(f"{name}: seed {seed}")
+    def measure(rate: float, seed: int, place: str) -> dict[str, Any]:
+        say(f"{place}: {name}, seed {seed}")
         wall, cpu = time.monotonic(), time.process_time()
         one = run(rate, seed)
         figures = system.measure(one, _make(arm, one, name), data.test)
@@ -179,15 +198,15 @@ def _run_arm(
         }
 
     rate, tried = scale.rates[0], dict[str, float]()
-    if arm.stages and len(scale.rates) > 1:
-        for one in scale.rates:
-            tried[f"{one:g}"] = steps.json(f"{name}-rate-{one:g}", lambda rate=one: validate(rate))
+    for one in _rates(arm, scale):
+        tried[f"{one:g}"] = steps.json(f"{name}-rate-{one:g}", partial(validate, one, next(places)))
+    if tried:
         sign = -1 if chooser.lower_is_better else 1
         rate = max(scale.rates, key=lambda rate: sign * tried[f"{rate:g}"])
     runs: list[dict[str, Any]] = []
     for seed in range(scale.seeds):
         # The first seed's training at this rate is done: its last checkpoint is taken up.
-        runs.append(steps.json(f"{name}-seed-{seed}", lambda seed=seed: measure(rate, seed)))
+        runs.append(steps.json(f"{name}-seed-{seed}", partial(measure, rate, seed, next(places))))
         steps.discard(folder(rate, seed))
     for one in scale.rates:
         steps.discard(folder(one, 0))

@@ -1,0 +1,150 @@
+"""Heads over a frozen encoder that learn what causes what, and which words say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from isometry.encoders.text import TextEncoder
+from isometry.heads.pair_scorer import PairScorer
+from isometry.heads.pointer import Pointer
+from isometry.learners.learner import Learner, Losses
+
+
+@dataclass(frozen=True, slots=True)
+class VectorPair:
+    """Two vectors that belong together or do not.
+
+    Attributes:
+        first: One side.
+        second: The other.
+        together: Whether they do.
+        distance: How far they are apart, from 0; None where that does not count.
+    """
+
+    first: Float[np.ndarray, " d"]
+    second: Float[np.ndarray, " d"]
+    together: bool
+    distance: int | None = None
+
+
+class PairEntailment(Learner):
+    """Cross-entropy of whether pairs belong together.
+
+    Args:
+        scorer: What is trained.
+    """
+
+    def __init__(self, scorer: PairScorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def collate(self, rows: Sequence[VectorPair]) -> dict[str, Any]:
+        """Pairs -> both sides, their distances if they have any, and what is true of them."""
+        batch: dict[str, Any] = {
+            "first": torch.from_numpy(np.stack([row.first for row in rows])).float(),
+            "second": torch.from_numpy(np.stack([row.second for row in rows])).float(),
+            "together": torch.tensor([float(row.together) for row in rows]),
+        }
+        if rows[0].distance is not None:
+            batch["distances"] = torch.tensor([row.distance for row in rows])
+        return batch
+
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        """The mean over pairs."""
+        logits = self.scorer(batch["first"], batch["second"], batch.get("distances"))
+        loss = functional.binary_cross_entropy_with_logits(logits, batch["together"])
+        return {"loss": loss}
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRow:
+    """A text, a question as a vector, and the words that answer it.
+
+    Attributes:
+        text: The text.
+        question: The vector.
+        start: Where the answer begins, in characters; -1 for no answer.
+        end: Where it ends.
+    """
+
+    text: str
+    question: Float[np.ndarray, " d"]
+    start: int = -1
+    end: int = -1
+
+
+class SpanExtraction(Learner):
+    """Where an answer begins and ends, among the tokens of a frozen encoder.
+
+    The mean of both cross-entropies. The first token stands for "no answer", and for an answer that
+    is cut off (Devlin et al. 2019, section 4.3).
+
+    Args:
+        encoder: Gives the states of tokens; it is not trained.
+        pointer: What is trained: two pointers.
+        tokens: Where texts are cut.
+    """
+
+    def __init__(self, encoder: TextEncoder, pointer: Pointer, *, tokens: int) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.pointer = pointer
+        self.tokens = tokens
+
+    def train(self, mode: bool = True) -> SpanExtraction:
+        """Sets the mode of the pointer alone."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def collate(self, rows: Sequence[SpanRow]) -> dict[str, Any]:
+        """Rows -> tokens, questions, and the first and last token of each answer."""
+        places = [
+            _token_span(self.offsets(row.text), row.start, row.end, self.tokens) for row in rows
+        ]
+        return {
+            "texts": self.encoder.collate([r.text for r in rows], "document", tokens=self.tokens),
+            "questions": torch.from_numpy(np.stack([row.question for row in rows])).float(),
+            "places": torch.tensor(places),
+        }
+
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        """The mean over rows and both ends."""
+        logits = self.logits(batch)
+        losses = [
+            functional.cross_entropy(logits[:, end], batch["places"][:, end]) for end in (0, 1)
+        ]
+        return {"loss": torch.stack(losses).mean()}
+
+    def logits(self, batch: dict[str, Any]) -> Float[Tensor, "b 2 t"]:
+        """Of the start and of the end."""
+        with torch.no_grad():
+            encoded = self.encoder(batch["texts"])
+        mask: Bool[Tensor, "b t"] = encoded.mask
+        return self.pointer(encoded.tokens.float(), mask, batch["questions"])
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The characters of every token; (0, 0) of a special one."""
+        return list(self.encoder.tokenizer.encode(text).offsets)
+
+
+def _token_span(
+    offsets: Sequence[tuple[int, int]], start: int, end: int, tokens: int
+) -> tuple[int, int]:
+    if start < 0:
+        return 0, 0
+    own = [
+        place
+        for place, (first, last) in enumerate(offsets)
+        if last > first and first < end and last > start
+    ]
+    return (own[0], own[-1]) if own and own[-1] < tokens - 1 else (0, 0)
+

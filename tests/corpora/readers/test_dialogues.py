@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isometry.core.errors import InputError
+from isometry.corpora.pairs.causes import dialogue_causes
+from isometry.corpora.readers.dialogues import read_dialogues
+from isometry.corpora.readers.reading import ReadingReport
+
+CAUSE, SPAN = "expanded emotion cause evidence", "expanded emotion cause span"
+
+
+def turn(place: int, text: str, emotion: str = "neutral", **more: Any) -> dict[str, Any]:
+    return {
+        "turn": place,
+        "speaker": "AB"[place % 2],
+        "utterance": text,
+        "emotion": emotion,
+        **more,
+    }
+
+
+TALK = [
+    turn(1, "We  won the cup !"),
+    turn(2, "Great !", "happy", **{CAUSE: [1], SPAN: ["won the cup"]}),
+    turn(3, "And my car is gone .", "sad", **{CAUSE: ["b"], SPAN: [""]}),
+    turn(4, "Oh no . Oh no .", "angry", **{CAUSE: [3, 3, 4], SPAN: ["my car", "gone", "no"]}),
+]
+
+
+def written(folder: Path, value: Any) -> Path:
+    path = folder / "talks.json"
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def test_turns_have_their_causes_and_spans(tmp_path: Path) -> None:
+    report = ReadingReport()
+    (talk,) = read_dialogues(written(tmp_path, {"t1": [TALK]}), report)
+    assert talk.id == "t1"
+    assert [one.text for one in talk.turns[:2]] == ["We won the cup !", "Great !"]
+    assert [one.emotion for one in talk.turns] == ["neutral", "happiness", "sadness", "anger"]
+    assert [one.causes for one in talk.turns] == [(), (0,), (), (2, 2, 3)]
+    assert talk.turns[3].spans == ("my car", "gone", "no")
+    assert [one.asked for one in talk.turns] == [False, True, True, True]
+    assert not report.skipped
+
+
+def test_each_asked_turn_becomes_a_question_with_all_turns_up_to_it(tmp_path: Path) -> None:
+    talks = read_dialogues(written(tmp_path, {"t1": [TALK]}), ReadingReport())
+    first, latent, last = dialogue_causes(talks)
+    assert first.target == "Great !" and first.candidates == ("We won the cup !", "Great !")
+    assert first.causes == {0} and first.spans == ((0, "won the cup"),)
+    # A cause that nobody said makes all turns none.
+    assert latent.causes == frozenset() and len(latent.candidates) == 3
+    assert last.causes == {2, 3} and len(last.candidates) == 4 and last.label == "anger"
+    assert {one.group for one in (first, latent, last)} == {"t1"}
+    # What comes later changes nothing.
+    longer = {"t1": [[*TALK, turn(5, "What now ?")]]}
+    again = dialogue_causes(read_dialogues(written(tmp_path, longer), ReadingReport()))
+    assert again == [first, latent, last]
+
+
+def test_a_span_that_is_not_in_its_turn_is_told(tmp_path: Path) -> None:
+    odd = [TALK[0], turn(2, "Great !", "happy", **{CAUSE: [1], SPAN: ["lost it"]})]
+    report = ReadingReport()
+    read_dialogues(written(tmp_path, {"t1": [odd]}), report)
+    (skipped,) = report.skipped
+    assert skipped.path == "t1#1"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            {"t1": [[turn(1, "Oh .", "sad", **{CAUSE: [2], SPAN: ["x"]})]]},
+            "turn 1 cannot",
+        ),
+        ({"t1": [[turn(1, "Oh .", "sad", **{CAUSE: [0], SPAN: ["x"]})]]}, "caused by turn 0"),
+        ({"t1": [[turn(1, "Oh .", "sad", **{CAUSE: [1]})]]}, "holds no conversations"),
+        ({"t1": [[{"turn": 1}]]}, "holds no conversations"),
+        (["t1"], "holds no conversations"),
+    ],
+)
+def test_what_is_no_annotation_is_refused(tmp_path: Path, value: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_dialogues(written(tmp_path, value), ReadingReport())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from isometry.encoders.text import TextEncoder
+from isometry.heads.decoding.span_decoding import best_spans
+from isometry.heads.pair_scorer import PairScorer
+from isometry.heads.pointer import Pointer
+from isometry.learners.causes import PairEntailment, SpanExtraction, SpanRow, VectorPair
+
+TEXT = "the file is open. nobody wrote to it. the disk was full"
+
+
+def test_pairs_are_judged_by_their_own_truth_and_distance() -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        VectorPair(*random.normal(size=(2, 4)).astype(np.float32), bool(n % 2), n) for n in range(6)
+    ]
+    scorer = PairScorer(4, distances=3)
+    with torch.no_grad():
+        scorer.distance.copy_(torch.tensor([0.5, -1.0, 2.0]))
+    learner = PairEntailment(scorer)
+    batch = learner.collate(rows)
+    logits = [
+        float(10 * row.first @ row.second + (0.5, -1.0, 2.0)[min(2, row.distance or 0)])
+        for row in rows
+    ]
+    expected = functional.binary_cross_entropy_with_logits(
+        torch.tensor(logits), torch.tensor([0.0, 1, 0, 1, 0, 1])
+    )
+    torch.testing.assert_close(learner.loss(batch)["loss"], expected)
+    plain = PairEntailment(PairScorer(4))
+    bare = [VectorPair(row.first, row.second, row.together) for row in rows]
+    assert "distances" not in plain.collate(bare)
+
+
+def row(words: str, tokens: str = TEXT) -> SpanRow:
+    start = tokens.find(words) if words else -1
+    return SpanRow(tokens, np.zeros(32, dtype=np.float32), start, start + len(words))
+
+
+def test_answers_are_found_among_the_tokens(tiny: TextEncoder) -> None:
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=40)
+    batch = learner.collate([row("nobody wrote to it"), row("full"), row("")])
+    places = batch["places"].tolist()
+    offsets = learner.offsets(TEXT)
+    for (first, last), words in zip(places, ("nobody wrote to it", "full"), strict=False):
+        assert TEXT[offsets[first][0] : offsets[last][1]] == words
+    assert places[2] == [0, 0]
+    # An answer that is cut off is none.
+    short = SpanExtraction(tiny, Pointer(32, condition=32), tokens=8)
+    assert short.collate([row("full"), row("the file")])["places"].tolist() == [[0, 0], [1, 2]]
+
+
+def test_the_loss_is_the_mean_of_both_ends(tiny: TextEncoder) -> None:
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=40)
+    batch = learner.collate([row("nobody wrote to it"), row("")])
+    logits = learner.logits(batch).log_softmax(dim=2)
+    own = [-logits[item, end, batch["places"][item, end]] for item in (0, 1) for end in (0, 1)]
+    torch.testing.assert_close(learner.loss(batch)["loss"], torch.stack(own).mean())
+
+
+def test_a_few_steps_teach_the_pointer_and_leave_the_encoder(tiny: TextEncoder) -> None:
+    before = tiny.fingerprint()
+    torch.manual_seed(0)
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=40).train()
+    asked = np.eye(32, dtype=np.float32)
+    words = ["nobody wrote to it", "the disk was full", ""]
+    rows = [
+        SpanRow(TEXT, asked[n], TEXT.find(own) if own else -1, TEXT.find(own) + len(own))
+        for n, own in enumerate(words)
+    ]
+    optimizer = torch.optim.Adam(learner.pointer.parameters(), 0.05)
+    batch = learner.collate(rows)
+    for _ in range(60):
+        loss = learner.loss(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    logits = learner.logits(batch)
+    offsets = learner.offsets(TEXT)
+    spans = best_spans(logits[:, 0], logits[:, 1], 10).tolist()
+    found = [TEXT[offsets[one][0] : offsets[two][1]] if one else "" for one, two in spans]
+    # The same text answers each question with its own words.
+    assert found == words
+    assert tiny.fingerprint() == before and not learner.encoder.training
+
+
+def test_the_encoder_gets_no_gradient(tiny: TextEncoder) -> None:
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=40)
+    learner.loss(learner.collate([row("full"), row("")]))["loss"].backward()
+    assert all(part.grad is None for part in learner.encoder.parameters())
+    assert learner.pointer.alone.weight.grad is not None
+    assert learner.pointer.alone.weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="nowhere else"):
+        learner.pointer(torch.zeros(1, 3, 32), torch.ones(1, 3, dtype=torch.bool))

@@ -8,12 +8,12 @@ from isometry.evaluation.answer_scores import answer_scores
 
 def test_words_are_compared_as_squad_does() -> None:
     scores = answer_scores(
-        ["The  Cat!", "a black cat sat", "dog", "cat cat"],
-        [["cat"], ["black cat"], ["cat"], ["cat dog"]],
+        ["The  Cat!", "a black cat sat", "dog", "cat cat", "cat cat"],
+        [["cat"], ["black cat"], ["cat"], ["cat dog"], ["cat or cat"]],
     )
-    assert scores["exact"].tolist() == [1, 0, 0, 0]
-    # 2 of 3 words are right, of 2: 2 * 2 / 5; and one of two of each: 2 * 1 / 4.
-    np.testing.assert_allclose(scores["f1"], [1, 0.8, 0, 0.5])
+    assert scores["exact"].tolist() == [1, 0, 0, 0, 0]
+    # 2 of 3 words are right, of 2: 2 * 2 / 5; one of two of each: 2 * 1 / 4; a word counts twice.
+    np.testing.assert_allclose(scores["f1"], [1, 0.8, 0, 0.5, 0.8])
 
 
 def test_no_answer_is_right_only_where_there_is_none() -> None:

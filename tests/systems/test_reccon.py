@@ -20,6 +20,7 @@ from isometry.systems.causes_study import (
     Questions,
     data,
     measure,
+    pairs_of,
     untrained,
     vectors_of,
 )
@@ -103,6 +104,8 @@ def test_a_perfect_scorer_has_perfect_figures_and_a_reversed_one_none(
     found = measure(run, Causes(score, 0.5), splits.test)
     for name in ("f1 of causes", "cause found first", "f1 of words", "exact words"):
         assert np.mean(found[name]) == 1, name
+    # Each passage is asked again without its cause.
+    assert len(np.atleast_1d(found["exact words"])) == 2 * len(splits.test)
     wrong = measure(run, Causes(lambda *given: -score(*given), -0.5), splits.test)
     assert np.mean(wrong["f1 of causes"]) == np.mean(wrong["cause found first"]) == 0
     # It names something in every passage, right or wrong.
@@ -114,6 +117,8 @@ def test_who_is_blind_scores_a_candidate_alike_for_all_targets(
 ) -> None:
     system: AnySystem = importlib.import_module("isometry.systems.retrieval.reccon").system
     run = run_of(scale, splits, tmp_path)
+    assert not any(pair.first.any() for pair in pairs_of(run, splits.train, "own", blind=True))
+    assert all(pair.first.any() for pair in pairs_of(run, splits.train, "own"))
     model = system.arms["blind"].make(run)
     vectors = vectors_of(run, ["a mill", "a barn", "the old colour had faded"])
     one, other = (model.score(vectors[[row]], vectors[[2]], [0]) for row in (0, 1))

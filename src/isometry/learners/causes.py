@@ -126,8 +126,7 @@ class SpanExtraction(Learner):
 
     def logits(self, batch: dict[str, Any]) -> Float[Tensor, "b 2 t"]:
         """Of the start and of the end."""
-        with torch.no_grad():
-            encoded = self.encoder(batch["texts"])
+        encoded = self.encoder(batch["texts"])
         mask: Bool[Tensor, "b t"] = encoded.mask
         return self.pointer(encoded.tokens.float(), mask, batch["questions"])
 
@@ -147,4 +146,3 @@ def _token_span(
         if last > first and first < end and last > start
     ]
     return (own[0], own[-1]) if own and own[-1] < tokens - 1 else (0, 0)
-

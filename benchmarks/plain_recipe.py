@@ -26,8 +26,9 @@ def train_plain(
     steps: int = -1,
     rate: float = 5e-5,
     bfloat16: bool = False,
+    batch: int = 32,
 ) -> dict[str, float]:
-    """MultipleNegativesRankingLoss over batches of 32 for so many seconds or steps.
+    """MultipleNegativesRankingLoss over batches of pairs for so many seconds or steps.
 
     All else is the library's default, but for the schedule: no linear decay fits an end that the
     clock sets, so the rate is constant.
@@ -60,7 +61,7 @@ def train_plain(
         output_dir=str(folder / "run"),
         num_train_epochs=1000,
         max_steps=steps,
-        per_device_train_batch_size=32,
+        per_device_train_batch_size=batch,
         learning_rate=rate,
         lr_scheduler_type="constant",
         bf16=bfloat16,

@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## Fit the packaged MiniLM to real code, with the proof
 test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_test_tools.py
 	$(RUN)/python scripts/fetch_data.py
-	$(RUN)/pytest
+	$(RUN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 faults: $(VENV)/installed  ## Kill every writer many times (a quarter of an hour)
 	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py tests/systems/test_killed_reproduction.py

@@ -1,0 +1,1 @@
+"""A set of states (tokens, layers, sections, patches) -> one vector."""

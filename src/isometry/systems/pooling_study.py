@@ -1,0 +1,270 @@
+"""What poolers over a frozen encoder's layers stand on: tasks for high layers, and for low ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from isometry.corpora.documents import Document
+from isometry.corpora.packaged.word_pairs import WordPairs, word_pairs
+from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
+from isometry.corpora.pairs.lexicographer_files import lexicographer_files
+from isometry.corpora.readers.reading import ReadingReport
+from isometry.corpora.readers.wordnet import open_wordnet
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.all_layers import AllLayers
+from isometry.evaluation.nested import reciprocal_ranks
+from isometry.evaluation.pair_scores import pair_scores
+from isometry.learners.layer_pooling import (
+    LabelledLayers,
+    LayerPair,
+    PooledClasses,
+    PooledPairs,
+    stack_layers,
+)
+from isometry.objectives.infonce import InfoNCE
+from isometry.systems.run import Run
+from isometry.systems.system import Arm, Figures, Scale, Splits
+from isometry.training.unique_batches import unique_batches
+
+# Where each task is named as its stage; the last two are what low layers tell.
+WORDS, FILE, PART, LENGTH = "words", "file", "part of speech", "length"
+TASKS: tuple[str, ...] = (WORDS, FILE, PART, LENGTH)
+_PARTS = "nvar"
+_BUCKETS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerScale(Scale):
+    """Settings of poolers over layers.
+
+    Attributes:
+        trained: How many texts each task is trained on.
+        held: How many are validated on, and how many tested on.
+        pairs: How many word pairs of each collection; all of them when `None`.
+        latents: Of the pooler.
+        heads: Of its attention.
+        head_dim: The width of each.
+        batch: Texts a step.
+        tokens: Where texts are cut.
+        splits: Into how many data sets each task's test is divided.
+    """
+
+    trained: int
+    held: int
+    pairs: int | None = None
+    latents: int = 8
+    heads: int = 4
+    head_dim: int = 32
+    batch: int = 128
+    tokens: int = 32
+    splits: int = 10
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One side of the split.
+
+    Attributes:
+        words: Glosses of nouns, with their lemmas.
+        files: The lexicographer file of each of these.
+        glosses: Glosses of as many nouns, verbs, adjectives and adverbs.
+        pairs: Pairs of words with people's judgements, by collection; for the test alone.
+        known: The files of the training texts.
+        bounds: Between the buckets of length, in words of the training texts.
+    """
+
+    words: list[Definition]
+    files: list[str]
+    glosses: list[Definition]
+    pairs: dict[str, WordPairs]
+    known: tuple[str, ...]
+    bounds: tuple[float, ...]
+
+    def labels(self) -> dict[str, list[int]]:
+        """The class of each text in the tasks that have classes."""
+        lengths = [len(row.text.split()) for row in self.glosses]
+        return {
+            FILE: [self.known.index(file) for file in self.files],
+            PART: [_PARTS.index(row.key[-1]) for row in self.glosses],
+            LENGTH: np.searchsorted(self.bounds, lengths).tolist(),
+        }
+
+
+LayerRun = Run[LayerScale, Texts, Texts]
+Select = Callable[[Float[np.ndarray, "n layers d"]], Float[np.ndarray, "n layers d"]]
+
+
+class Poolers(NamedTuple):
+    """One pooler a task, and the heads of those that have classes.
+
+    Attributes:
+        select: What of the layers they see.
+        poolers: By task.
+        heads: By task.
+    """
+
+    select: Select
+    poolers: dict[str, nn.Module]
+    heads: dict[str, nn.Module]
+
+
+LayerArm = Arm[LayerScale, Texts, Texts, Poolers]
+
+
+def data(scale: LayerScale) -> Splits[Texts, Texts]:
+    """Glosses with their words, files, parts of speech and lengths, split by synset."""
+    synsets = list(open_wordnet("", name="wordnet:", limit=None).synsets(ReadingReport()))
+    nouns = (Document(each.key, each.gloss, ", ".join(each.lemmas)) for each in synsets)
+    file = {each.key: str(each.file) for each in synsets}
+    words = split_definitions(definitions(nouns)[0])
+    glosses = split_definitions(lexicographer_files(synsets))
+
+    def alike(side: str, most: int) -> list[Definition]:
+        """A quarter of each part of speech: of all synsets, seven in ten are nouns."""
+        parts = ([row for row in glosses[side] if row.key[-1] == part] for part in _PARTS)
+        return [row for part in parts for row in part[: most // len(_PARTS)]]
+
+    trained = alike("train", scale.trained)
+    known = tuple(sorted({file[row.key] for row in words["train"][: scale.trained]}))
+    lengths = [len(row.text.split()) for row in trained]
+    bounds = tuple(np.quantile(lengths, np.arange(1, _BUCKETS) / _BUCKETS).tolist())
+
+    def texts(side: str, most: int, pairs: dict[str, WordPairs]) -> Texts:
+        own = [row for row in words[side][:most] if file[row.key] in known]
+        files = [file[row.key] for row in own]
+        return Texts(own, files, alike(side, most), pairs, known, bounds)
+
+    named = {name: _first(word_pairs(name), scale.pairs) for name in ("simlex-999", "wordsim-353")}
+    return Splits(
+        texts("train", scale.trained, {}),
+        texts("validation", scale.held, {}),
+        texts("test", scale.held, named),
+    )
+
+
+def _first(pairs: WordPairs, most: int | None) -> WordPairs:
+    return WordPairs(pairs.first[:most], pairs.second[:most], pairs.gold[:most])
+
+
+def layers_of(run: LayerRun, texts: Sequence[str]) -> Float[np.ndarray, "n layers d"]:
+    """The mean-pooled vectors of every layer, kept on the disk for all arms and seeds."""
+    encoder = _encoder(run.scale.model, run.scale.tokens)
+    unique = list(dict.fromkeys(texts))
+    row = {text: number for number, text in enumerate(unique)}
+    found = run.cached(encoder).encode(unique)[[row[text] for text in texts]]
+    return found.reshape(len(texts), len(encoder.layers()), -1)
+
+
+@lru_cache(maxsize=1)
+def _encoder(model: str, cut: int) -> AllLayers:
+    return AllLayers(TextEncoder.load(model), cut)
+
+
+def all_layers(states: Float[np.ndarray, "n layers d"]) -> Float[np.ndarray, "n layers d"]:
+    """The layers as they are."""
+    return states
+
+
+def last_layer(states: Float[np.ndarray, "n layers d"]) -> Float[np.ndarray, "n layers d"]:
+    """The last layer in the place of each: as many weights to train, nothing else to see."""
+    return np.repeat(states[:, -1:], states.shape[1], axis=1)
+
+
+def arm(
+    about: str,
+    make_pooler: Callable[[LayerScale, int, int], nn.Module],
+    select: Select = all_layers,
+) -> LayerArm:
+    """An arm that trains a pooler for each task, on batches that depend on the seed alone.
+
+    Args:
+        about: What it does.
+        make_pooler: Makes it for a scale, a number of layers and a width.
+        select: What of the layers it sees.
+    """
+
+    def make(run: LayerRun) -> Poolers:
+        scale, train = run.scale, run.train
+        asked, entries, glosses = (
+            select(layers_of(run, texts))
+            for texts in (
+                [row.text for row in train.words],
+                [row.entry for row in train.words],
+                [row.text for row in train.glosses],
+            )
+        )
+        labels = train.labels()
+        layers, d = asked.shape[1:]
+        model = Poolers(select, {}, {})
+        for number, task in enumerate(TASKS):
+            # Alike for all arms of a seed.
+            torch.manual_seed(len(TASKS) * run.seed + number)
+            pooler = make_pooler(scale, layers, d)
+            model.poolers[task] = pooler
+            if task == WORDS:
+                objective = InfoNCE(0.05, a_to_b=1.0)
+                learner = PooledPairs(pooler, objective)
+                rows = [LayerPair(*pair) for pair in zip(asked, entries, strict=True)]
+            else:
+                states = asked if task == FILE else glosses
+                model.heads[task] = nn.Linear(d, len(train.known) if task == FILE else _BUCKETS)
+                learner = PooledClasses(pooler, model.heads[task])
+                rows = [LabelledLayers(*row) for row in zip(states, labels[task], strict=True)]
+            keys = [(row,) for row in range(len(rows))]
+            order = list(unique_batches(keys, scale.batch, scale.steps[task], run.seed))
+            run.fit(task, learner, rows, order)
+        return model
+
+    return Arm(about, make, TASKS)
+
+
+def measure(run: LayerRun, model: Poolers, held: Texts) -> Figures:
+    """Every task on its own, the two that low layers tell together, and word similarity."""
+    asked, entries = (
+        _pooled(run, model, WORDS, texts)
+        for texts in ([row.text for row in held.words], [row.entry for row in held.words])
+    )
+    figures: dict[str, Any] = {
+        "mrr@10": reciprocal_ranks(asked[None], entries[None], 1, asked.shape[1])
+    }
+    for task, labels in held.labels().items():
+        texts = [row.text for row in (held.words if task == FILE else held.glosses)]
+        figures[task] = _told(run, model, task, texts, labels)
+    low = (np.asarray(figures[PART]) + np.asarray(figures[LENGTH])) / 2
+    figures["part of speech and length"] = low
+    for task in ("mrr@10", FILE, "part of speech and length"):
+        parts = np.array_split(np.asarray(figures[task]), run.scale.splits)
+        figures[f"{task}, by data set"] = np.array([part.mean() for part in parts])
+    for name, pairs in held.pairs.items():
+        first, second = (_pooled(run, model, WORDS, side) for side in (pairs.first, pairs.second))
+        figures[name] = pair_scores(first, second, pairs.gold)["spearman"]
+    return figures
+
+
+def _pooled(
+    run: LayerRun, model: Poolers, task: str, texts: Sequence[str]
+) -> Float[np.ndarray, "n d"]:
+    pooler = model.poolers[task].eval()
+    device = next(pooler.parameters()).device
+    states = stack_layers(list(model.select(layers_of(run, texts)))).to(device)
+    with torch.no_grad():
+        return pooler(states).float().cpu().numpy()
+
+
+def _told(
+    run: LayerRun, model: Poolers, task: str, texts: Sequence[str], labels: Sequence[int]
+) -> Float[np.ndarray, " n"]:
+    """Whether the head names the class of each text."""
+    head = model.heads[task]
+    vectors = torch.from_numpy(_pooled(run, model, task, texts))
+    with torch.no_grad():
+        told = head(vectors.to(next(head.parameters()).device)).argmax(dim=1).cpu().numpy()
+    return (told == np.array(labels)).astype(np.float64)

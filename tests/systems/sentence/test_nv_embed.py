@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from isometry.encoders.text import TextEncoder
+from isometry.pooling.latent_attention import LatentAttention
+from isometry.systems.decoder_study import (
+    FIND,
+    GROUP,
+    Decoder,
+    DecoderScale,
+    Glosses,
+    data,
+    embedder,
+    measure,
+    topic_rows,
+    word_rows,
+)
+from isometry.systems.run import Run
+from isometry.systems.system import AnySystem, Splits
+
+
+@pytest.fixture(scope="module")
+def system() -> AnySystem:
+    return importlib.import_module("isometry.systems.sentence.nv_embed").system
+
+
+@pytest.fixture(scope="module")
+def scale(tiny_folder: Path) -> DecoderScale:
+    return DecoderScale(
+        model=str(tiny_folder), steps={"first": 1, "second": 1}, precision="float32", trained=60,
+        held=30, teacher=str(tiny_folder), decoder=Decoder(16, 1, 2, steps=2, batch=4), heads=2,
+        latents=3, batch=6,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def splits(scale: DecoderScale) -> Splits[Glosses, Glosses]:
+    return data(scale)
+
+
+def run_of(
+    scale: DecoderScale, splits: Splits[Glosses, Glosses], folder: Path, seed: int = 0
+) -> Run[Any, Any, Any]:
+    return Run(
+        scale, splits.train, splits.validation,
+        seed=seed, rate=1e-3, folder=folder / "own", shared=folder,
+    )  # fmt: skip
+
+
+def test_no_synset_stands_on_two_sides(splits: Splits[Glosses, Glosses]) -> None:
+    keys = [
+        {row.key for row in (*side.words, *side.topics)}
+        for side in (splits.train, splits.validation, splits.test)
+    ]
+    assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    assert [len(side.words) for side in (splits.train, splits.test)] == [60, 30]
+    assert {row.key[-1] for row in splits.train.words} == {"n"}
+    assert {row.key[-1] for row in splits.train.topics} >= {"n", "v", "a"}
+
+
+def test_arms_differ_in_mask_pooler_and_rows_alone(
+    system: AnySystem, scale: DecoderScale, splits: Splits[Glosses, Glosses], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    fitted: dict[str, list[Any]] = {}
+    starts: dict[str, dict[str, torch.Tensor]] = {}
+    current = ""
+
+    def fit(_: Any, stage: str, learner: Any, rows: Any, order: Any) -> None:
+        body = learner.encoder.model[0].model
+        starts.setdefault(current, {k: v.clone() for k, v in body.state_dict().items()})
+        assert len(order) == scale.steps[stage]
+        assert all(len(batch) == scale.batch for batch in order)
+        words = body.get_input_embeddings().weight
+        assert not words.requires_grad
+        pooler = learner.encoder.model[1].pooler
+        assert all(part.requires_grad for part in pooler.parameters())
+        causal = getattr(body.config, "is_causal", True)
+        fitted.setdefault(current, []).append((stage, type(pooler).__name__, causal, rows, order))
+
+    monkeypatch.setattr(Run, "fit", fit)
+    for current in system.arms:
+        system.arms[current].make(run_of(scale, splits, tmp_path))
+    assert all([stage for stage, *_ in own] == ["first", "second"] for own in fitted.values())
+    kinds = {name: {(kind, causal) for _, kind, causal, *_ in own} for name, own in fitted.items()}
+    names = {"eos": "Last", "mean": "Mean", "self-attention": "SelfAttention"}
+    for short, kind in (names | {"latent": "LatentAttention"}).items():
+        assert kinds[f"{short}, causal"] == {(kind, True)}
+        assert kinds[f"{short}, bidirectional"] == {(kind, False)}
+    for name in ("one stage", "topics in batch", "nv-embed"):
+        assert kinds[name] == {("LatentAttention", False)}
+    first, *others = starts.values()
+    assert all(torch.equal(own[key], value) for own in others for key, value in first.items())
+
+    def rows(name: str, stage: int) -> Any:
+        return fitted[name][stage][3]
+
+    def tasks(name: str, stage: int) -> set[tuple[str, bool]]:
+        return {(row.task.prompt.query, row.task.in_batch) for row in rows(name, stage)}
+
+    retrieval = {(FIND.query, True)}
+    blended = {(FIND.query, False), (GROUP.query, False)}
+    assert [tasks("nv-embed", stage) for stage in (0, 1)] == [retrieval, blended]
+    assert [tasks("one stage", stage) for stage in (0, 1)] == [blended, blended]
+    assert tasks("topics in batch", 0) == retrieval
+    assert tasks("topics in batch", 1) == {(FIND.query, False), (GROUP.query, True)}
+    for name in list(system.arms)[:8]:
+        assert [tasks(name, stage) for stage in (0, 1)] == [retrieval, retrieval]
+        assert [own[4] for own in fitted[name]] == [own[4] for own in fitted["eos, causal"]]
+    pairs = [[row.pair for row in rows(name, 1)] for name in ("nv-embed", "topics in batch")]
+    assert pairs[0] == pairs[1]
+    assert fitted["nv-embed"][1][4] == fitted["topics in batch"][1][4]
+
+
+def test_rows_have_negatives_that_are_none_of_their_answers(
+    scale: DecoderScale, splits: Splits[Glosses, Glosses], tmp_path: Path
+) -> None:
+    run = run_of(scale, splits, tmp_path)
+    words = word_rows(run, in_batch=True)
+    assert [row.pair.query for row in words] == [row.text for row in splits.train.words]
+    for row in words:
+        assert len(row.pair.negatives) == scale.negatives
+        assert row.pair.document not in row.pair.negatives
+        assert row.pair.key not in row.pair.negative_keys
+    file = {row.text: row.entry for row in splits.train.topics}
+    for row in topic_rows(run, in_batch=False):
+        assert file[row.pair.query] == file[row.pair.document]
+        assert all(file[text] != file[row.pair.query] for text in row.pair.negatives)
+
+
+def test_attention_poolers_have_as_many_weights(
+    scale: DecoderScale, splits: Splits[Glosses, Glosses], tmp_path: Path
+) -> None:
+    run = run_of(scale, splits, tmp_path)
+    latent, plain = (
+        embedder(run, pooling, causal=False).model[1] for pooling in ("latent", "self-attention")
+    )
+    sizes = [sum(part.numel() for part in pooler.parameters()) for pooler in (latent, plain)]
+    assert isinstance(latent.pooler, LatentAttention)
+    # Biases and norms aside.
+    assert abs(sizes[0] - latent.pooler.latents.numel() - sizes[1]) < 12 * 16
+
+
+def test_the_seed_decides_decoder_and_pooler(
+    scale: DecoderScale, splits: Splits[Glosses, Glosses], tmp_path: Path
+) -> None:
+    states = []
+    for seed in (0, 1, 0):
+        run = run_of(scale, splits, tmp_path, seed)
+        torch.randn(seed + 3)
+        states.append(embedder(run, "latent", causal=True).model.state_dict())
+    one, other, same = states
+    assert all(torch.equal(same[name], value) for name, value in one.items())
+    changed = [name for name, value in one.items() if not torch.equal(other[name], value)]
+    assert any("pooler.latents" in name for name in changed)
+    assert any("mlp" in name for name in changed)
+
+
+def test_figures_of_an_encoder_that_knows(
+    scale: DecoderScale, splits: Splits[Glosses, Glosses], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run, held = run_of(scale, splits, tmp_path), splits.test
+    encoder = embedder(run, "mean", causal=True)
+    place = {text: row for row, each in enumerate(held.words) for text in (each.text, each.entry)}
+    files = sorted({row.entry for row in held.topics})
+    file = {row.text: row.entry for row in held.topics}
+    asked: list[tuple[str, int]] = []
+
+    def encode(self: TextEncoder, texts: list[str], role: Any, **_: Any) -> np.ndarray:
+        asked.append((self.prompts[role], len(texts)))
+        if self.prompts[role] == GROUP.query:
+            return np.eye(len(files))[[files.index(file[text]) for text in texts]]
+        return np.eye(len(held.words))[[place[text] for text in texts]]
+
+    monkeypatch.setattr(TextEncoder, "encode", encode)
+    found = measure(run, encoder, held)
+    assert np.asarray(found["mrr@10"]).tolist() == [1.0] * 30
+    # An item whose file no other has cannot be told.
+    alone = [sum(other == own for other in file.values()) == 1 for own in file.values()]
+    told = np.asarray(found["5-nn accuracy"])
+    assert told[~np.array(alone)].mean() > 0.6 and not told[alone].any()
+    assert asked == [(FIND.query, 30), ("", 30), (GROUP.query, 30)]
+
+
+def test_the_gates_are_those_of_the_page(system: AnySystem) -> None:
+    decide = [gate for gate in system.gates if not gate.report_only]
+    assert [
+        (gate.metric, system.arm_of(gate), gate.at_least, gate.versus) for gate in decide
+    ] == [
+        ("5-nn accuracy", "nv-embed", 0.05, "latent, bidirectional"),
+        ("mrr@10", "nv-embed", -0.005, "latent, bidirectional"),
+        ("mrr@10", "mean, causal", 0.02, "eos, causal"),
+        ("mrr@10", "eos, bidirectional", 0.01, "eos, causal"),
+        ("5-nn accuracy", "nv-embed", 0.0, "topics in batch"),
+    ]  # fmt: skip
+    latent = [gate for gate in system.gates if gate.versus == "mean, bidirectional"]
+    assert [gate.report_only for gate in latent] == [True]
+    small = system.scales["small"]
+    assert (small.seeds, small.decoder) == (3, Decoder(128, 4, 4))
+    assert (small.latents, small.held) == (32, 800)
+    assert {system.chooser(name).metric for name in system.arms} == {"mrr@10"}

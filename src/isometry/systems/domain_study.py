@@ -1,0 +1,168 @@
+"""What one encoder for several domains is compared with, and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from isometry.encoders.surgery.experts import MixtureOfExperts
+from isometry.encoders.surgery.first_token import with_first_token
+from isometry.encoders.surgery.freezing import freeze_below
+from isometry.encoders.text import TextEncoder
+from isometry.evaluation.pair_scores import pair_scores, wins
+from isometry.learners.domain_towers import DomainRow, DomainTowers
+from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.objectives.soft_infonce import MNRPlus
+from isometry.systems.domain_pairs_study import (
+    DOMAINS,
+    OPPOSED,
+    DomainRows,
+    DomainScale,
+    HeldDomains,
+)
+from isometry.systems.run import Run
+from isometry.systems.system import Arm, Figures
+from isometry.training.task_batches import task_batches
+from isometry.vocabulary.extend import extend
+
+# The stages of a training on all five packages, and on both of the opposed labels.
+TOGETHER = {"domains": DOMAINS, "opposed": OPPOSED}
+ALONE = {domain: (domain,) for domain in (*DOMAINS, *OPPOSED)}
+
+DomainRun = Run[DomainScale, DomainRows, HeldDomains]
+# The encoder that serves each domain.
+Served = Mapping[str, TextEncoder]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    first: Float[np.ndarray, "n d"]
+    second: Float[np.ndarray, "n d"]
+
+    @property
+    def cosines(self) -> Float[np.ndarray, " n"]:
+        return (self.first * self.second).sum(axis=1)
+
+
+def untouched(run: DomainRun) -> Served:
+    """The encoder as it is, for all domains; it knows no token of them."""
+    encoder = run.encoder()
+    return dict.fromkeys((*DOMAINS, *OPPOSED), encoder)
+
+
+def tuned(
+    about: str, stages: Mapping[str, Sequence[str]], *, experts: bool = False
+) -> Arm[DomainScale, DomainRows, HeldDomains, Served]:
+    """An arm that trains a model in each stage, on the domains of the stage.
+
+    A batch holds one domain, and each domain has as many steps, over the same batches, whatever it
+    is trained with.
+
+    Args:
+        about: What it does.
+        stages: The domains of each.
+        experts: Whether each domain has experts of its own.
+    """
+
+    def make(run: DomainRun) -> Served:
+        served: dict[str, TextEncoder] = {}
+        for stage, domains in stages.items():
+            served |= _trained(run, stage, domains, experts=experts)
+        return served
+
+    return Arm(about, make, tuple(stages))
+
+
+def _trained(run: DomainRun, stage: str, domains: Sequence[str], *, experts: bool) -> Served:
+    """One model, seen from each of its domains."""
+    scale = run.scale
+    encoder, tokens = with_domain_tokens(run.encoder(), domains)
+    # All is trained, as in the paper: a domain's token means nothing until its row is.
+    encoder.requires_grad_(True)
+    if scale.frozen:
+        freeze_below(encoder, scale.frozen)
+    if experts:
+        encoder = MixtureOfExperts(encoder, len(domains), scale.layers)
+    rows = [
+        DomainRow(pair, number)
+        for number, domain in enumerate(domains)
+        for pair in run.train.rows[domain]
+    ]
+    order = task_batches(
+        [(row.pair.query, row.pair.document) for row in rows],
+        [domains[row.domain] for row in rows],
+        scale.batch,
+        scale.steps[stage],
+        run.seed,
+        shares=dict.fromkeys(domains, 1.0),
+    )
+    objective = Matryoshka(MNRPlus(0.05), MRL((encoder.dim,)))
+    run.fit(stage, DomainTowers(encoder, objective, tokens, tokens=scale.tokens), rows, list(order))
+    return {
+        domain: with_first_token(
+            encoder.split(number) if isinstance(encoder, MixtureOfExperts) else encoder, token
+        )
+        for number, (domain, token) in enumerate(zip(domains, tokens, strict=True))
+    }
+
+
+def with_domain_tokens(
+    encoder: TextEncoder, domains: Sequence[str]
+) -> tuple[TextEncoder, list[str]]:
+    """The encoder itself, with a token for each domain that begins as `[CLS]`; and the tokens."""
+    tokens = [f"[{domain}]" for domain in domains]
+    tokenizer = encoder.model.tokenizer
+    extend(tokenizer, tokens, copy_from=str(tokenizer.cls_token), model=_body(encoder))
+    # Anew: an encoder keeps a copy of its tokenizer.
+    again = TextEncoder(
+        encoder.model,
+        encoder.name,
+        query_prompt=encoder.prompts["query"],
+        document_prompt=encoder.prompts["document"],
+    )
+    return again, tokens
+
+
+def _body(encoder: TextEncoder) -> Any:
+    transformer: Any = encoder.model[0]
+    return transformer.model
+
+
+def measure(run: DomainRun, served: Served, held: HeldDomains) -> Figures:
+    """How well cosines tell pairs that are cited together from others of the same domain.
+
+    `auc` has a figure for each positive pair, `f1max` one for each domain. `auc, opposed labels`
+    takes the triplets twice: an encoder that does the same in both domains has exactly one half.
+    """
+
+    def encode(domain: str, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+        scale = run.scale
+        return served[domain].encode(texts, tokens=scale.tokens, precision=scale.precision)
+
+    def paired(domain: str, pairs: Sequence[tuple[str, str]]) -> _Pair:
+        vectors = encode(domain, [text for pair in pairs for text in pair])
+        return _Pair(vectors[::2], vectors[1::2])
+
+    auc: list[Float[np.ndarray, " n"]] = []
+    f1: dict[str, float] = {}
+    for domain in DOMAINS:
+        count = len(held.together[domain])
+        both = paired(domain, [*held.together[domain], *held.apart[domain]])
+        gold = np.arange(len(both.first)) < count
+        auc.append(wins(both.cosines[gold], both.cosines[~gold]))
+        f1[domain] = pair_scores(both.first, both.second, gold.astype(float))["f1_max"]
+    opposed: list[Float[np.ndarray, " n"]] = []
+    for domain in OPPOSED:
+        vectors = encode(domain, [text for three in held.opposed for text in three])
+        near, far = (_Pair(vectors[::3], vectors[place::3]).cosines for place in (1, 2))
+        opposed.append(wins(near, far) if domain == OPPOSED[0] else wins(far, near))
+    return {
+        "auc": np.concatenate(auc),
+        "f1max": np.array(list(f1.values())),
+        "auc, opposed labels": np.concatenate(opposed),
+        **{f"f1max, {domain}": figure for domain, figure in f1.items()},
+    }

@@ -1,0 +1,1 @@
+"""Tokenizers, and the embeddings of new tokens."""

@@ -32,6 +32,7 @@ install_import_hook(
         "isometry.evaluation.agreement",
         "isometry.evaluation.concept_alignment",
         "isometry.evaluation.isotropy",
+        "isometry.evaluation.neighbor_labels",
         "isometry.evaluation.pair_scores",
         "isometry.evaluation.paired_tests",
         "isometry.evaluation.sweep",

@@ -10,7 +10,7 @@ from tuned_folders import WEIGHTS, change_weights, tuned
 
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS
-from isometry.jobs import merge as job
+from isometry.jobs import merge_evaluation, merge_probe
 
 
 @pytest.fixture
@@ -36,6 +36,24 @@ def test_merge_and_merge_again_by_its_recipe(
     assert json.loads(recipe.read_text(encoding="utf-8")) == figures["recipe"]
     code, out, err = run(capsys, "--recipe", recipe, "--out", tmp_path / "two", "-q")
     assert code == 0 and err == "" and "two" in out.replace("\n", "")
+    files = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_weights_are_learned_on_a_probe(
+    capsys: pytest.CaptureFixture[str], parents: list[str], tiny_folder: Path, tiny_docs: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(merge_probe, "_STEPS", 2)
+    options = ("--base", tiny_folder, "--method", "self-positioning", "--probe", tiny_docs)
+    code, out, err = run(capsys, *parents, "--out", tmp_path / "one", *options, "-q")
+    assert code == 0 and err == ""
+    recipe = json.loads((tmp_path / "one" / "recipe.json").read_text(encoding="utf-8"))
+    said = " ".join(out.split())
+    first, second = recipe["weights"]
+    assert f"Learned weights {first:.2f}, {second:.2f} at a scale of {recipe['scale']:.2f}" in said
+    code, out, _ = run(capsys, "--recipe", tmp_path / "one", "--out", tmp_path / "two", "-q")
+    assert code == 0 and "Learned" not in out
     files = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]
 
@@ -66,6 +84,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         ((*recipe, "--method", "slerp"), "--recipe"),
         ((*recipe, "--seed", "0"), "--recipe"),
         ((*recipe, "--elect-signs"), "--recipe"),
+        ((*recipe, "--probe", "docs"), "--recipe"),
+        ((*parents, "--method", "self-positioning", "--base", parents[0]), "--probe"),
         ((parents[0], tmp_path / "r.json"), "is a file"),
     ):
         code, out, err = run(capsys, *arguments, "--out", tmp_path / "out", "-q")
@@ -91,8 +111,8 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
                 for model in models]  # fmt: skip
 
     # tests/jobs/test_merge.py has the figures.
-    monkeypatch.setattr(job, "_held_out", lambda *_: "data")
-    monkeypatch.setattr(job, "_compare", compare)
+    monkeypatch.setattr(merge_evaluation, "held_out", lambda *_: "data")
+    monkeypatch.setattr(merge_evaluation, "compare", compare)
     arguments = (*parents, "--out", tmp_path / "out", "--evaluate", tiny_docs, "-q")
     code, said, err = run(capsys, *arguments)
     assert code == 0 and err == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ class Method(StrEnum):
     task_arithmetic = "task-arithmetic"
     ties = "ties"
     dare = "dare"
+    self_positioning = "self-positioning"
 
 
 def merge(
@@ -41,7 +42,8 @@ def merge(
     base: Annotated[
         str | None,
         typer.Option(
-            help="What the models were tuned from: for task-arithmetic, ties and dare.",
+            help="What the models were tuned from: for task-arithmetic, ties, dare and"
+            " self-positioning.",
             rich_help_panel=_METHODS,
         ),
     ] = None,
@@ -78,9 +80,20 @@ def merge(
             rich_help_panel=_METHODS,
         ),
     ] = False,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="self-positioning: a source as fit takes it, on whose documents the weights are"
+            " learned; once for each task.",
+            show_default=False,
+            rich_help_panel=_METHODS,
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of what dare drops, and of the evaluation's queries.  \\[default: 0]"),
+        typer.Option(
+            help="Of what dare drops, and of the queries of probes and evaluation.  \\[default: 0]"
+        ),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -101,13 +114,16 @@ def merge(
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="The column with the text.", rich_help_panel=_EVALUATION)
+        str | None,
+        typer.Option(help="The column with the text, of a table.", rich_help_panel=_EVALUATION),
     ] = None,
     title: Annotated[
-        str | None, typer.Option(help="The column with the title.", rich_help_panel=_EVALUATION)
+        str | None,
+        typer.Option(help="The column with the title, of a table.", rich_help_panel=_EVALUATION),
     ] = None,
     id: Annotated[
-        str | None, typer.Option(help="The column with the id.", rich_help_panel=_EVALUATION)
+        str | None,
+        typer.Option(help="The column with the id, of a table.", rich_help_panel=_EVALUATION),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing folder.")] = False,
     quiet: Quiet = False,
@@ -122,6 +138,8 @@ def merge(
 
       isometry merge a b c --base packaged:minilm --method ties --keep 0.2 --out merged
 
+      isometry merge a b --method self-positioning --base packaged:minilm --probe docs/ --out c
+
       isometry merge --recipe both/recipe.json --out again
     """
     from isometry.jobs import merge as job
@@ -129,7 +147,7 @@ def merge(
     with progress(quiet):
         if recipe is not None:
             given = (method, weights, scale, keep, drop, seed, prompts_from)
-            if elect_signs or any(value is not None for value in given):
+            if elect_signs or probe or any(value is not None for value in given):
                 raise InputError(
                     "With --recipe, method and settings are the recipe's.",
                     "Change them in a copy of the file.",
@@ -156,6 +174,7 @@ def merge(
                 keep=keep,
                 drop=drop,
                 elect_signs=elect_signs,
+                probe=probe or (),
                 seed=seed or 0,
                 prompts_from=prompts_from,
                 evaluate=evaluate,
@@ -175,8 +194,18 @@ def merge(
         print_rich(render_comparison(result["evaluation"]["rows"]))
     for warning in result["warnings"]:
         print_rich(Text(f"Note: {warning}", style="yellow"))
+    if result["learned"] is not None:
+        print_rich(Text(_found(result["recipe"], result["learned"])))
     done = f"{result['tensors']:,} tensors by {result['recipe']['method']} in {result['out']};"
     print_rich(Text(f"{done} its recipe.json makes it again."))
+
+
+def _found(recipe: dict[str, Any], learned: dict[str, Any]) -> str:
+    """What was learned, in a line."""
+    shares = ", ".join(f"{weight:.2f}" for weight in recipe["weights"])
+    line = f"Learned weights {shares} at a scale of {recipe['scale']:.2f}: on the probe a loss of"
+    line += f" {learned['loss']:.3f}; equal weights at the best fixed scale,"
+    return f"{line} {learned['start_scale']:.2f}, have {learned['start_loss']:.3f}."
 
 
 def _numbers(text: str) -> list[float]:

@@ -2,87 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, read_json, write_json, write_text
+from isometry.core.files import atomic_folder, write_json, write_text
 from isometry.core.progress import say, track
+from isometry.jobs.merge_recipe import (
+    RECIPE,
+    MergeSettings,
+    Method,
+    TensorWeights,
+    check,
+    check_fingerprints,
+    read_recipe,
+    recipe_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from isometry.core.workspace import Workspace
     from isometry.corpora.readers import Source
-    from isometry.jobs.preparation import Prepared
     from isometry.merging.checkpoints import Checkpoint
 
-Method = Literal["average", "slerp", "task-arithmetic", "ties", "dare"]
+__all__ = ["TensorWeights", "merge", "merge_by_recipe"]
 
-RECIPE = "recipe.json"
-FORMAT = 1
-# What each method takes beside models and weights, and its value when it is not given.
-_USUAL: dict[str, dict[str, float]] = {
-    "average": {},
-    "slerp": {},
-    "task-arithmetic": {"scale": 0.3},
-    "ties": {"scale": 1.0, "keep": 0.2},
-    "dare": {"scale": 1.0, "drop": 0.9},
-}
-# Those that add to a base what the models learned.
-_ON_A_BASE = ("task-arithmetic", "ties", "dare")
-# Those whose weights are shares: a sum other than 1 makes the whole network smaller or larger.
-_OF_SHARES = ("average", "slerp", "dare")
 _FAR, _UNLIKE = 1.0, 0.5
-
-
-@dataclass(frozen=True)
-class TensorWeights:
-    """Weights for the tensors whose names fit a pattern.
-
-    Attributes:
-        pattern: As in a shell: `encoder.layer.0.*`, `*LayerNorm*`.
-        weights: One for each model.
-    """
-
-    pattern: str
-    weights: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class MergeSettings:
-    """Everything that a user may decide about a merge; `merge` explains each."""
-
-    models: tuple[str, ...]
-    method: Method = "average"
-    base: str | None = None
-    weights: tuple[float, ...] | None = None
-    tensors: tuple[TensorWeights, ...] = ()
-    scale: float | None = None
-    keep: float | None = None
-    drop: float | None = None
-    elect_signs: bool = False
-    seed: int = 0
-    prompts_from: str | None = None
-
-    def value(self, name: Literal["scale", "keep", "drop"]) -> float:
-        """What was given, or what the method has when nothing is."""
-        given = getattr(self, name)
-        return float(_USUAL[self.method][name] if given is None else given)
-
-    def weights_of(self, name: str) -> tuple[float, ...] | None:
-        """The weights of one tensor: those of the first pattern that it fits, or all tensors'."""
-        for own in self.tensors:
-            if fnmatchcase(name, own.pattern):
-                return own.weights
-        return self.weights
 
 
 def merge(
@@ -97,6 +47,7 @@ def merge(
     keep: float | None = None,
     drop: float | None = None,
     elect_signs: bool = False,
+    probe: Sequence[str | Path] = (),
     seed: int = 0,
     prompts_from: str | Path | None = None,
     evaluate: str | Path | None = None,
@@ -113,15 +64,19 @@ def merge(
         models: Folders of sentence-transformers or transformers, Spaces, `packaged:NAME`, hub ids.
         out: The folder of the merge.
         method: See `isometry.merging` for each.
-        base: What the models were tuned from; for task arithmetic, TIES and DARE.
+        base: What the models were tuned from; for task arithmetic, TIES, DARE and self-positioning.
         weights: One for each model. For `average` and `slerp` (where the second's share is the
-            place on the arc) and `dare` equal shares of 1 when not given; else 1 each.
+            place on the arc) and `dare` equal shares of 1 when not given; else 1 each. Learned by
+            `self-positioning`, with the scale.
         tensors: Other weights for some tensors; the first pattern that fits counts.
         scale: How far from the base; 0.3 for task arithmetic, 1 for TIES and DARE.
         keep: For TIES, the fraction of what a model changed that is kept; 0.2.
         drop: For DARE, the fraction that is dropped; 0.9.
         elect_signs: For DARE, average only what has the elected sign, as TIES does.
-        seed: Of DARE's masks, and of the split and the queries of an evaluation.
+        probe: For self-positioning, sources as `fit` takes them, one for each task that the merge
+            shall be good at: weights are learned on queries made from their documents, as many of
+            each; those that `fit` with this seed validates on.
+        seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation.
         prompts_from: The model whose prompts to keep, where they differ.
         evaluate: A source as `fit` takes it: each parent and the merge are compared on queries
             made from its documents; those that `fit` with this seed holds out as its test.
@@ -131,13 +86,16 @@ def merge(
         force: Replace an existing folder.
 
     Returns:
-        `out`, `recipe`, `tensors` (how many), `warnings`, and `evaluation`: `rows` as
-        `isometry.evaluate` gives them, with the difference of each parent to the merge; None
-        where none was asked for.
+        `out`, `recipe`, `tensors` (how many), `warnings`; `learned`, what
+        `jobs.merge_probe.learn` says of the weights, None where none were learned; and
+        `evaluation`: `rows` as `isometry.evaluate` gives them, with the difference of each parent
+        to the merge, None where none was asked for.
 
     Raises:
         InputError: For anything that the user can cause and cure.
     """
+    if method == "self-positioning" and weights is not None:
+        raise InputError("self-positioning learns the weights; it takes none.")
     settings = MergeSettings(
         models=tuple(map(str, models)),
         method=method,
@@ -148,11 +106,12 @@ def merge(
         keep=keep,
         drop=drop,
         elect_signs=elect_signs,
+        probe=tuple(map(str, probe)),
         seed=seed,
         prompts_from=None if prompts_from is None else str(prompts_from),
     )
-    source = _open(evaluate, text, title, id)
-    return _merge(settings, Path(out).expanduser(), source, force=force, fingerprints={})
+    columns = _Columns(text, title, id)
+    return _merge(settings, Path(out).expanduser(), evaluate, columns, force, {})
 
 
 def merge_by_recipe(
@@ -202,26 +161,42 @@ def merge_by_recipe(
         base=None if settings.base is None else str(base or settings.base),
         prompts_from=None if settings.prompts_from is None else moved[settings.prompts_from],
     )
-    source = _open(evaluate, text, title, id)
-    return _merge(settings, Path(out).expanduser(), source, force=force, fingerprints=fingerprints)
+    columns = _Columns(text, title, id)
+    return _merge(settings, Path(out).expanduser(), evaluate, columns, force, fingerprints)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns of a table hold what; `None` where the table decides."""
+
+    text: str | None
+    title: str | None
+    id: str | None
+
+    def open(self, source: str | Path) -> Source:
+        from isometry.corpora.readers import open_source
+
+        return open_source(str(source), text=self.text, title=self.title, id=self.id)
 
 
 def _merge(
     settings: MergeSettings,
     out: Path,
-    source: Source | None,
-    *,
+    evaluate: str | Path | None,
+    columns: _Columns,
     force: bool,
-    fingerprints: Mapping[int, str],
+    wanted: Mapping[int, str],
 ) -> dict[str, Any]:
     check(settings)
     if out.exists() and not force:
         raise InputError(f"{out} exists.", "Replace it with --force, or choose another --out.")
+    asked = None if evaluate is None else columns.open(evaluate)
+    probes = [columns.open(source) for source in settings.probe] if settings.learns else []
     from isometry.merging.checkpoints import open_checkpoint
     from isometry.merging.compatibility import check_compatible, check_prompts, settings_model
     from isometry.merging.writing import write_merged
 
-    opened = {name: open_checkpoint(name) for name in dict.fromkeys(_parents(settings))}
+    opened = {name: open_checkpoint(name) for name in dict.fromkeys(settings.parents)}
     models = [opened[name] for name in settings.models]
     base = None if settings.base is None else opened[settings.base]
     warnings = check_compatible(models, base)
@@ -231,18 +206,26 @@ def _merge(
     else:
         prompts = opened[settings.prompts_from]
     warnings += _look_at_weights(settings, models[0])
-    made = _recipe(settings, opened, fingerprints)
+    say("Fingerprinting the models ...")
+    fingerprints = {name: checkpoint.fingerprint() for name, checkpoint in opened.items()}
+    check_fingerprints(settings, fingerprints, wanted)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        data = None
-        if source is not None:
+        data = learned = None
+        if asked is not None:
             # Before the merge: a source that cannot be used costs nothing.
             from isometry.core.workspace import Workspace
+            from isometry.jobs.merge_evaluation import held_out
 
             work = stack.enter_context(Workspace(folder / "w", "merge"))
-            data = _held_out(work, source, settings.seed)
+            data = held_out(work, asked, settings.seed)
         if base is not None:
             warnings += _look_at_base(base, models)
+        if probes:
+            from isometry.jobs.merge_probe import learn
+
+            settings, learned = learn(settings, probes, leading.source, prompts.source)
+        made = recipe_of(settings, fingerprints)
         with atomic_folder(out) as temporary:
             written = write_merged(
                 temporary,
@@ -255,67 +238,18 @@ def _merge(
             write_text(temporary / "README.md", _card(settings, leading))
         evaluation = None
         if data is not None:
-            everyone = [str(out), *dict.fromkeys(_parents(settings))]
-            evaluation = {"rows": _compare(everyone, data, folder / "vectors", settings.seed)}
+            from isometry.jobs.merge_evaluation import compare
+
+            everyone = [str(out), *dict.fromkeys(settings.parents)]
+            evaluation = {"rows": compare(everyone, data, folder / "vectors", settings.seed)}
     return {
         "out": str(out),
         "recipe": made,
         "tensors": written,
         "warnings": warnings,
+        "learned": learned,
         "evaluation": evaluation,
     }
-
-
-def check(settings: MergeSettings) -> None:
-    """Refuses what cannot work, before a file is opened.
-
-    Raises:
-        InputError: With what is wrong and what to do.
-    """
-    count, method = len(settings.models), settings.method
-    if method not in _USUAL:
-        raise InputError(f"There is no method '{method}'.", f"There are: {', '.join(_USUAL)}.")
-    if method in _ON_A_BASE and settings.base is None:
-        raise InputError(f"{method} needs --base: the model that the others were tuned from.")
-    if method not in _ON_A_BASE and settings.base is not None:
-        raise InputError(f"{method} takes no --base.", f"Of a base go: {', '.join(_ON_A_BASE)}.")
-    if count < (1 if method in _ON_A_BASE else 2):
-        raise InputError("Nothing to merge.", "Name at least two models.")
-    if method == "slerp" and count != 2:
-        raise InputError(
-            f"slerp is between two models, not {count}.",
-            "Merge two, then their merge with the third: the order makes a difference.",
-        )
-    for name in ("scale", "keep", "drop"):
-        if getattr(settings, name) is not None and name not in _USUAL[method]:
-            raise InputError(f"{method} takes no --{name}.")
-    if settings.elect_signs and method != "dare":
-        raise InputError(f"{method} takes no --elect-signs.")
-    if method == "ties" and not 0 < settings.value("keep") <= 1:
-        raise InputError(f"--keep must be above 0 and at most 1, not {settings.value('keep')}.")
-    if method == "dare" and not 0 <= settings.value("drop") < 1:
-        raise InputError(f"--drop must be at least 0 and below 1, not {settings.value('drop')}.")
-    numbers = (settings.scale, settings.keep, settings.drop)
-    for number in (*numbers, *chain.from_iterable(_all_weights(settings))):
-        if number is not None and not math.isfinite(number):
-            raise InputError(f"{number} is no number to merge with.")
-    for weights in _all_weights(settings):
-        if len(weights) != count:
-            raise InputError(f"There are {count} models and {len(weights)} weights.")
-        signless = method == "ties" or settings.elect_signs or method == "slerp"
-        if signless and (min(weights) < 0 or sum(weights) == 0):
-            raise InputError(f"{method} takes weights of 0 and more, not all 0.")
-    if settings.prompts_from is not None and settings.prompts_from not in settings.models:
-        raise InputError(f"--prompts-from must be one of the models, not {settings.prompts_from}.")
-
-
-def _parents(settings: MergeSettings) -> list[str]:
-    return [*settings.models, *([] if settings.base is None else [settings.base])]
-
-
-def _all_weights(settings: MergeSettings) -> list[tuple[float, ...]]:
-    own = [tensor.weights for tensor in settings.tensors]
-    return [*([] if settings.weights is None else [settings.weights]), *own]
 
 
 def _look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:
@@ -325,8 +259,8 @@ def _look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:
             raise InputError(
                 f"No tensor's name fits '{own.pattern}'.", f"One is called {next(iter(model))}."
             )
-    sums = [sum(weights) for weights in _all_weights(settings)]
-    if settings.method not in _OF_SHARES:
+    sums = [sum(weights) for weights in settings.all_weights()]
+    if not settings.of_shares:
         return []
     return [
         f"The weights sum to {total:g}, not to 1"
@@ -355,12 +289,13 @@ def _merged(
     """The merge's tensors, as its method makes them."""
     from isometry.merging.average import average
     from isometry.merging.dare import dare
+    from isometry.merging.self_positioning import Position, self_positioning
     from isometry.merging.slerp import slerp
     from isometry.merging.task_arithmetic import task_arithmetic
     from isometry.merging.ties import ties
 
     count = len(models)
-    equal = tuple([1 / count if settings.method in _OF_SHARES else 1.0] * count)
+    equal = tuple([1 / count if settings.of_shares else 1.0] * count)
 
     def weights(name: str) -> tuple[float, ...]:
         return settings.weights_of(name) or equal
@@ -370,6 +305,8 @@ def _merged(
     if settings.method == "average" or base is None:
         return average(models, weights)
     scale = settings.value("scale")
+    if settings.method == "self-positioning":
+        return self_positioning(base, models, lambda name: Position(weights(name), scale))
     if settings.method == "task-arithmetic":
         return task_arithmetic(base, models, weights, scale=scale)
     if settings.method == "ties":
@@ -392,108 +329,12 @@ def _shown(tensors: Iterator[tuple[str, Tensor]], count: int) -> Iterator[tuple[
             task.advance()
 
 
-def _recipe(
-    settings: MergeSettings, opened: Mapping[str, Checkpoint], wanted: Mapping[int, str]
-) -> dict[str, Any]:
-    """The recipe as it is written; a parent that is not the one that is wanted is refused."""
-    say("Fingerprinting the models ...")
-    found = {name: checkpoint.fingerprint() for name, checkpoint in opened.items()}
-    for number, name in enumerate(_parents(settings)):
-        if number in wanted and wanted[number] != found[name]:
-            raise InputError(
-                f"'{name}' is not the model that the recipe was made with: its files differ.",
-                "Find that model, or take its fingerprint out of the recipe to merge this one.",
-            )
-    parents = [{"source": name, "fingerprint": found[name]} for name in settings.models]
-    made: dict[str, Any] = {"format": FORMAT, "method": settings.method, "models": parents}
-    if settings.base is not None:
-        made["base"] = {"source": settings.base, "fingerprint": found[settings.base]}
-    if settings.weights is not None:
-        made["weights"] = list(settings.weights)
-    if settings.tensors:
-        made["tensors"] = [
-            {"pattern": own.pattern, "weights": list(own.weights)} for own in settings.tensors
-        ]
-    for name in _USUAL[settings.method]:
-        made[name] = settings.value(name)  # pyright: ignore[reportArgumentType]
-    if settings.method == "dare":
-        made |= {"elect_signs": settings.elect_signs, "seed": settings.seed}
-    if settings.prompts_from is not None:
-        made["prompts_from"] = settings.prompts_from
-    return made
-
-
-def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
-    """Reads a recipe.
-
-    Returns:
-        The settings, and the fingerprints of the parents (the models, then the base) that have one.
-
-    Raises:
-        InputError: When it is no recipe.
-    """
-    values = read_json(path)
-    if not isinstance(values, dict) or not isinstance(values.get("models"), list):
-        raise InputError(f"{path} is no recipe: it has no list of models.")
-    if values.get("format", FORMAT) != FORMAT:
-        raise InputError(f"{path} has format {values['format']}; this version reads {FORMAT}.")
-    known = {"format", "base", *MergeSettings.__dataclass_fields__}
-    if unknown := sorted(set(values) - known):
-        raise InputError(f"{path} has unknown settings: {', '.join(unknown)}.")
-    try:
-        parents = [_parent(model) for model in values["models"]]
-        base = None if values.get("base") is None else _parent(values["base"])
-        settings = MergeSettings(
-            models=tuple(source for source, _ in parents),
-            method=_method(values.get("method", "average")),
-            base=None if base is None else base[0],
-            weights=_numbers(values.get("weights")),
-            tensors=tuple(
-                TensorWeights(str(own["pattern"]), _numbers(own["weights"]) or ())
-                for own in values.get("tensors", ())
-            ),
-            scale=_number(values.get("scale")),
-            keep=_number(values.get("keep")),
-            drop=_number(values.get("drop")),
-            elect_signs=bool(values.get("elect_signs", False)),
-            seed=int(values.get("seed", 0)),
-            prompts_from=values.get("prompts_from"),
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no recipe: {error!r}.") from error
-    everyone = parents if base is None else [*parents, base]
-    return settings, {number: own for number, (_, own) in enumerate(everyone) if own is not None}
-
-
-def _parent(value: Any) -> tuple[str, str | None]:
-    """A parent's source and fingerprint; a source alone is enough."""
-    return (
-        (value, None)
-        if isinstance(value, str)
-        else (str(value["source"]), value.get("fingerprint"))
-    )
-
-
-def _method(value: Any) -> Method:
-    if value not in get_args(Method):
-        raise ValueError(f"no method {value}")
-    return value
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _numbers(value: Any) -> tuple[float, ...] | None:
-    return None if value is None else tuple(float(number) for number in value)
-
-
 def _card(settings: MergeSettings, leading: Checkpoint) -> str:
     """The folder's README: where the model comes from."""
     kind = "sentence-transformers" if leading.is_sentence_transformer else "transformers"
     # Where a folder lies on somebody's machine is nobody else's business.
     names = [f"`{Path(source).name if Path(source).is_dir() else source}`"
-             for source in _parents(settings)]  # fmt: skip
+             for source in settings.parents]  # fmt: skip
     sources = ", ".join(names[: len(settings.models)])
     base = "" if settings.base is None else f" on the base {names[-1]}"
     return (
@@ -502,70 +343,3 @@ def _card(settings: MergeSettings, leading: Checkpoint) -> str:
         f"`{RECIPE}` has the weights and the models' fingerprints;"
         f" `isometry merge --recipe {RECIPE}` makes it again.\n"
     )
-
-
-def _open(
-    evaluate: str | Path | None, text: str | None, title: str | None, id: str | None
-) -> Source | None:
-    """The source of an evaluation, if there is to be one."""
-    if evaluate is None:
-        return None
-    from isometry.corpora.readers import open_source
-
-    return open_source(str(evaluate), text=text, title=title, id=id)
-
-
-def _held_out(work: Workspace, source: Source, seed: int) -> Prepared:
-    """The documents and the queries that a fit with this seed would hold out as its test."""
-    from isometry.jobs.preparation import FEWEST_QUERIES, prepare
-
-    data = prepare(work, source, seed=seed)
-    queries = len(data.questions["test"].queries)
-    if queries < FEWEST_QUERIES:
-        raise InputError(
-            f"Too little text in {source.name}: it gives {queries} held-out queries, and at least"
-            f" {FEWEST_QUERIES} are needed.",
-            "Give more documents, or leave --evaluate out.",
-        )
-    return data
-
-
-def _compare(models: Sequence[str], data: Prepared, cache: Path, seed: int) -> list[dict[str, Any]]:
-    """Ranks all documents by each model's vectors; differences are to the first.
-
-    Nothing is decided on these queries.
-    """
-    from isometry.encoders.cached import CachedEncoder
-    from isometry.encoders.text import TextEncoder
-    from isometry.evaluation.retrieval import score_rankings
-    from isometry.evaluation.significance import paired_bootstrap
-    from isometry.jobs import ranking
-
-    asked = data.questions["test"]
-    documents = [document.id for document in data.documents]
-    rows: list[dict[str, Any]] = []
-    first: ranking.PerQuery = {}
-    for model in models:
-        say(f"Evaluating {model}")
-        encoder = TextEncoder.load(model)
-        chunks = ranking.passages_of(encoder, documents, data.views)
-        ranked = ranking.collection(documents, chunks)
-        found = ranking.dense_rankings(
-            CachedEncoder(encoder, cache, "float32"), ranked, asked.queries
-        )
-        scores = score_rankings(found.order, asked.relevance)
-        first = first or scores
-        change = paired_bootstrap(first["ndcg@10"], scores["ndcg@10"], seed=seed)
-        row = ranking.row_of(model, scores)
-        rows.append(
-            {
-                "model": row.pop("system"),
-                "mode": "dense",
-                **row,
-                "difference": change.difference,
-                "low": change.low,
-                "high": change.high,
-                "queries": len(asked.queries),
-            }
-        )
-    return rows

@@ -1,0 +1,138 @@
+"""Documents that nobody labelled -> a probe, and out of it the weights of a merge."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from isometry.core.errors import InputError
+from isometry.core.progress import say
+from isometry.core.workspace import Workspace
+from isometry.corpora.readers import Source
+from isometry.encoders.text import TextEncoder
+from isometry.jobs.batching import passage
+from isometry.jobs.merge_recipe import MergeSettings
+from isometry.jobs.preparation import FEWEST_QUERIES, prepare
+from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.merging.probe_loss import TowersProbe
+from isometry.merging.self_positioning import learn_weights
+from isometry.merging.task_vectors import task_vectors
+from isometry.objectives.infonce import InfoNCE
+from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.training.determinism import deterministic
+from isometry.training.unique_batches import unique_batches
+
+# Of each task; a few numbers are learned, so a few hundred pairs say enough.
+_MOST_PAIRS = 200
+_STEPS, _BATCH = 60, 32
+_QUERY_TOKENS, _DOCUMENT_TOKENS = 64, 128
+_TEMPERATURE = 0.05
+
+
+def probe_rows(sources: Sequence[Source], seed: int, folder: Path) -> dict[str, list[PairRow]]:
+    """Queries with their documents, as many of each source, by its name.
+
+    They are those that a fit with this seed validates on: models that it tuned on the same source
+    were not trained on them, and an evaluation asks others.
+
+    Args:
+        sources: One for each task.
+        seed: Of the split and the queries.
+        folder: Where the steps leave their results.
+
+    Raises:
+        InputError: When a source gives too few.
+    """
+    found: dict[str, list[PairRow]] = {}
+    for number, source in enumerate(sources):
+        with Workspace(folder / f"probe-{number}", "probe") as work:
+            data = prepare(work, source, seed=seed)
+        # Near-duplicates answer each other's queries: one of them is enough.
+        rows: dict[int, PairRow] = {}
+        asked = data.questions["validation"]
+        for query, relevant in zip(asked.queries, asked.relevance, strict=True):
+            document = next(iter(relevant))
+            key = int(data.clusters[document])
+            rows.setdefault(key, PairRow(query, passage(*data.views[document]), key))
+        if len(rows) < FEWEST_QUERIES:
+            raise InputError(
+                f"Too little text in the probe {source.name}: it gives {len(rows)} pairs, and at"
+                f" least {FEWEST_QUERIES} are needed.",
+                "Give more documents, or leave this --probe out.",
+            )
+        found[source.name] = random.Random(seed).sample(list(rows.values()), len(rows))
+    fewest = min(_MOST_PAIRS, *(len(rows) for rows in found.values()))
+    return {name: rows[:fewest] for name, rows in found.items()}
+
+
+def learn(
+    settings: MergeSettings, sources: Sequence[Source], like: str, prompts: str
+) -> tuple[MergeSettings, dict[str, Any]]:
+    """Learns where between the models to stand.
+
+    Args:
+        settings: Models, their base and the seed.
+        sources: One for each task.
+        like: The model whose tokenizer and modules the merge will have.
+        prompts: The model whose prompts it will have.
+
+    Returns:
+        The settings with weights and scale; and what there is to say about it: `pairs` of each
+        task, the probe's `loss` and that of the best fixed merger (`start_loss`, at the scale
+        `start_scale` of an average), `disagreement` (the share of steps in which two tasks pull
+        against each other), and of the models' task vectors their `norms` over that of the base,
+        their `cosines` and how often their signs conflict.
+
+    Raises:
+        InputError: When a source gives too little, or the loss is not finite.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        rows = probe_rows(sources, settings.seed, Path(folder))
+    say("Loading the models to learn their weights ...")
+    encoder = TextEncoder.load(like)
+    if prompts != like:
+        encoder.prompts = TextEncoder.load(prompts).prompts
+    base, *models = [_weights(name) for name in (str(settings.base), *settings.models)]
+    learner = TwoTowers(
+        encoder,
+        Matryoshka(InfoNCE(_TEMPERATURE, a_to_b=1.0), MRL((encoder.dim,))),
+        query_tokens=_QUERY_TOKENS,
+        document_tokens=_DOCUMENT_TOKENS,
+    )
+    probe = {
+        name: TowersProbe(
+            learner,
+            own,
+            list(
+                unique_batches([(row.key, row.query) for row in own], _BATCH, _STEPS, settings.seed)
+            ),
+        )
+        for name, own in rows.items()
+    }
+    with deterministic():
+        learned = learn_weights(base, models, probe, steps=_STEPS)
+    vectors = task_vectors(base, models)
+    position = learned.position(next(iter(learned.positions), ""))
+    facts = {
+        "pairs": {name: len(own) for name, own in rows.items()},
+        "loss": learned.loss,
+        "start_loss": learned.start_loss,
+        "start_scale": learned.start.distance,
+        "disagreement": learned.disagreement,
+        "norms": [float(norm / vectors.base_norm) for norm in vectors.norms],
+        "cosines": vectors.cosines.tolist(),
+        "sign_conflict": vectors.sign_conflict,
+    }
+    return replace(settings, weights=position.shares, scale=position.distance), facts
+
+
+def _weights(source: str) -> Mapping[str, Tensor]:
+    """A model's parameters by their names in an encoder."""
+    encoder = TextEncoder.load(source)
+    return {name: part.detach().cpu() for name, part in encoder.named_parameters()}

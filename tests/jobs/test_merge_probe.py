@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tuned_folders import WEIGHTS, change_json, change_weights, tuned
+
+from isometry.core.errors import InputError
+from isometry.core.files import hash_folder
+from isometry.core.workspace import Workspace
+from isometry.corpora.readers import Source, open_source
+from isometry.encoders.text import TextEncoder
+from isometry.jobs import merge as job
+from isometry.jobs import merge_probe
+from isometry.jobs.batching import passage
+from isometry.jobs.preparation import Prepared, prepare
+from isometry.learners.two_towers import PairRow
+from isometry.merging.average import average
+from isometry.merging.self_positioning import Position, self_positioning
+
+STEPS = 12
+PROMPTS = "config_sentence_transformers.json"
+
+
+@pytest.fixture(scope="module")
+def source(tiny_docs: Path) -> Source:
+    return open_source(str(tiny_docs))
+
+
+@pytest.fixture(scope="module")
+def prepared(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    with Workspace(tmp_path_factory.mktemp("work") / "w", "x") as work:
+        return prepare(work, source, seed=0)
+
+
+@pytest.fixture
+def few_docs(tiny_docs: Path, tmp_path: Path) -> Path:
+    """Fewer of the same modules."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for file in sorted(tiny_docs.glob("*.py"))[:7]:
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learned(
+    small_folder: Path, tiny_docs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A merge of the small model, moved a little, and of a copy that noise made useless."""
+    folder = tmp_path_factory.mktemp("learned")
+    near = tuned(small_folder, folder / "near", 1, size=0.003)
+    noisy = tuned(small_folder, folder / "noisy", 2, size=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge_probe, "_STEPS", STEPS)
+        figures = job.merge(
+            [noisy, near],
+            folder / "out",
+            method="self-positioning",
+            base=small_folder,
+            probe=[tiny_docs],
+        )
+    return folder, figures
+
+
+def test_the_model_that_is_good_on_the_probe_gets_the_weight(
+    learned: tuple[Path, dict[str, Any]], small_folder: Path
+) -> None:
+    folder, figures = learned
+    weights, scale = figures["recipe"]["weights"], figures["recipe"]["scale"]
+    assert weights[1] > weights[0] >= 0 and sum(weights) == pytest.approx(1)
+    facts = figures["learned"]
+    assert facts["loss"] < facts["start_loss"] and 0 <= scale <= 2
+    assert facts["norms"][0] > 50 * facts["norms"][1] and facts["sign_conflict"] > 0.4
+    states = [load_file(folder / name / WEIGHTS) for name in ("noisy", "near")]
+    expected = dict(
+        self_positioning(load_file(small_folder / WEIGHTS), states, Position(tuple(weights), scale))
+    )
+    ours = load_file(folder / "out" / WEIGHTS)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in expected.items())
+
+
+def test_its_recipe_makes_the_same_bytes_and_learns_nothing_again(
+    learned: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, figures = learned
+
+    def fail(*_: Any) -> None:
+        pytest.fail("it learned again")
+
+    monkeypatch.setattr(merge_probe, "learn", fail)
+    monkeypatch.setattr("isometry.corpora.readers.open_source", fail)
+    again = job.merge_by_recipe(folder / "out", tmp_path / "again")
+    assert again["recipe"] == figures["recipe"] and again["learned"] is None
+    assert hash_folder(tmp_path / "again") == hash_folder(folder / "out")
+
+
+def test_a_recipe_by_hand_is_learned_and_ends_as_the_other(
+    learned: tuple[Path, dict[str, Any]],
+    small_folder: Path,
+    tiny_docs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, figures = learned
+    monkeypatch.setattr(merge_probe, "_STEPS", STEPS)
+    change_json(
+        tmp_path / "mine.json",
+        method="self-positioning",
+        models=[str(folder / "noisy"), str(folder / "near")],
+        base=str(small_folder),
+        probe=[str(tiny_docs)],
+    )
+    made = job.merge_by_recipe(tmp_path / "mine.json", tmp_path / "out")
+    assert made["recipe"] == figures["recipe"] and made["learned"] == figures["learned"]
+
+
+def test_a_probe_is_what_fit_validates_on(
+    source: Source, prepared: Prepared, tmp_path: Path
+) -> None:
+    (rows,) = merge_probe.probe_rows([source], 0, tmp_path).values()
+    asked = {text: next(iter(relevant)) for text, relevant in zip(
+        prepared.questions["validation"].queries,
+        prepared.questions["validation"].relevance, strict=True)}  # fmt: skip
+    assert {row.query for row in rows} <= set(asked) and len(rows) > 20
+    for row in rows:
+        document = asked[row.query]
+        assert prepared.sides[document] == "validation"
+        assert row.document == passage(*prepared.views[document])
+        assert row.key == prepared.clusters[document] and row.query not in row.document
+    assert len({row.key for row in rows}) == len(rows)
+    trained = {pair.query for pair in prepared.pairs}
+    assert not trained & {row.query for row in rows}
+    assert not set(prepared.questions["test"].queries) & {row.query for row in rows}
+
+
+def test_near_duplicates_are_one_example(
+    source: Source, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rows,) = merge_probe.probe_rows([source], 0, tmp_path / "a").values()
+    clusters = prepared.clusters.copy()
+    clusters[clusters == rows[0].key] = rows[1].key
+    twins = replace(prepared, clusters=clusters)
+    monkeypatch.setattr(merge_probe, "prepare", lambda *_, **__: twins)
+    (fewer,) = merge_probe.probe_rows([source], 0, tmp_path / "b").values()
+    assert len(fewer) == len(rows) - 1 == len({row.key for row in fewer})
+
+
+def test_every_source_has_as_many(source: Source, few_docs: Path, tmp_path: Path) -> None:
+    few = open_source(str(few_docs))
+    alone = merge_probe.probe_rows([few], 0, tmp_path / "a")[few.name]
+    both = merge_probe.probe_rows([source, few], 0, tmp_path / "b")
+    assert list(both) == [source.name, few.name]
+    assert {len(rows) for rows in both.values()} == {len(alone)}
+    assert both[few.name] == alone
+
+
+def test_two_tasks_are_learned_on_at_once(
+    tiny_folder: Path,
+    tiny_docs: Path,
+    few_docs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merge_probe, "_STEPS", 2)
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    figures = job.merge(
+        models, tmp_path / "out", method="self-positioning", base=tiny_folder,
+        probe=[tiny_docs, few_docs],
+    )  # fmt: skip
+    pairs = figures["learned"]["pairs"]
+    assert list(pairs) == [str(tiny_docs), str(few_docs)] and len(set(pairs.values())) == 1
+    assert figures["recipe"]["probe"] == [str(tiny_docs), str(few_docs)]
+
+
+def test_the_prompts_that_the_merge_will_have_are_put_before_the_probe(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    change_json(models[1] / PROMPTS, prompts={"query": "ask: ", "document": "read: "})
+    rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "_STEPS", 1)
+    seen: list[str] = []
+    collate = TextEncoder.collate
+
+    def watch(self: TextEncoder, texts: Any, role: Any, **more: Any) -> Any:
+        seen.append(self.prompts[role])
+        return collate(self, texts, role, **more)
+
+    monkeypatch.setattr(TextEncoder, "collate", watch)
+    job.merge(models, tmp_path / "out", method="self-positioning", base=tiny_folder,
+              probe=[tiny_docs], prompts_from=models[1])  # fmt: skip
+    assert set(seen) == {"ask: ", "read: "}
+
+
+BASED = {"method": "self-positioning", "base": "b"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "self-positioning", "probe": ["p"]}, "needs --base"),
+        (BASED, "needs --probe"),
+        ({**BASED, "probe": ["p"], "weights": [0.5, 0.5]}, "learns the weights"),
+        ({**BASED, "probe": ["p"], "scale": 1.0}, "learns weights and scale"),
+        ({**BASED, "probe": ["p", "p"]}, "given twice"),
+        ({**BASED, "probe": ["nowhere"]}, "nowhere"),
+        ({"method": "ties", "base": "b", "probe": ["p"]}, "ties takes no --probe"),
+        ({"probe": ["p"]}, "average takes no --probe"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        job.merge(["a", "c"], tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_probe_is_named_and_leaves_nothing(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path
+) -> None:
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    little = tmp_path / "little"
+    little.mkdir()
+    # One page, again and again: enough text, and nothing of it can be held out.
+    for number in range(25):
+        (little / f"{number}.md").write_text("# On cats\n\nCats sleep for most of the day.\n")
+    before = sorted(tmp_path.iterdir())
+    for probe in ([little], [tiny_docs, little]):
+        with pytest.raises(InputError, match=r"Too little text in the probe .*little") as caught:
+            job.merge(models, tmp_path / "out", method="self-positioning", base=tiny_folder,
+                      probe=probe)  # fmt: skip
+        assert "gives 0 pairs" in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_weights_below_0_in_a_recipe_are_refused(tmp_path: Path) -> None:
+    change_json(tmp_path / "r.json", models=["a", "b"], base="c", method="self-positioning",
+                weights=[-0.5, 1.5])  # fmt: skip
+    with pytest.raises(InputError, match="0 and more"):
+        job.merge_by_recipe(tmp_path / "r.json", tmp_path / "out")
+    change_json(tmp_path / "s.json", models=["a", "b"], base="c", method="self-positioning",
+                probe="docs")  # fmt: skip
+    with pytest.raises(InputError, match="probe is no list"):
+        job.merge_by_recipe(tmp_path / "s.json", tmp_path / "out")
+
+
+def test_models_that_are_the_base_come_back(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
+    rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    job.merge([tiny_folder] * 2, tmp_path / "out", method="self-positioning", base=tiny_folder,
+              probe=[tiny_docs])  # fmt: skip
+    ours, base = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_folder / WEIGHTS)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in base.items())
+
+
+def test_half_models_are_merged_in_their_own_type(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    for model in models:
+        change_weights(model, lambda state: state.update(
+            {name: tensor.half() for name, tensor in state.items()}))  # fmt: skip
+    rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "_STEPS", 2)
+    job.merge(models, tmp_path / "out", method="self-positioning", base=tiny_folder,
+              probe=[tiny_docs])  # fmt: skip
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["weights"] and recipe["seed"] == 0
+    ours = load_file(tmp_path / "out" / WEIGHTS)
+    mean = dict(average([load_file(model / WEIGHTS) for model in models]))
+    assert all(tensor.dtype == torch.float16 for tensor in ours.values())
+    assert all(ours[name].shape == tensor.shape for name, tensor in mean.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,12 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
             process.kill()
             process.join()
             kills += 1
-        else:
-            assert process.exitcode == 0
-    assert kills
+            continue
+        assert process.exitcode == 0
+        if not kills:
+            # The first run was slower, for whatever else went on: again, with an earlier kill.
+            shutil.rmtree(killed)
+            whole /= 2
     expected = read_record(record_path(tmp_path / "whole" / "results", "2dmse", "miniature"))
     found = read_record(path)
     assert expected is not None and found is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -109,7 +110,7 @@ class Hierarchy:
         return result
 
     def _walk(
-        self, start: str, ways: Callable[[str], Sequence[str]], most: float = float("inf")
+        self, start: str, ways: Callable[[str], Sequence[str]], most: int = sys.maxsize
     ) -> dict[str, int]:
         """Every node that ways lead to, nearest first, with the number of steps."""
         self._rows([start])

@@ -229,7 +229,8 @@ def show(rows: list[dict[str, Any]]) -> None:
             row["corpus"], f"{row['queries']:,}", row["mode"], row["recipe"],
             f"{row['ndcg@10']:.1f}", *differences(row),
         )  # fmt: skip
-    Console(highlight=False).print(shown)
+    # In a file, lines may be as long as the table is wide.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(shown)
 
 
 def kept(minutes: float) -> dict[str, dict[str, dict[str, np.ndarray]]]:

@@ -53,6 +53,8 @@ def test_the_same_again_is_read_and_anything_else_is_run(
     assert not again["fresh"] and again["created"] == first["created"] and calls == []
     assert go(make_entry(), seeds=3)["fresh"] and len(calls) == 6
     calls.clear()
+    # Another number of seeds did not take the place of the scale's own.
+    assert go(make_entry())["created"] == first["created"]
     assert go(make_entry(code="changed"))["fresh"] and len(calls) == 4
 
 
@@ -146,6 +148,61 @@ def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(
     assert record["arms"]["all"]["rate"] == 12
     with pytest.raises(ValueError, match="chooses by 'depth', which no gate is"):
         make_entry(arms=arms | {"all": Arm("", make, chosen_on="depth")})
+
+
+def test_arms_that_are_made_alike_and_choose_by_other_metrics_share_their_trainings(
+    make_entry: Make, go: Go, tmp_path: Path
+) -> None:
+    scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(12.0, 3.0, 1.0))
+    trained: list[tuple[float, int]] = []
+
+    def make(run: Any) -> int:
+        run.steps["s"] = 1
+        trained.append((run.rate, run.seed))
+        return int(run.rate)
+
+    # "found" prefers all words, and "length" long ones.
+    gates = (Gate("found", 0.1, "long"), Gate("length", 1))
+    long, every = Arm("", lambda run: 12), Arm("", make, ("s",))
+    arms = {"long": long, "all": every, "all, by length": replace(every, chosen_on="length")}
+    record = go(make_entry(arms=arms, gates=gates, scales={"small": scale}))["arms"]
+    tried = [(12.0, 0), (3.0, 0), (1.0, 0)]
+    chosen = record["all"]["rate"]
+    assert chosen != record["all, by length"]["rate"] == 12
+    # The chosen model is made again for the test, out of its checkpoint where it has one.
+    assert trained == [*tried, (chosen, 0), (chosen, 1), (12.0, 0), (12.0, 1)]
+    assert record["all, by length"]["rates"] == {"12": 12, "3": 3, "1": 1}
+    assert not list((tmp_path / "work").rglob("training-*"))
+    # With the same metric nothing is left to do for the other.
+    trained.clear()
+    arms["all, by length"] = replace(every, chosen_on="found")
+    again = go(make_entry(arms=arms, gates=gates, scales={"small": scale}, code="b"))["arms"]
+    assert trained == [*tried, (chosen, 0), (chosen, 1)]
+    assert again["all, by length"]["runs"] == again["all"]["runs"]
+
+
+def test_the_cost_is_of_all_runs_also_of_those_before_a_stop(
+    make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    system = make_entry().load()
+
+    def take(arm: Arm[Any, Any, Any, Any], seconds: float) -> Arm[Any, Any, Any, Any]:
+        def make(run: Any) -> Any:
+            now[0] += seconds
+            if stops and run.seed == 1:
+                raise KeyboardInterrupt
+            return arm.make(run)
+
+        return replace(arm, make=make)
+
+    arms = {"long": take(system.arms["long"], 5), "all": take(system.arms["all"], 70)}
+    stops = True
+    with pytest.raises(KeyboardInterrupt):
+        go(make_entry(arms=arms))
+    stops = False
+    assert go(make_entry(arms=arms))["seconds"] == 2 * 5 + 2 * 70
 
 
 def test_an_arm_trains_in_its_stages_and_no_others(make_entry: Make, go: Go) -> None:

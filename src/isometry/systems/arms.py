@@ -11,7 +11,6 @@ from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.systems.run import Run
-from isometry.training.unique_batches import unique_batches
 
 
 def contrast(
@@ -24,8 +23,9 @@ def contrast(
     query_tokens: int,
     document_tokens: int,
     layers: bool = False,
+    encoder: TextEncoder | None = None,
 ) -> TextEncoder:
-    """A copy of the pretrained encoder, trained for a stage as a bi-encoder.
+    """An encoder, trained for a stage as a bi-encoder.
 
     Batches are random and depend on the seed alone, so that all arms see the same ones.
 
@@ -38,11 +38,14 @@ def contrast(
         query_tokens: Where queries are cut.
         document_tokens: Where documents are cut.
         layers: Whether the objective gets the vectors of all layers.
+        encoder: What is trained, in place; a copy of the pretrained encoder by default.
+
+    Returns:
+        The encoder.
     """
-    encoder = run.encoder()
+    encoder = encoder or run.encoder()
     freeze_below(encoder, 0)
-    keys = [(row.key, row.query) for row in rows]
-    order = list(unique_batches(keys, batch, run.scale.steps[stage], run.seed))
+    order = run.batches(stage, [(row.key, row.query) for row in rows], batch)
     learner = TwoTowers(
         encoder,
         objective,

@@ -62,6 +62,9 @@ def judge(system: AnySystem, figures: AllFigures) -> list[Verdict]:
     Args:
         system: With its gates.
         figures: For every arm that a gate names, the figures of each seed, in the same order.
+
+    Raises:
+        InputError: When one figure of an arm is to be compared with one of another.
     """
     return [_judge(gate, system.arm_of(gate), figures) for gate in system.gates]
 
@@ -75,6 +78,11 @@ def _judge(gate: Gate, arm: str, figures: AllFigures) -> Verdict:
         passed = sign * (figure - gate.at_least) >= 0
     else:
         theirs = values_of(figures[gate.versus], gate.metric)
+        if mine.size < 2:
+            raise InputError(
+                f"'{gate.metric}' is one number a seed, and one seed cannot be compared.",
+                "Run it with --seeds 2, or more.",
+            )
         change = crossed_bootstrap(sign * theirs, sign * mine)
         other, gain, low, high = (
             float(theirs.mean()), change.difference, change.low, change.high

@@ -77,6 +77,8 @@ def data(scale: NestedScale) -> Splits[Rows, Held]:
     wordnet = open_wordnet("", name="wordnet:", limit=None)
     rows, _ = definitions(wordnet.documents(ReadingReport()))
     sides = split_definitions(rows)
+    if len(sides["train"]) < scale.trained:
+        raise ValueError(f"there are {len(sides['train'])} definitions to train on")
     pairs = word_pairs("wordsim-353")
     return Splits(
         sides["train"][: scale.trained],
@@ -93,40 +95,41 @@ def _ranks(run: NestedRun, encoder: TextEncoder, rows: Rows) -> list[Float[np.nd
     return [reciprocal_ranks(glosses, words, *size) for size in run.scale.sizes]
 
 
+def _by_place(ranks: list[Float[np.ndarray, " rows"]]) -> Figures:
+    """MRR@10 by a size's place, so that the same gates stand at every scale."""
+    *cut, whole = ranks
+    places = {
+        f"mrr@10, size {place} of {len(ranks)}": scores for place, scores in enumerate(cut, start=1)
+    }
+    return {**places, "mrr@10, whole": whole}
+
+
+def measure_by_place(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
+    """MRR@10 at every size."""
+    return _by_place(_ranks(run, encoder, held.rows))
+
+
 def measure(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
-    """MRR@10 at every size, and how much of it and of word similarity half the layers keep."""
+    """MRR@10 at every size, and how much of it and of word similarity the middle size keeps."""
     ranks, sizes = _ranks(run, encoder, held.rows), run.scale.sizes
-    shallow = ranks[: len(sizes) * 2 // 3]
     half = len(sizes) // 2 - 1
     first, second = (
         layer_vectors(encoder, side, tokens=run.scale.tokens)
         for side in (held.pairs.first, held.pairs.second)
     )
-    cut, whole = (
+    cut_pairs, whole_pairs = (
         pair_scores(first[layer - 1, :, :dim], second[layer - 1, :, :dim], held.pairs.gold)
         for layer, dim in (sizes[half], sizes[-1])
     )
+    shallow = ranks[: len(sizes) * 2 // 3]
+    share = f"share of the whole at size {half + 1} of {len(sizes)}"
     return {
         "mrr@10, shallow": sum(shallow) / len(shallow),
-        "mrr@10, whole": ranks[-1],
-        **{
-            f"mrr@10 at ({layer}, {dim})": scores
-            for (layer, dim), scores in zip(sizes[:-1], ranks[:-1], strict=True)
-        },
-        "share of the whole at half the layers": ranks[half].mean() / ranks[-1].mean(),
-        "word pairs, whole": whole["spearman"],
-        "word pairs, share of the whole at half the layers": cut["spearman"] / whole["spearman"],
+        **_by_place(ranks),
+        share: ranks[half].mean() / ranks[-1].mean(),
+        "word pairs, whole": whole_pairs["spearman"],
+        f"word pairs, {share}": cut_pairs["spearman"] / whole_pairs["spearman"],
     }
-
-
-def measure_by_place(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
-    """MRR@10 by a size's place, so that the same gates stand at every scale."""
-    *ranks, whole = _ranks(run, encoder, held.rows)
-    places = {
-        f"mrr@10, size {place} of {len(ranks) + 1}": scores
-        for place, scores in enumerate(ranks, start=1)
-    }
-    return {**places, "mrr@10, whole": whole}
 
 
 def nested_arm(
@@ -181,7 +184,7 @@ FULL = NestedScale(
     rates=(2e-5, 5e-5, 1e-4),
     gpu_gib=24,
     hub=("google-bert/bert-base-uncased",),
-    trained=70_000,
+    trained=40_000,
     held=2_000,
     layers=12,
     batch=128,
@@ -192,7 +195,7 @@ FULL = NestedScale(
 SMALL = NestedScale(
     model="packaged:minilm",
     steps={"contrast": 140},
-    rates=(2e-5, 5e-5, 1e-4),
+    rates=(5e-5, 1e-4, 2e-4),
     trained=11_000,
     held=800,
 )

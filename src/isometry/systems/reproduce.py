@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,8 @@ def reproduce(
     Args:
         entry: The system.
         scale: How big.
-        seeds: How many seeds; the scale's own number by default.
+        seeds: How many seeds; the scale's own number by default. With another number no record is
+            written: it would stand where that of the whole scale belongs.
         arm: Only this arm: then nothing is compared, and no record written.
         results: The folder of the records.
         work: Where unfinished work is kept.
@@ -80,14 +81,12 @@ def reproduce(
             return {**known, "fresh": False}
         say(f"{path} is of other {' and '.join(other)}: it is not used.")
 
-    started = time.monotonic()
     folder = work / entry.slug / f"{scale}-{identity.hash()[:12]}"
     with Workspace(folder, identity.hash()) as steps:
         steps.worth_keeping = True
         names = [name for name in system.arms if arm in (None, name)]
-        runs = sum(len(_rates(system.arms[name], settings)) + settings.seeds for name in names)
-        places = iter(f"{place} of {runs}" for place in range(1, runs + 1))
-        arms = {name: _run_arm(system, name, settings, data, steps, places) for name in names}
+        runner = _Runner(system, settings, data, steps, names)
+        arms = {name: runner.run(name) for name in names}
     record: dict[str, Any] = {
         "slug": entry.slug,
         "family": entry.family,
@@ -96,7 +95,7 @@ def reproduce(
         "settings": asdict(settings),
         "identity": asdict(identity),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(time.monotonic() - started, 1),
+        **runner.cost(),
         "versions": versions(),
         "machine": machine(),
         "baseline": system.baseline,
@@ -112,6 +111,9 @@ def reproduce(
         "gates": [verdict.to_json() for verdict in verdicts],
         "passed": passed(verdicts),
     }
+    if settings.seeds != system.scales[scale].seeds:
+        say(f"No record is kept of {settings.seeds} seeds: the scale '{scale}' has others.")
+        return {**record, "fresh": True}
     write_record(path, record)
     return {**(read_record(path) or {}), "fresh": True}
 
@@ -127,7 +129,8 @@ def check_needs(slug: str, name: str, scale: Scale) -> None:
     import torch
 
     has = torch.cuda.get_device_properties(0).total_memory / 2**30 if _cuda() else 0.0
-    if has < scale.gpu_gib:
+    # What is sold as so many GiB reports some less.
+    if has < 0.9 * scale.gpu_gib:
         downloads = f" and downloads {', '.join(scale.hub)}" if scale.hub else ""
         raise InputError(
             f"{slug} at the scale '{name}' needs a GPU with {scale.gpu_gib:g} GiB{downloads}; this"
@@ -147,76 +150,118 @@ def _rates(arm: Arm[Any, Any, Any, Any], scale: Scale) -> tuple[float, ...]:
     return scale.rates if arm.stages and len(scale.rates) > 1 else ()
 
 
-def _run_arm(
-    system: AnySystem,
-    name: str,
-    scale: Scale,
-    data: Splits[Any, Any],
-    steps: Workspace,
-    places: Iterator[str],
-) -> dict[str, Any]:
-    """An arm at the learning rate that validation prefers, with every seed.
+class _Runner:
+    """Runs arms, each at the learning rate that validation prefers and with every seed.
+
+    Arms that make their models alike and choose by different metrics share what they train: only
+    where they choose different rates is more to be done.
 
     Args:
         system: The system.
-        name: Of the arm.
         scale: How big.
         data: What all arms share.
         steps: Where finished runs are kept.
-        places: Says of each run, also of a finished one, which it is among all.
+        names: The arms that will be run, in this order.
     """
-    arm = system.arms[name]
-    chooser = system.chooser(name)
 
-    def folder(rate: float, seed: int) -> str:
-        return f"training-{name}-{rate:g}-{seed}"
+    def __init__(
+        self,
+        system: AnySystem,
+        scale: Scale,
+        data: Splits[Any, Any],
+        steps: Workspace,
+        names: list[str],
+    ) -> None:
+        self.system, self.scale, self.data, self.steps = system, scale, data, steps
+        self._left = list(names)
+        self._owners = {
+            name: next(other for other in system.arms if self._alike(other, name)) for name in names
+        }
+        made = {self._owners[name]: name for name in names}.values()
+        runs = len(names) * scale.seeds
+        runs += sum(len(_rates(system.arms[name], scale)) for name in made)
+        self._places: Iterator[str] = (f"{place} of {runs}" for place in range(1, runs + 1))
+        self._done: dict[str, dict[str, Any]] = {}
 
-    def run(rate: float, seed: int) -> Run[Any, Any, Any]:
-        return Run(
-            scale, data.train, data.validation,
-            seed=seed, rate=rate, folder=steps.path / folder(rate, seed), shared=steps.path,
-        )  # fmt: skip
+    def _alike(self, one: str, other: str) -> bool:
+        return self.system.arms[one].make is self.system.arms[other].make
 
-    def validate(rate: float, place: str) -> float:
-        say(f"{place}: {name}, trying the learning rate {rate:g}")
-        one = run(rate, 0)
-        figures = system.measure(one, _make(arm, one, name), data.validation)
-        return float(np.mean(figures[chooser.metric]))
+    def run(self, name: str) -> dict[str, Any]:
+        """An arm, with what it chose and the figures of every seed."""
+        arm, scale = self.system.arms[name], self.scale
+        chooser, owner = self.system.chooser(name), self._owners[name]
+        rate, tried = scale.rates[0], dict[str, float]()
+        for one in _rates(arm, scale):
+            found = self._once(
+                f"{owner}-rate-{one:g}",
+                f"{name}, trying the learning rate {one:g}",
+                partial(self._measured, name, one, 0, self.data.validation),
+            )
+            tried[f"{one:g}"] = float(np.mean(found["figures"][chooser.metric]))
+        if tried:
+            sign = -1 if chooser.lower_is_better else 1
+            rate = max(scale.rates, key=lambda rate: sign * tried[f"{rate:g}"])
+        runs: list[dict[str, Any]] = []
+        for seed in range(scale.seeds):
+            # The first seed's training at this rate is done: its last checkpoint is taken up.
+            made = self._once(
+                f"{owner}-{rate:g}-seed-{seed}",
+                f"{name}, seed {seed}",
+                partial(self._measured, name, rate, seed, self.data.test),
+            )
+            runs.append({key: made[key] for key in ("seed", "steps", "rows", "figures")})
+            if seed:
+                self.steps.discard(self._folder(owner, rate, seed))
+        self._left.remove(name)
+        if not any(self._alike(name, other) for other in self._left):
+            for one in scale.rates:
+                self.steps.discard(self._folder(owner, one, 0))
+        return {
+            "about": arm.about,
+            "rate": rate if arm.stages else None,
+            "rates": tried,
+            "chosen_on": chooser.metric if tried else None,
+            "runs": runs,
+        }
 
-    def measure(rate: float, seed: int, place: str) -> dict[str, Any]:
-        say(f"{place}: {name}, seed {seed}")
+    def cost(self) -> dict[str, float]:
+        """Seconds of all that was trained and measured, also in runs that were killed later."""
+        return {
+            name: round(sum(run[name] for run in self._done.values()), 1)
+            for name in ("seconds", "cpu_seconds")
+        }
+
+    def _once(self, key: str, about: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if key not in self._done:
+            place = next(self._places)
+
+            def make_aloud() -> dict[str, Any]:
+                say(f"{place}: {about}")
+                return make()
+
+            self._done[key] = self.steps.json(key, make_aloud)
+        return self._done[key]
+
+    def _measured(self, name: str, rate: float, seed: int, held: Any) -> dict[str, Any]:
         wall, cpu = time.monotonic(), time.process_time()
-        one = run(rate, seed)
-        figures = system.measure(one, _make(arm, one, name), data.test)
+        folder = self.steps.path / self._folder(self._owners[name], rate, seed)
+        run = Run(
+            self.scale, self.data.train, self.data.validation,
+            seed=seed, rate=rate, folder=folder, shared=self.steps.path,
+        )  # fmt: skip
+        figures = self.system.measure(run, _make(self.system.arms[name], run, name), held)
         return {
             "seed": seed,
-            "steps": one.steps,
-            "rows": one.rows,
+            "steps": run.steps,
+            "rows": run.rows,
             "seconds": round(time.monotonic() - wall, 1),
             "cpu_seconds": round(time.process_time() - cpu, 1),
             "figures": _plain(figures),
         }
 
-    rate, tried = scale.rates[0], dict[str, float]()
-    for one in _rates(arm, scale):
-        tried[f"{one:g}"] = steps.json(f"{name}-rate-{one:g}", partial(validate, one, next(places)))
-    if tried:
-        sign = -1 if chooser.lower_is_better else 1
-        rate = max(scale.rates, key=lambda rate: sign * tried[f"{rate:g}"])
-    runs: list[dict[str, Any]] = []
-    for seed in range(scale.seeds):
-        # The first seed's training at this rate is done: its last checkpoint is taken up.
-        runs.append(steps.json(f"{name}-seed-{seed}", partial(measure, rate, seed, next(places))))
-        steps.discard(folder(rate, seed))
-    for one in scale.rates:
-        steps.discard(folder(one, 0))
-    return {
-        "about": arm.about,
-        "rate": rate if arm.stages else None,
-        "rates": tried,
-        "chosen_on": chooser.metric if tried else None,
-        "runs": runs,
-    }
+    @staticmethod
+    def _folder(owner: str, rate: float, seed: int) -> str:
+        return f"training-{owner}-{rate:g}-{seed}"
 
 
 def _make(arm: Arm[Any, Any, Any, Any], run: Run[Any, Any, Any], name: str) -> Any:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
 
+from isometry.core.files import atomic_folder
 from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.learners.learner import Learner
 from isometry.systems.system import AnyScale, Held, Train
 from isometry.training.trainer import Batches, Trainer
+from isometry.training.unique_batches import unique_batches
 
 
 class Run(Generic[AnyScale, Train, Held]):
@@ -60,6 +63,37 @@ class Run(Generic[AnyScale, Train, Held]):
     def cached(self, encoder: TextEncoder) -> CachedEncoder:
         """An encoder whose vectors are kept for all arms and seeds; its weights must stay."""
         return CachedEncoder(encoder, self._shared / "vectors", self.scale.precision)
+
+    @cached_property
+    def pretrained(self) -> CachedEncoder:
+        """The pretrained encoder, to keep: its vectors are computed once for all arms and seeds."""
+        return self.cached(self.encoder())
+
+    def once(self, name: str, make: Callable[[Path], None]) -> Path:
+        """A folder that all arms and seeds share: the first that asks for it makes it.
+
+        Args:
+            name: Of the folder; it names all that the contents depend on, such as rate and seed.
+            make: Fills the folder that it is given; what it leaves appears whole or not at all.
+        """
+        path = self._shared / "once" / name
+        if not path.exists():
+            with atomic_folder(path) as temporary:
+                make(temporary)
+        return path
+
+    def batches(self, stage: str, keys: Sequence[Sequence[Hashable]], size: int) -> list[list[int]]:
+        """The rows of each step; they depend on the seed alone, so that all arms see the same ones.
+
+        Args:
+            stage: Which stage of the budget.
+            keys: Of each row, what may not stand twice in a batch; see `unique_batches`.
+            size: Rows a step.
+
+        Returns:
+            Row numbers.
+        """
+        return list(unique_batches(keys, size, self.scale.steps[stage], self.seed))
 
     def fit(
         self,

@@ -32,7 +32,7 @@ class Scale:
             in a stage trains for exactly so many.
         rates: Peak learning rates that every trained arm chooses from, on validation.
         seeds: How many times everything is done, each with another seed, from 0.
-        precision: Of training and encoding.
+        precision: Of training, and of encoding by `Run.cached`.
         gpu_gib: The memory of the GPU that it takes; 0 where a processor does.
         hub: Ids of models and data sets that are downloaded.
     """
@@ -70,7 +70,8 @@ class Arm(Generic[AnyScale, Train, Held, Model]):
         make: Makes the model of one run.
         stages: The stages of `Scale.steps` in which it trains; none for what is not trained.
         chosen_on: The metric, one of a gate, by which it chooses its rate on validation; the
-            headline's where none is given. An arm that a gate compares on another metric has that.
+            headline's where none is given. An arm that a gate compares on another metric has that;
+            one that is compared on two stands twice, with the same `make`, and trains once.
     """
 
     about: str

@@ -30,7 +30,8 @@ check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folde
 	$(RUN)/pyright
 	$(RUN)/lint-imports
 
-bench: $(VENV)/installed  ## Figures that take longer than a test
+bench: $(VENV)/installed  ## Figures that take longer than a test (hours, after `make demo`)
+	$(RUN)/python scripts/fetch_data.py
 	$(RUN)/python benchmarks/retention.py demo-space
 	$(RUN)/python benchmarks/encode.py
 	$(RUN)/python benchmarks/memory.py

@@ -149,8 +149,7 @@ def _time(manifest: Mapping[str, Any]) -> str:
     return (
         f"Training took {seconds['training']:,.0f} of the {sum(seconds.values()):,.0f} seconds of"
         f" the whole fit, on {machine['cores']} processor cores and {machine['memory_gib']:,.0f}"
-        f" GiB of memory (`--minutes {minutes:g}`; encoding the final index"
-        " comes on top)."
+        f" GiB of memory (`--minutes {minutes:g}`), the final index included."
     )
 
 

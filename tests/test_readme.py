@@ -173,7 +173,8 @@ def test_names_of_the_source_in_the_text_exist(guide: str) -> None:
     )
     for span in spans(read(guide)):
         if re.fullmatch(r"_?[A-Z]+(_[A-Z0-9]+)*", span) and span != "NAME.partial":
-            assert re.search(rf"^{span}\b.* = ", source, re.MULTILINE), span
+            # A constant, or a variable of the environment.
+            assert re.search(rf'^{span}\b.* = |= "{span}"$', source, re.MULTILINE), span
         elif re.fullmatch(r"[a-z]+(_[a-z]+)+", span):
             assert re.search(rf"\b{span}\b", source), span
 

@@ -65,8 +65,12 @@ def _introduction(manifest: Mapping[str, Any]) -> str:
     )
     if look_up(manifest, "figures.verdict.kept") == "base":
         what = (
-            f"This is {words(base)}, unchanged: tuning it to {source} did not help on validation,"
-            " so it was kept as it was."
+            f"This is {words(base)}, unchanged: "
+            + (
+                f"tuning it to {source} did not surely help on validation, so it was kept."
+                if look_up(manifest, "figures.training")
+                else f"nothing was trained on {source}, which gave too few pairs."
+            )
         )
     else:
         what = (

@@ -25,12 +25,16 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
+def forget() -> None:
+    source_code._parsed.cache_clear()
+    source_code._statements.cache_clear()
+
+
 def changed(package: Path, name: str, text: str) -> bool:
     """Whether the hash of `top.py` is another one with this text in a file."""
     before = code_hash(package / "top.py", package)
     (package / name).write_text(text)
-    source_code._parsed.cache_clear()
-    source_code._meaning.cache_clear()
+    forget()
     return code_hash(package / "top.py", package) != before
 
 
@@ -61,6 +65,96 @@ def test_two_files_that_swap_their_contents_are_other_code(package: Path) -> Non
     (package / "aside.py").write_text("value = 1\n")
     before = code_hash(package / "top.py", package)
     (package / "deep.py").write_text("value = 2\n")
-    source_code._meaning.cache_clear()
+    forget()
     swapped = code_hash(package / "top.py", package)
     assert swapped != before
+
+
+PARTS = """
+import json
+from small.deep import value
+
+LIMIT = 3
+both, other = 1, 2
+config = {}
+config["a"] = 1
+
+
+def used(x: int) -> int:
+    return helper(x) + LIMIT
+
+
+def helper(x: int) -> int:
+    return x
+
+
+def unused(x: int) -> int:
+    return value + both
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("return helper(x)", "return -helper(x)", True),  # what is imported
+        ("    return x\n", "    return x + 1\n", True),  # what that calls
+        ("LIMIT = 3", "LIMIT = 4", True),  # what that reads
+        ('config["a"] = 1', 'config["a"] = 2', True),  # what runs whatever is used
+        ("return value + both", "return value - both", False),
+        ("both, other = 1, 2", "both, other = 3, 2", False),
+        ("import json", "import csv", False),
+        ("def unused(x: int) -> int:", "def helper(x: int) -> int:", True),  # defined twice
+        ("helper(x) + LIMIT", "helper(x) + LIMIT + value", True),
+        ("from small.deep import value", "from small.aside import value", False),
+    ],
+)
+def test_only_what_is_used_of_a_file_counts(
+    package: Path, old: str, new: str, counts: bool
+) -> None:
+    (package / "parts.py").write_text(PARTS)
+    (package / "top.py").write_text("from small.parts import used\n")
+    assert PARTS.count(old) == 1
+    assert changed(package, "parts.py", PARTS.replace(old, new)) == counts
+
+
+def test_what_is_used_through_another_file_counts_and_so_does_its_origin(package: Path) -> None:
+    (package / "parts.py").write_text(PARTS)
+    (package / "top.py").write_text("from small.inner import used\n")
+    assert changed(package, "inner/__init__.py", "from small.parts import used\n")
+    assert changed(package, "parts.py", PARTS.replace("LIMIT = 3", "LIMIT = 4"))
+    assert changed(package, "inner/__init__.py", "from small.aside import value as used\n")
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        "from small import parts\n",
+        "import small.parts\n",
+        "from small.parts import *\n",
+        "from small.parts import made_at_run_time\n",
+        "def later():\n    from small import parts\n    return parts\n",
+    ],
+)
+def test_where_it_cannot_be_told_what_is_used_all_of_a_file_counts(package: Path, top: str) -> None:
+    (package / "parts.py").write_text(PARTS)
+    (package / "top.py").write_text(top)
+    assert changed(package, "parts.py", PARTS.replace("both, other = 1, 2", "both, other = 3, 2"))
+    assert changed(package, "deep.py", "value = 5\n")
+
+
+def test_what_only_type_checkers_read_does_not_count(package: Path) -> None:
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from small import deep\n"
+    (package / "top.py").write_text(text)
+    assert not changed(package, "deep.py", "value = 5\n")
+
+
+def test_words_in_calls_do_not_count_where_they_are_named(package: Path) -> None:
+    (package / "top.py").write_text("thing = dict(title='one', size=1)\n")
+    top = package / "top.py"
+    before = code_hash(top, package, prose=("title",))
+    top.write_text("thing = dict(title='two', size=1)\n")
+    forget()
+    assert code_hash(top, package, prose=("title",)) == before != code_hash(top, package)
+    top.write_text("thing = dict(title='two', size=2)\n")
+    forget()
+    assert code_hash(top, package, prose=("title",)) != before

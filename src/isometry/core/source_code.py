@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
+
+# A file and a name at its top level; without a name all of it.
+_Place: TypeAlias = tuple[Path, str | None]
 
 
 def imported_modules(path: Path, package: Path) -> list[Path]:
@@ -25,22 +30,139 @@ def imported_modules(path: Path, package: Path) -> list[Path]:
     return list(found)
 
 
-def code_hash(path: Path, package: Path) -> str:
-    """A hash of a file and of all that it imports from its package, directly or not.
+def code_hash(path: Path, package: Path, *, prose: Collection[str] = ()) -> str:
+    """A hash of a file and of all that it uses of its package, directly or not.
 
-    Comments, docstrings and layout do not count, so that better words make no result stale.
+    Of a file that is imported only those statements of its top level count that bind a name which
+    is used, and those that run whatever is used. So a function more in a shared file makes no
+    result stale. Where it cannot be told what is used of a file, all of it counts. Comments,
+    docstrings, layout and what only type checkers read do not count.
+
+    Args:
+        path: A Python file.
+        package: The folder of the package, whose name imports begin with.
+        prose: Arguments of calls in the file itself that are words for people, by their names.
     """
-    seen: set[Path] = set()
-    left = [path]
+    used: dict[Path, set[int]] = {}
+    left: list[_Place] = [(path, None)]
+    seen: set[_Place] = set()
     while left:
-        file = left.pop()
-        if file not in seen:
-            seen.add(file)
-            left += imported_modules(file, package)
+        place = left.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        file, name = place
+        statements = _statements(file, package)
+        rows = used.setdefault(file, set())
+        wanted = {
+            row
+            for row, statement in enumerate(statements)
+            if name is None or not statement.binds or name in statement.binds
+        }
+        if name and not any(name in statements[row].binds for row in wanted):
+            wanted = set(range(len(statements)))
+        for row in sorted(wanted - rows):
+            rows.add(row)
+            left += statements[row].uses
     digest = hashlib.sha256()
-    for file in sorted(seen):
-        digest.update(f"{file.relative_to(package).as_posix()}\n{_meaning(file)}\n".encode())
+    for file in sorted(used):
+        digest.update(f"{file.relative_to(package).as_posix()}\n".encode())
+        for row in sorted(used[file]):
+            statement = _statements(file, package)[row]
+            own = file == path and prose
+            meaning = _meaning(statement.node, prose) if own else statement.meaning
+            digest.update(f"{meaning}\n".encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A statement of a file's top level.
+
+    Attributes:
+        node: Its syntax; of an import, of one of its names.
+        meaning: What of its syntax counts.
+        binds: The names that it gives a value; none for what runs whatever is used of the file.
+        uses: Where what it needs of the package stands.
+    """
+
+    node: ast.stmt
+    meaning: str
+    binds: frozenset[str]
+    uses: frozenset[_Place]
+
+
+@cache
+def _statements(path: Path, package: Path) -> list[_Statement]:
+    nodes = [part for node in _parsed(path).body for part in _separated(node)]
+    own = {name for node in nodes for name in _bound(node)}
+    return [
+        _Statement(
+            node,
+            _meaning(node, ()),
+            frozenset(_bound(node)),
+            frozenset(_uses(node, own, path, package)),
+        )
+        for node in nodes
+    ]
+
+
+def _separated(node: ast.stmt) -> Iterator[ast.stmt]:
+    """A statement, an import as one of each name; nothing for words and for type checkers."""
+    if isinstance(node, ast.Import):
+        yield from (ast.Import([alias]) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (ast.ImportFrom(node.module, [alias], node.level) for alias in node.names)
+    elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        yield from node.orelse
+    elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        yield node
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """The names that a definition, an assignment or an import gives a value."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        (alias,) = node.names
+        return {alias.asname or alias.name.split(".")[0]} - {"*"}
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if all(isinstance(target, ast.Name | ast.Tuple) for target in targets):
+            return {
+                name.id
+                for target in targets
+                for name in ast.walk(target)
+                if isinstance(name, ast.Name)
+            }
+    return set()
+
+
+def _uses(node: ast.stmt, own: Collection[str], path: Path, package: Path) -> Iterator[_Place]:
+    """What a statement needs: names of its file, and what it imports, wherever in it.
+
+    Args:
+        node: The statement.
+        own: The names of the file's top level.
+        path: The file.
+        package: The folder of the package.
+    """
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and part.id in own:
+            yield path, part.id
+        elif isinstance(part, ast.ImportFrom) and part.module and not part.level:
+            for alias in part.names:
+                whole = _file_in(f"{part.module}.{alias.name}", package)
+                module = _file_in(part.module, package)
+                if whole:
+                    yield whole, None
+                elif module:
+                    yield module, None if alias.name == "*" else alias.name
+        elif isinstance(part, ast.Import):
+            for alias in part.names:
+                module = _file_in(alias.name, package)
+                if module:
+                    yield module, None
 
 
 def _imported_names(node: ast.AST, package: str) -> Iterator[str]:
@@ -52,6 +174,11 @@ def _imported_names(node: ast.AST, package: str) -> Iterator[str]:
     else:
         return
     yield from (name for name in names if name.split(".")[0] == package)
+
+
+def _file_in(name: str, package: Path) -> Path | None:
+    """The file of a module, if it is one of the package."""
+    return _file_of(name, package) if name.split(".")[0] == package.name else None
 
 
 def _file_of(name: str, package: Path) -> Path | None:
@@ -67,14 +194,15 @@ def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-@cache
-def _meaning(path: Path) -> str:
-    """The syntax of a file without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _meaning(statement: ast.stmt, prose: Collection[str]) -> str:
+    """The syntax of a statement without docstrings, and without the arguments of these names."""
+    tree = ast.parse(ast.unparse(statement))
     for node in ast.walk(tree):
         if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and ast.get_docstring(node) is not None
         ):
             node.body = node.body[1:]
+        if isinstance(node, ast.Call):
+            node.keywords = [word for word in node.keywords if word.arg not in prose]
     return ast.dump(tree)

@@ -111,8 +111,8 @@ class Entry:
 
     @cached_property
     def code_hash(self) -> str:
-        """Of the file and of all that it stands on."""
-        return code_hash(self.path, PACKAGE)
+        """Of the file and of all that it stands on, without what it says to people."""
+        return code_hash(self.path, PACKAGE, prose=("title", "claim", "differs"))
 
     def load(self) -> AnySystem:
         """The system itself.
@@ -125,7 +125,7 @@ class Entry:
         except ModuleNotFoundError as error:
             raise InputError(
                 f"{self.slug} needs the package '{error.name}', which is not installed.",
-                "pip install 'isometry-embeddings[all]'",
+                "Install the extra 'all': pip install -e '.[all]' in the clone.",
             ) from error
         return module.system
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isometry.core.errors import InputError, MissingExtraError
-from isometry.encoders.locate import locate
+from isometry.encoders.locate import locate, model_files
 from isometry.encoders.packaged_models import MODELS, find_packaged, packaged_folder
 
 
@@ -28,7 +28,7 @@ def test_a_packaged_model_is_found_with_and_without_its_prefix() -> None:
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"isometry-embeddings\[models\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[models\]'"):
         locate("packaged:minilm")
 
 
@@ -46,6 +46,29 @@ def test_the_model_of_a_space_is_found_inside_it(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "modules.json").write_text("[]")
     assert locate(tmp_path) == (tmp_path / "model", True)
+
+
+def test_a_model_is_every_file_that_it_is_made_of(tmp_path: Path) -> None:
+    """Any of them makes another model: weights in modules, prompts, a tokenizer."""
+    parts = ("0_Transformer/model.safetensors", "0_Transformer/spiece.model", "modules.json",
+             "2_Dense/model.safetensors", "config_sentence_transformers.json",
+             "vocab.txt")  # fmt: skip
+    for name in (*parts, "README.md", "onnx/model.onnx"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    found = model_files(tmp_path)
+    assert list(found) == sorted(parts)
+    for name in parts:
+        (tmp_path / name).write_text("{ }")
+        changed = model_files(str(tmp_path))
+        assert {other for other in parts if changed[other] != found[other]} == {name}
+        (tmp_path / name).write_text("{}")
+
+
+def test_of_a_model_on_the_hub_no_file_is_known(tmp_path: Path) -> None:
+    assert model_files("owner/name") == {}
+    with pytest.raises(InputError, match="no model"):
+        model_files(tmp_path / "missing")
 
 
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from isometry.core.errors import InputError
 from isometry.evaluation import retrieval
-from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
+from isometry.evaluation.retrieval import (
+    METRICS,
+    documents_of_passages,
+    own_ranks,
+    rank_documents,
+    reciprocal_ranks,
+    score_rankings,
+)
 
 
 def by_hand(queries, passages, owner, k, keep=None, exclude=None):
@@ -149,3 +156,35 @@ def test_a_query_without_a_relevant_document_is_refused():
 def test_an_unknown_metric_is_refused(metric):
     with pytest.raises(ValueError, match=metric):
         score_rankings([[1]], [{1: 1}], [metric])
+
+
+def test_a_pair_counts_by_how_many_answers_are_above_its_own():
+    queries = np.eye(4, dtype=np.float32)
+    # Column 0: its own answer is second. Column 2: third, after two that are equal to it.
+    answers = np.array([[2, 0, 5, 0], [3, 1, 5, 0], [0, 0, 5, 0], [0, 0, 0, 1]], dtype=np.float32)
+    np.testing.assert_allclose(own_ranks(queries, answers), [1 / 2, 1, 1 / 3, 1])
+    np.testing.assert_allclose(own_ranks(queries, answers, 2), [1 / 2, 1, 0, 1])
+    # The other way round it is another question.
+    np.testing.assert_allclose(own_ranks(answers, queries), [1 / 2, 1 / 3, 1, 1])
+
+
+def test_only_queries_with_an_answer_among_the_documents_count():
+    queries = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], dtype=np.float32)
+    documents = np.array([[3, 1], [2, 2], [1, 3]], dtype=np.float32)
+    numbers = np.array([4, 7, 9])
+    answers = [(7,), (1, 2), (9, 4, 1), (9,)]
+    # The second has none. The best of the third's is first of three that are equal.
+    np.testing.assert_allclose(
+        reciprocal_ranks(queries, documents, numbers, answers, 10), [1 / 2, 1, 1 / 3]
+    )
+    np.testing.assert_allclose(
+        reciprocal_ranks(queries, documents, numbers, answers, 2), [1 / 2, 1, 0]
+    )
+
+
+def test_a_document_stands_where_its_best_passage_does() -> None:
+    rows = np.array([[4, 0, 5, 1, -1], [2, 3, 0, 1, 5]])
+    scores = np.array([[9.0, 8.0, 7.0, 6.0, -np.inf], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    order, best = documents_of_passages(rows, scores, np.array([0, 0, 1, 1, 2, 2]))
+    assert order.tolist() == [[2, 0, -1, -1, -1], [1, 0, 2, -1, -1]]
+    assert best.tolist() == [[9, 8, 0, 0, 0], [5, 3, 1, 0, 0]]

@@ -1,16 +1,51 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from isometry.encoders.text import TextEncoder
 from isometry.systems.run import Run
 from isometry.systems.system import Scale
+from isometry.training.unique_batches import unique_batches
+
+KEYS = [(f"text {row % 7}", row) for row in range(20)]
 
 
-def run_of(shared: Path, seed: int) -> Run[Scale, list[str], None]:
-    scale = Scale(model="none", steps={"contrast": 4})
-    return Run(scale, [], None, seed=seed, rate=1.0, folder=shared / f"{seed}", shared=shared)
+def run_of(folder: Path, model: str, name: str = "one", seed: int = 0) -> Run[Any, Any, Any]:
+    scale = Scale(model=model, steps={"long": 6, "short": 2}, precision="float32")
+    return Run(scale, [], [], seed=seed, rate=1e-3, folder=folder / name, shared=folder / "shared")
+
+
+def test_batches_are_as_many_as_the_stage_has_steps_and_depend_on_the_seed_alone(
+    tmp_path: Path,
+) -> None:
+    run = run_of(tmp_path, "none")
+    batches = run.batches("long", KEYS, 4)
+    assert batches == list(unique_batches(KEYS, 4, 6, 0))
+    assert len(run.batches("short", KEYS, 4)) == 2
+    assert run_of(tmp_path, "none", "other").batches("long", KEYS, 4) == batches
+    assert run_of(tmp_path, "none", seed=1).batches("long", KEYS, 4) != batches
+    with pytest.raises(KeyError):
+        run.batches("none", KEYS, 4)
+
+
+def test_the_pretrained_encoder_is_loaded_once_and_its_vectors_are_kept_for_all(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path, str(tiny_folder))
+    texts = ["a file", "a path"]
+    found = run.pretrained.encode(texts)
+    assert run.pretrained is run.pretrained
+    # A copy to train is another one.
+    assert run.encoder() is not run.pretrained.encoder
+    np.testing.assert_allclose(found, run.encoder().encode(texts, "document"), atol=1e-6)
+    other = run_of(tmp_path, str(tiny_folder), "other", seed=1)
+    assert other.pretrained
+    monkeypatch.setattr(TextEncoder, "encode", None)
+    assert np.array_equal(other.pretrained.encode(texts), found)
 
 
 def test_what_is_made_once_is_shared_by_all_runs_and_never_half(tmp_path: Path) -> None:
@@ -25,17 +60,9 @@ def test_what_is_made_once_is_shared_by_all_runs_and_never_half(tmp_path: Path) 
         (folder / "part").write_text("whole")
 
     with pytest.raises(KeyboardInterrupt):
-        run_of(tmp_path, 0).once("experts-1", make)
-    first = run_of(tmp_path, 0).once("experts-1", make)
-    assert run_of(tmp_path, 1).once("experts-1", make) == first and made == [0, 1]
-    assert (first / "part").read_text() == "whole"
-    run_of(tmp_path, 1).once("experts-2", make)
+        run_of(tmp_path, "none").once("experts-1", make)
+    first = run_of(tmp_path, "none").once("experts-1", make)
+    assert run_of(tmp_path, "none", "other", 1).once("experts-1", make) == first
+    assert made == [0, 1] and (first / "part").read_text() == "whole"
+    run_of(tmp_path, "none", seed=1).once("experts-2", make)
     assert made == [0, 1, 1]
-
-
-def test_batches_are_those_of_the_seed_and_hold_no_key_twice(tmp_path: Path) -> None:
-    keys = [(row % 7, f"query {row}") for row in range(21)]
-    found = [run_of(tmp_path, seed).batches("contrast", keys, 5) for seed in (0, 0, 1)]
-    assert found[0] == found[1] != found[2] and list(map(len, found[0])) == [5] * 4
-    for batch in found[0]:
-        assert len({row % 7 for row in batch}) == 5

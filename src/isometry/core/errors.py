@@ -29,5 +29,5 @@ class MissingExtraError(InputError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"This needs the package '{package}', which is not installed.",
-            f"Install it with: pip install 'isometry-embeddings[{extra}]'",
+            f"Install the extra '{extra}': pip install -e '.[{extra}]' in the clone.",
         )

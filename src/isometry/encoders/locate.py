@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 from isometry.core.errors import InputError
-from isometry.core.files import read_json
+from isometry.core.files import hash_file, read_json
 from isometry.encoders.packaged_models import PREFIX, packaged_folder
+
+# What weights, configuration, prompts and tokenizers are kept in.
+_KINDS = frozenset({".safetensors", ".json", ".txt", ".model"})
 
 
 def is_static(folder: Path) -> bool:
@@ -17,6 +20,30 @@ def is_static(folder: Path) -> bool:
         kinds = [str(module.get("type")) for module in read_json(modules)]
         return bool(kinds) and kinds[0].endswith("StaticEmbedding")
     return config.is_file() and read_json(config).get("model_type") == "model2vec"
+
+
+def model_files(source: str | Path) -> dict[str, str]:
+    """The sha256 of what a local model consists of, by POSIX path below its folder, sorted.
+
+    A model on the hub has none: what it consists of is known only once it is downloaded.
+
+    Raises:
+        InputError: When there is no such model.
+    """
+    folder, is_local = locate(source)
+    if not is_local:
+        return {}
+    return {
+        file.relative_to(folder).as_posix(): hash_file(file)
+        for file in sorted(Path(folder).rglob("*"))
+        if file.suffix in _KINDS and file.is_file()
+    }
+
+
+def public_name(source: str) -> str:
+    """What a model is called where others read it: of a folder only its own name."""
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else source
 
 
 def locate(source: str | Path) -> tuple[str | Path, bool]:

@@ -86,6 +86,67 @@ def rank_documents(
     return numbers, scores
 
 
+def documents_of_passages(
+    rows: Int[np.ndarray, "queries k"],
+    scores: Float[np.ndarray, "queries k"],
+    owner: Int[np.ndarray, " passages"],
+) -> tuple[Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]:
+    """Ranked passages -> ranked documents, each where its best passage stands.
+
+    Args:
+        rows: Passage numbers of each query, best first; -1 is padding.
+        scores: Of these.
+        owner: The number of the document that each passage belongs to.
+
+    Returns:
+        Document numbers and their scores; the rest is -1 with a score of 0.
+    """
+    order, best = np.full_like(rows, -1), np.zeros(scores.shape)
+    for query, found in enumerate(rows):
+        documents = owner[found[found >= 0]]
+        first = np.sort(np.unique(documents, return_index=True)[1])
+        order[query, : len(first)] = documents[first]
+        best[query, : len(first)] = scores[query, first]
+    return order, best
+
+
+def own_ranks(
+    queries: Float[np.ndarray, "pairs d"], answers: Float[np.ndarray, "pairs d"], k: int = 10
+) -> Float[np.ndarray, " pairs"]:
+    """MRR@k of pairs: each query looks for the answer of its own row among all of them.
+
+    Args:
+        queries: One side of every pair.
+        answers: The other.
+        k: From which rank on an answer counts as not found.
+    """
+    rows = range(len(queries))
+    return reciprocal_ranks(queries, answers, np.arange(len(answers)), [(row,) for row in rows], k)
+
+
+def reciprocal_ranks(
+    queries: Float[np.ndarray, "queries d"],
+    documents: Float[np.ndarray, "documents d"],
+    numbers: Int[np.ndarray, " documents"],
+    answers: Sequence[Collection[int]],
+    k: int,
+) -> Float[np.ndarray, " asked"]:
+    """MRR@k by inner product, of the queries that at least one of the documents answers.
+
+    Args:
+        queries: One vector a query.
+        documents: One vector a document.
+        numbers: Of these documents.
+        answers: The numbers of those that answer each query, also of some that are not there.
+        k: From which rank on an answer counts as not found.
+    """
+    there = set(numbers.tolist())
+    relevance = [{number: 1 for number in own if number in there} for own in answers]
+    asked = [row for row, own in enumerate(relevance) if own]
+    order, _ = rank_documents(queries[asked], documents, numbers, k)
+    return score_rankings(order, [relevance[row] for row in asked], (f"mrr@{k}",))[f"mrr@{k}"]
+
+
 def _drop(
     scores: Float[np.ndarray, "queries documents"],
     documents: Int[np.ndarray, " documents"],

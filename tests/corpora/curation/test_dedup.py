@@ -17,6 +17,7 @@ from isometry.corpora.curation.dedup import (
     contained,
     expected_jaccard,
     near_duplicates,
+    says,
     words,
 )
 
@@ -166,3 +167,21 @@ def test_contained_ignores_case_and_punctuation_but_not_word_ends_or_text_ends()
     haystacks = ['He said: "Open the FILE,\n now" and left.', "one two", "three four"]
     needles = ["open the file now!", "open the file no", "open the file", "one two three four"]
     assert contained(needles, haystacks).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ("a Shoe-Shop is where one buys footwear", "shoe shop", True),
+        ("the category of purring beasts", "cat", False),
+        ("of the cats", "cat", False),
+        ("a car, or motor", "motor car", False),
+        ("motor (car", "Motor Car", True),
+        ("ein Haus", "HAUS", True),
+        # A name without words is in nothing, not in everything.
+        ("two words", "!", False),
+        ("?", "!", False),
+    ],
+)
+def test_words_in_a_row_are_said(text: str, name: str, expected: bool) -> None:
+    assert says(text, name) is expected

@@ -41,6 +41,12 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def says(text: str, name: str) -> bool:
+    """Whether a text has the words of a name in a row; case and punctuation do not count."""
+    said, wanted = (" ".join(words(each.casefold())) for each in (text, name))
+    return wanted != "" and f" {wanted} " in f" {said} "
+
+
 class Components:
     """Connected components of rows, joined one pair at a time (union by smaller root)."""
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from operator import itemgetter
 
 from isometry.core.errors import InputError
-from isometry.corpora.curation.dedup import normalize, words
+from isometry.corpora.curation.dedup import normalize, says
 from isometry.corpora.documents import Document
 from isometry.corpora.splits import SIZES
 
@@ -79,7 +79,7 @@ def definitions(documents: Iterable[Document]) -> tuple[list[Definition], Droppe
             ambiguous += 1
         elif glosses[normalize(noun.text)] > 1:
             repeated += 1
-        elif _leaks(noun):
+        elif any(says(noun.text, lemma) for lemma in noun.entry.split(", ")):
             leaking += 1
         else:
             kept.append(noun)
@@ -112,12 +112,6 @@ def split_definitions(
     for place, row in sorted(((_place(seed, row.key), row) for row in rows), key=itemgetter(0)):
         sides[names[bisect_right(ends, place * total)]].append(row)
     return sides
-
-
-def _leaks(row: Definition) -> bool:
-    said = f" {' '.join(words(row.text.casefold()))} "
-    names = (" ".join(words(lemma.casefold())) for lemma in row.entry.split(", "))
-    return any(name and f" {name} " in said for name in names)
 
 
 def _place(seed: int, key: str) -> float:

@@ -133,9 +133,23 @@ def test_the_work_of_another_fingerprint_is_refused_and_left_alone(tmp_path: Pat
         work.json("value", lambda: 1)
     with pytest.raises(InputError, match="another source or other settings") as caught:
         Workspace(tmp_path, "other").__enter__()
-    assert "--force" in caught.value.hint
+    assert "--" not in caught.value.hint
+    with pytest.raises(InputError, match="discard it with --force"):
+        Workspace(tmp_path, "other", of_command=True).__enter__()
     with Workspace(tmp_path, "one") as work:
         assert work.resumed and work.json("value", never) == 1
+
+
+def test_only_unfinished_work_of_others_is_discarded(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "work", "one") as work:
+        work.json("value", lambda: 1)
+    (tmp_path / "mine").mkdir()
+    for name in ("work", "mine", "nothing"):
+        workspace.discard_other_work(tmp_path / name, "one")
+    assert (tmp_path / "work" / "value.json").exists()
+    for name in ("work", "mine"):
+        workspace.discard_other_work(tmp_path / name, "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_refused_folder_is_not_kept_locked(

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 import pyarrow as pa
 
-from isometry.jobs.ranking import Collection, Rankings, collection, tune_fusion
+from isometry.encoders.cached import CachedEncoder
+from isometry.jobs.ranking import (
+    Collection,
+    Rankings,
+    collection,
+    dense_rankings,
+    reread_rankings,
+    tune_fusion,
+)
 from isometry.search.fusion import USUAL_WEIGHT
 
 
@@ -51,3 +62,39 @@ def test_only_peoples_queries_move_the_weight_of_the_fusion() -> None:
     assert (made, none) == (USUAL_WEIGHT, None)
     assert same == grid
     assert grid[0]["ndcg@10"] == 1 and grid[-1]["ndcg@10"] == 0.5
+
+
+VECTORS = {
+    "a0": (1.0, 0.0), "a1": (0.0, 1.0), "b2": (0.6, 0.8), "c3": (0.0, -1.0), "c4": (-1.0, 0.0),
+    "c5": (0.8, 0.6), "east": (1.0, 0.0), "north": (0.0, 1.0),
+}  # fmt: skip
+
+
+class Drawn:
+    """An encoder to whom every text is a point of a plane."""
+
+    def encode(self, texts: Sequence[str], *_: str, **__: str) -> np.ndarray:
+        return np.array([VECTORS[text] for text in texts])
+
+
+def test_the_first_documents_are_read_at_the_passage_that_was_found() -> None:
+    encoder, queries = cast("CachedEncoder", Drawn()), ["east", "north"]
+    seen: list[tuple[str, str]] = []
+
+    def score(pairs: list[tuple[str, str]]) -> np.ndarray:
+        seen.extend(pairs)
+        return np.array([{"a0": 1.0, "a1": 3.0, "b2": 2.0, "c5": 5.0}[text] for _, text in pairs])
+
+    def read(depth: int, weight: float) -> Rankings:
+        seen.clear()
+        return reread_rankings(encoder, passages(), queries, score, depth=depth, weight=weight)
+
+    found = read(2, 1.0)
+    assert found.order[:, :4].tolist() == [[2, 0, 1, -1], [0, 1, 2, -1]]
+    assert seen == [("east", "a0"), ("east", "c5"), ("north", "a1"), ("north", "b2")]
+    assert found.scores[0, :2].tolist() == [5.0, 1.0]
+    # Those that were not read stay behind, in their order.
+    assert (np.diff(found.scores[:, :3]) < 0).all()
+    dense = dense_rankings(encoder, passages(), queries)
+    assert read(3, 0.0).order.tolist() == dense.order.tolist()
+    assert len(seen) == 6

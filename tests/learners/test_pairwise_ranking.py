@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from isometry.core.errors import InputError
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
-from isometry.corpora.documents import Document
 from isometry.corpora.pairs.representative_words import RepresentativeWordPairs
 from isometry.corpora.views.masking import IGNORED
 from isometry.encoders.cross_encoder import CrossEncoder
@@ -42,6 +41,25 @@ def cross(tiny_original: TextEncoder) -> CrossEncoder:
     return made
 
 
+@pytest.fixture
+def head(cross: CrossEncoder) -> MaskedLMHead:
+    return MaskedLMHead.over(cross.model.get_input_embeddings())  # type: ignore[arg-type]
+
+
+def both(cross: CrossEncoder, head: MaskedLMHead, **changed: Any) -> PairwiseRanking:
+    return PairwiseRanking(cross, Preference(), **{"head": head, "tokens": 48, **changed})
+
+
+def unmasked(
+    cross: CrossEncoder, head: MaskedLMHead, objective: nn.Module, rows: list[PreferenceRow]
+) -> tuple[PairwiseRanking, dict[str, Any]]:
+    """A learner, and a batch of which no word is hidden: its scores are those of the texts."""
+    learner = PairwiseRanking(cross, objective, head, tokens=48)
+    batch = learner.collate(rows)
+    pairs = [(query, row.document) for row in rows for query in (row.better, row.worse)]
+    return learner, {**batch, "pairs": cross.collate(pairs, 48)}
+
+
 @pytest.fixture(scope="module")
 def rows(pairs: list[tuple[str, str]]) -> list[PreferenceRow]:
     return [
@@ -59,10 +77,14 @@ def lists(pairs: list[tuple[str, str]]) -> list[CandidatesRow]:
 
 
 def test_the_objective_gets_each_documents_better_and_worse_query_in_pairs(
-    cross: CrossEncoder, rows: list[PreferenceRow]
+    cross: CrossEncoder, head: MaskedLMHead, rows: list[PreferenceRow]
 ) -> None:
-    learner = PairwiseRanking(cross, Seen(), tokens=48)
-    learner.loss(learner.collate(rows))
+    learner, batch = unmasked(cross, head, Seen(), rows)
+    # Their order is that of the learner's own batch.
+    own = learner.collate(rows)["pairs"]
+    queries = own["token_type_ids"] == 0
+    assert torch.equal(own["input_ids"][queries], batch["pairs"]["input_ids"][queries])
+    learner.loss(batch)
     better, worse = (scores.detach().numpy() for scores in learner.objective.given)  # type: ignore[union-attr]
     for found, queries in ((better, [r.better for r in rows]), (worse, [r.worse for r in rows])):
         texts = [(query, row.document) for query, row in zip(queries, rows, strict=True)]
@@ -72,29 +94,22 @@ def test_the_objective_gets_each_documents_better_and_worse_query_in_pairs(
 
 @pytest.mark.parametrize("kind", ["logistic", "hinge", "softmax_margin"])
 def test_the_loss_is_the_objective_of_scores_and_turns_round_with_the_pair(
-    cross: CrossEncoder, rows: list[PreferenceRow], kind: Any
+    cross: CrossEncoder, head: MaskedLMHead, rows: list[PreferenceRow], kind: Any
 ) -> None:
-    learner = PairwiseRanking(cross, Preference(kind))
-    losses = learner.loss(learner.collate(rows))
-    assert set(losses) == {"loss"}
-    lead = torch.tensor(
-        [
-            float(np.subtract(*cross.score([(r.better, r.document), (r.worse, r.document)])))
-            for r in rows
-        ]
-    )
+    learner, batch = unmasked(cross, head, Preference(kind), rows)
+    losses = learner.loss(batch)
+    scores = [cross.score([(r.better, r.document), (r.worse, r.document)], tokens=48) for r in rows]
+    lead = torch.tensor([float(np.subtract(*own)) for own in scores])
     known = {
         "logistic": lambda x: torch.log1p(torch.exp(-x)),
         "hinge": lambda x: torch.clamp(1 - x, min=0),
         "softmax_margin": lambda x: 1 - torch.tanh(x / 2),
     }
-    torch.testing.assert_close(losses["loss"], known[kind](lead).mean(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(losses["preference"], known[kind](lead).mean(), atol=1e-4, rtol=1e-4)
     swapped = [PreferenceRow(row.worse, row.better, row.document) for row in rows]
+    learner, batch = unmasked(cross, head, Preference(kind), swapped)
     torch.testing.assert_close(
-        learner.loss(learner.collate(swapped))["loss"],
-        known[kind](-lead).mean(),
-        atol=1e-4,
-        rtol=1e-4,
+        learner.loss(batch)["preference"], known[kind](-lead).mean(), atol=1e-4, rtol=1e-4
     )
 
 
@@ -134,10 +149,13 @@ def test_one_negative_is_the_logistic_preference(
 
 
 def test_dropout_stays_off_and_the_loss_is_a_function_of_weights_and_batch(
-    cross: CrossEncoder, rows: list[PreferenceRow], lists: list[CandidatesRow]
+    cross: CrossEncoder,
+    head: MaskedLMHead,
+    rows: list[PreferenceRow],
+    lists: list[CandidatesRow],
 ) -> None:
     for make, given in (
-        (lambda: PairwiseRanking(cross, Preference()), rows),
+        (lambda: both(cross, head), rows),
         (lambda: ListwiseRanking(cross), lists),
     ):
         cross.train()
@@ -154,10 +172,13 @@ def test_dropout_stays_off_and_the_loss_is_a_function_of_weights_and_batch(
 
 
 def test_gradients_reach_the_body_and_the_head(
-    cross: CrossEncoder, rows: list[PreferenceRow], lists: list[CandidatesRow]
+    cross: CrossEncoder,
+    head: MaskedLMHead,
+    rows: list[PreferenceRow],
+    lists: list[CandidatesRow],
 ) -> None:
     for learner, given in (
-        (PairwiseRanking(cross, Preference()), rows),
+        (both(cross, head), rows),
         (ListwiseRanking(cross), lists),
     ):
         learner.train().zero_grad()
@@ -171,9 +192,12 @@ def test_gradients_reach_the_body_and_the_head(
 
 
 def test_the_objective_is_computed_in_float32(
-    cross: CrossEncoder, rows: list[PreferenceRow], lists: list[CandidatesRow]
+    cross: CrossEncoder,
+    head: MaskedLMHead,
+    rows: list[PreferenceRow],
+    lists: list[CandidatesRow],
 ) -> None:
-    learner, other = PairwiseRanking(cross, Seen()), ListwiseRanking(cross)
+    learner, other = PairwiseRanking(cross, Seen(), head), ListwiseRanking(cross)
     with torch.autocast("cpu", torch.bfloat16):
         learner.loss(learner.collate(rows))
         loss = other.loss(other.collate(lists))["loss"]
@@ -181,11 +205,11 @@ def test_the_objective_is_computed_in_float32(
     assert loss.dtype == torch.float32
 
 
-def test_inputs_are_cut_at_the_learners_length(cross: CrossEncoder) -> None:
+def test_inputs_are_cut_at_the_learners_length(cross: CrossEncoder, head: MaskedLMHead) -> None:
     long = "file " * 90
     rows, lists = [PreferenceRow("a", "b", long)], [CandidatesRow("a", long, (long, "b"))]
     for tokens, expected in ((20, 20), (None, 64)):
-        one = PairwiseRanking(cross, Seen(), tokens=tokens).collate(rows)
+        one = both(cross, head, tokens=tokens).collate(rows)
         other = ListwiseRanking(cross, tokens=tokens).collate(lists)
         assert one["pairs"]["input_ids"].shape == (2, expected)
         assert other["pairs"]["input_ids"].shape == (3, expected)
@@ -193,37 +217,29 @@ def test_inputs_are_cut_at_the_learners_length(cross: CrossEncoder) -> None:
 
 
 def test_a_few_steps_on_representative_words_learn_to_prefer(
-    cross: CrossEncoder, texts: list[str]
+    cross: CrossEncoder, head: MaskedLMHead, texts: list[str]
 ) -> None:
-    documents = [Document(str(i), text) for i, text in enumerate(texts[:12])]
     maker = RepresentativeWordPairs(DirichletLM.fit(texts[:200], least=3), per_document=2)
+    rng = random.Random(0)
     rows = [
-        PreferenceRow(row.better, row.worse, row.body)
-        for row in maker.pairs(documents, random.Random(0))
+        PreferenceRow(" ".join(better), " ".join(worse), text)
+        for text in texts[:12]
+        for better, worse in maker.sets(text, rng)
     ]
-    learner = PairwiseRanking(cross, Preference(), tokens=48).train()
+    learner = both(cross, head).train()
     batch = learner.collate(rows)
     optimizer = torch.optim.Adam(learner.parameters(), 1e-3)
     losses = []
     for _ in range(12):
         optimizer.zero_grad()
-        loss = learner.loss(batch)["loss"]
-        loss.backward()
+        found = learner.loss(batch)
+        found["loss"].backward()
         optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(float(found["preference"].detach()))
     better = cross.score([(row.better, row.document) for row in rows], tokens=48)
     worse = cross.score([(row.worse, row.document) for row in rows], tokens=48)
     assert losses[-1] < 0.7 * losses[0]
     assert (better > worse).mean() > 0.85
-
-
-@pytest.fixture
-def head(cross: CrossEncoder) -> MaskedLMHead:
-    return MaskedLMHead.over(cross.model.get_input_embeddings())  # type: ignore[arg-type]
-
-
-def both(cross: CrossEncoder, head: MaskedLMHead, **changed: Any) -> PairwiseRanking:
-    return PairwiseRanking(cross, Preference(), **{"head": head, "tokens": 48, **changed})
 
 
 def test_only_whole_words_of_the_documents_are_masked(
@@ -357,8 +373,6 @@ def test_the_gradient_of_masked_words_enters_at_the_documents_targets_alone(
 
 
 def test_what_cannot_be_masked_is_refused(cross: CrossEncoder, head: MaskedLMHead) -> None:
-    with pytest.raises(ValueError, match="nothing to learn"):
-        PairwiseRanking(cross, None)
     with pytest.raises(ValueError, match="a head of 48 dimensions on states of 32"):
         both(cross, MaskedLMHead.over(nn.Embedding(10, 48)))
     with pytest.raises(InputError, match="No text of this batch"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,18 +15,17 @@ from isometry.core.fingerprint import fingerprint
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.questions import comparable
+from isometry.corpora.pairs.queries import heading_query
 from isometry.encoders.cross_encoder import CrossEncoder
 from isometry.learners.pairwise_ranking import ListwiseRanking, PairwiseRanking, PreferenceRow
+from isometry.search.first_stage import FirstStage, document_of
 from isometry.systems import reranking_study
 from isometry.systems.reranking_study import (
-    FirstStage,
     Held,
     Manual,
     Rerankers,
     RerankingScale,
     Training,
-    candidates,
-    document_of,
     measure,
     read_manual,
     reranked,
@@ -130,6 +130,46 @@ def test_headings_ask_for_sections_of_their_side_that_do_not_show_them(manual: M
     assert not set(manual.labelled.queries) & set(manual.validation.queries)
 
 
+def test_answers_and_others_alike_begin_with_headings(
+    manual: Manual, small_manual: HumanQueries
+) -> None:
+    by_id = {document.id: document for document in small_manual.documents}
+    rows = 0
+    for found in (manual.labelled, manual.validation):
+        asking = {name for judged in found.relevance for name in judged}
+        answers = {name for name in found.texts if document_of(name) in asking}
+        for name, text in found.texts.items():
+            document = by_id[document_of(name)]
+            heading, _, below = text.partition("\n")
+            above = document.context if name in answers else document.header()
+            # A long path is cut.
+            assert heading and above.startswith(heading), name
+            assert below.strip(), name
+        for row in found.candidates(3):
+            rows += 1
+            texts = (row.positive, *row.negatives)
+            assert all(text.partition("\n")[0] in everything(small_manual) for text in texts)
+    assert rows > 5
+
+
+def everything(manual: HumanQueries) -> str:
+    return "\n".join(document.header() for document in manual.documents)
+
+
+def test_no_heading_that_another_section_shows_is_asked(
+    manual: Manual, small_manual: HumanQueries
+) -> None:
+    for found in (manual.labelled, manual.validation):
+        for query, judged in zip(found.queries, found.relevance, strict=True):
+            (answer,) = judged
+            for document in small_manual.documents:
+                if document.id != answer:
+                    assert heading_query(document) != query
+                    below = document.context.split(" > ")
+                    own = next(d for d in small_manual.documents if d.id == answer)
+                    assert document.group != own.group or own.title not in below
+
+
 def test_the_faq_is_asked_its_questions(manual: Manual, small_manual: HumanQueries) -> None:
     for query, judged in zip(manual.test.queries, manual.test.relevance, strict=True):
         names = [name for name, text in small_manual.queries.items() if text == query]
@@ -150,13 +190,6 @@ def stage() -> FirstStage:
         {"a\n0": "A0", "b\n3": "B3", "c\n1": "C1", "b\n2": "B2", "c\n0": "C0"},
         [{"c": 1}, {"d": 1}],
     )
-
-
-def test_candidates_are_an_answer_and_the_best_of_the_others(stage: FirstStage) -> None:
-    (row,) = candidates(stage, 1)
-    assert (row.query, row.positive, row.negatives) == ("one", "C1", ("A0",))
-    (row,) = candidates(stage, 5)
-    assert row.negatives == ("A0", "B3")
 
 
 def test_a_scorers_order_is_scored_alone_and_with_the_first_stage(stage: FirstStage) -> None:
@@ -257,8 +290,16 @@ def test_the_better_set_is_likelier_under_its_passage_and_no_longer(
     assert max(len(row.negatives) for row in splits.train.headings) == 2
 
 
-def test_the_data_is_the_same_every_time(scale: PropScale, splits: Splits[Training, Held]) -> None:
+def test_the_data_is_the_same_every_time_and_how_much_trains_does_not_change_the_rest(
+    scale: PropScale, splits: Splits[Training, Held]
+) -> None:
+    other = data(replace(scale, passages=None, sets=1))
     assert fingerprint(data(scale)) == fingerprint(splits)
+    assert len(other.train.pairs) > len(splits.train.pairs)
+    assert fingerprint([other.validation, other.test]) == fingerprint(
+        [splits.validation, splits.test]
+    )
+    assert splits.validation.pairs != splits.test.pairs
 
 
 def test_pretrained_arms_differ_in_the_objective_alone(
@@ -293,8 +334,7 @@ def test_pretrained_arms_differ_in_the_objective_alone(
     for learner in (mlm[1], rop[1]):
         assert isinstance(learner, PairwiseRanking)
         embeddings = learner.encoder.model.get_input_embeddings()
-        assert learner.head is not None
-        assert learner.head.decoder.weight is embeddings.weight  # type: ignore[union-attr]
+        assert learner.head.decoder.weight is embeddings.weight
     # A passage meets itself in no batch.
     for batch in rop[3]:
         assert len({splits.train.pairs[row].document for row in batch}) == len(batch) == 4

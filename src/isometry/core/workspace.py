@@ -25,6 +25,13 @@ from isometry.core.errors import InputError
 from isometry.core.files import atomic_file, atomic_folder, clear_disk_errors, read_json, write_json
 
 
+def discard_other_work(path: Path, fingerprint: str) -> None:
+    """Removes a workspace's folder, if what is unfinished there has another fingerprint."""
+    run = path / "run.json"
+    if run.is_file() and read_json(run).get("fingerprint") != fingerprint:
+        shutil.rmtree(path)
+
+
 class Workspace(AbstractContextManager["Workspace"]):
     """One writer's folder of finished steps.
 
@@ -36,14 +43,16 @@ class Workspace(AbstractContextManager["Workspace"]):
     Args:
         path: The folder; made when missing.
         fingerprint: Says what the work is. A folder that another fingerprint made is refused.
+        of_command: Whether it is that of a command with --out and --force, which may be advised.
 
     Raises:
         InputError: On entering, when another process works there or the fingerprint differs.
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, *, of_command: bool = False) -> None:
         self.path = path
         self.fingerprint = fingerprint
+        self.of_command = of_command
         self.resumed = False
         self.worth_keeping = False
         self._lock = FileLock(path / "lock")
@@ -56,7 +65,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             except Timeout:
                 raise InputError(
                     f"Another process is working in {self.path}.",
-                    "Wait for it to finish, or choose another --out.",
+                    f"Wait for it to finish{', or choose another --out' * self.of_command}.",
                 ) from None
         try:
             self._claim(self.path / "run.json")
@@ -73,8 +82,12 @@ class Workspace(AbstractContextManager["Workspace"]):
         if read_json(run).get("fingerprint") != self.fingerprint:
             raise InputError(
                 f"{self.path} holds unfinished work with another source or other settings.",
-                "Repeat that command to finish it, choose another --out, or discard it"
-                " with --force.",
+                "Repeat that command to finish it,"
+                + (
+                    " choose another --out, or discard it with --force."
+                    if self.of_command
+                    else " or remove that folder."
+                ),
             )
         for leftover in sorted(self.path.rglob(".*"), reverse=True):
             # What a killed process was writing: files that appear whole begin under such names.

@@ -17,6 +17,7 @@ from isometry.evaluation.retrieval import METRICS, rank_documents, score_ranking
 from isometry.evaluation.significance import paired_bootstrap
 from isometry.search.fusion import USUAL_WEIGHT, choose_weight, standard_score_fusion
 from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
+from isometry.search.reranking import Scorer, rerank
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -226,6 +227,47 @@ def fused_rankings(
     return Rankings(order, scores)
 
 
+def reread_rankings(
+    encoder: CachedEncoder,
+    ranked: Collection,
+    queries: Sequence[str],
+    score: Scorer,
+    *,
+    depth: int,
+    weight: float,
+) -> Rankings:
+    """What vectors find, the first of it read again, each document at the passage that was found.
+
+    Args:
+        encoder: Whose vectors.
+        ranked: What is searched.
+        queries: What asks.
+        score: Reads query and passage; see `rerank`.
+        depth: How many documents of each query are read.
+        weight: How much the reading counts, from 0 to 1; the vectors count the rest.
+    """
+    found = dense_rankings(encoder, ranked, queries)
+    vectors, passages = encoder.encode(ranked.passages), ranked.passages
+    texts: dict[str, str] = {}
+    lists: list[list[tuple[str, float]]] = []
+    for query, asked in enumerate(encoder.encode(queries, "query")):
+        own: list[tuple[str, float]] = []
+        for document, value in found.found(query):
+            # Passages stand in the order of their documents.
+            start, end = np.searchsorted(ranked.owner, [document, document + 1])
+            best = start + int((vectors[start:end] @ asked).argmax())
+            texts[str(best)] = passages[best]
+            own.append((str(best), value))
+        lists.append(own)
+    order, scores = np.full_like(found.order, -1), np.zeros_like(found.scores)
+    for query, ranking in enumerate(
+        rerank(queries, lists, texts, score, depth=depth, weight=weight)
+    ):
+        order[query, : len(ranking)] = [ranked.owner[int(passage)] for passage, _ in ranking]
+        scores[query, : len(ranking)] = [value for _, value in ranking]
+    return Rankings(order, scores)
+
+
 def tune_fusion(
     documents: Sequence[str],
     dense: Rankings,
@@ -276,16 +318,39 @@ def mean_score(rankings: Rankings, relevance: Sequence[Mapping[int, int]]) -> fl
 
 def row_of(system: str, scores: PerQuery) -> dict[str, Any]:
     """One line of a results table."""
-    return {"system": system, **{metric: float(scores[metric].mean()) for metric in METRICS}}
+    return {"system": system, **_means(scores)}
 
 
-def differences(
-    what: str, mode: str, before: PerQuery, after: PerQuery, *, seed: int = 0
-) -> list[dict[str, Any]]:
+def row_against(model: str, mode: str, scores: PerQuery, first: PerQuery) -> dict[str, Any]:
+    """One line of a comparison: figures, and the difference of nDCG@10 to the first model's.
+
+    Args:
+        model: What it is called.
+        mode: How it ranked: "dense", "lexical" or "hybrid".
+        scores: Of every query.
+        first: Those of the first model in the same mode.
+    """
+    change = paired_bootstrap(first["ndcg@10"], scores["ndcg@10"])
+    return {
+        "model": model,
+        "mode": mode,
+        **_means(scores),
+        "difference": change.difference,
+        "low": change.low,
+        "high": change.high,
+        "queries": len(scores["ndcg@10"]),
+    }
+
+
+def _means(scores: PerQuery) -> dict[str, float]:
+    return {metric: float(scores[metric].mean()) for metric in METRICS}
+
+
+def differences(what: str, mode: str, before: PerQuery, after: PerQuery) -> list[dict[str, Any]]:
     """After minus before for every metric, with a paired bootstrap interval."""
     rows: list[dict[str, Any]] = []
     for metric in METRICS:
-        interval = paired_bootstrap(before[metric], after[metric], seed=seed)
+        interval = paired_bootstrap(before[metric], after[metric])
         rows.append(
             {
                 "what": what,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
@@ -66,76 +65,58 @@ class _Ranking(Learner):
         self.encoder.eval()
         return self
 
-    def loss(self, batch: dict[str, Any]) -> Losses:
-        """The objective on this batch's scores, in float32 whatever the encoder computes in."""
-        scores = self.encoder(batch["pairs"])
-        with torch.autocast(scores.device.type, enabled=False):
-            return {"loss": self._objective(scores.float(), batch)}
-
-    @abstractmethod
-    def _objective(self, scores: Tensor, batch: dict[str, Any]) -> Tensor:
-        """The loss of the batch's scores, in the order of its pairs."""
-
 
 class PairwiseRanking(_Ranking):
     """Of two queries for a document, prefer the better one (Ma et al. 2021, PROP, section 3.2).
 
     Both inputs of a row stand side by side in a batch, where no sampler can part them.
 
-    With a head, whole words of the documents are masked and predicted in the pass that scores, and
-    their cross-entropy is added: 15 % of each input and at most 60 tokens. Each of a row's inputs
-    has a mask of its own, and no query is masked: it is what is compared.
+    Whole words of the documents are masked and predicted in the pass that scores, and their
+    cross-entropy is added: 15 % of each input and at most 60 tokens. Each of a row's inputs has a
+    mask of its own, and no query is masked: it is what is compared.
 
     Args:
         encoder: Scores query and document together.
         objective: Takes `(better, worse)`, one score a row each: `Preference`, say. With `None`
             only masked words are learned, from the same inputs, and no score is.
-        tokens: Where query and document together are cut; the encoder's own limit when `None`.
         head: Predicts masked words; tie it to the encoder's own word embeddings.
+        tokens: Where query and document together are cut; the encoder's own limit when `None`.
         seed: Of the masks. They depend on it and on a batch's tokens alone, so that a resumed run
             repeats them.
 
     Raises:
-        InputError: When words are to be masked and the tokenizer has no mask token, or knows no
-            words.
-        ValueError: When there is neither objective nor head, or the head is of another width than
-            the encoder.
+        InputError: When the tokenizer has no mask token, or knows no words.
+        ValueError: When the head is of another width than the encoder.
     """
 
     def __init__(
         self,
         encoder: CrossEncoder,
         objective: nn.Module | None,
+        head: MaskedLMHead,
         *,
         tokens: int | None = None,
-        head: MaskedLMHead | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(encoder, tokens)
-        if objective is None and head is None:
-            raise ValueError("nothing to learn: there is neither an objective nor a head")
+        width = encoder.model.config.hidden_size
+        if head.dim != width:
+            raise ValueError(f"a head of {head.dim} dimensions on states of {width}")
         self.objective = objective
         self.head = head
-        self._masker = None
-        if head is not None:
-            width = encoder.model.config.hidden_size
-            if head.dim != width:
-                raise ValueError(f"a head of {head.dim} dimensions on states of {width}")
-            self._masker = TokenMasker(encoder.tokenizer, encoder.name, seed)
-            _, words = encoder.collate_with_words([("one", "two three")])
-            if len(set(words[words >= 0].tolist())) < 2:
-                raise no_words(encoder.name)
+        self._masker = TokenMasker(encoder.tokenizer, encoder.name, seed)
+        _, words = encoder.collate_with_words([("one", "two three")])
+        if len(set(words[words >= 0].tolist())) < 2:
+            raise no_words(encoder.name)
 
     def collate(self, rows: Sequence[PreferenceRow]) -> dict[str, Any]:
         """Rows -> tokens of better and worse query with their document, in turns.
 
-        With a head, words of the documents are masked, and `labels` says what stood there.
+        Words of the documents are masked, and `labels` says what stood there.
         """
         pairs = [
             (query, row.document) for row in rows for query in (row.better, row.worse)
         ]  # scored as one batch: [better, worse, better, worse...]
-        if self._masker is None:
-            return {"pairs": self.encoder.collate(pairs, self.tokens)}
         batch, words = self.encoder.collate_with_words(pairs, self.tokens)
         ids = batch["input_ids"].numpy()
         masked, labels = self._masker.mask(
@@ -149,21 +130,18 @@ class PairwiseRanking(_Ranking):
         return {"pairs": batch | {"input_ids": masked}, "labels": labels}
 
     def loss(self, batch: dict[str, Any]) -> Losses:
-        """The objective on this batch's scores, and the cross-entropy of its masked words."""
-        if self.head is None:
-            return super().loss(batch)
+        """The objective on this batch's scores, and the cross-entropy of its masked words.
+
+        The objective is computed in float32, whatever the encoder computes in.
+        """
         scores, states = self.encoder.forward_with_states(batch["pairs"])
         masked = masked_cross_entropy(self.head, states, batch["labels"])
         if self.objective is None:
             return {"loss": masked}
         with torch.autocast(scores.device.type, enabled=False):
-            preference = self._objective(scores.float(), batch)
+            better, worse = scores.float().reshape(-1, 2).unbind(dim=1)
+            preference = self.objective(better, worse)
         return {"loss": preference + masked, "preference": preference, "masked_language": masked}
-
-    def _objective(self, scores: Tensor, batch: dict[str, Any]) -> Tensor:
-        assert self.objective is not None
-        better, worse = scores.reshape(-1, 2).unbind(dim=1)
-        return self.objective(better, worse)
 
 
 class ListwiseRanking(_Ranking):
@@ -198,9 +176,12 @@ class ListwiseRanking(_Ranking):
             "candidates": torch.tensor([len(own) for own in candidates]),
         }
 
-    def _objective(self, scores: Tensor, batch: dict[str, Any]) -> Tensor:
-        lists = scores.split(batch["candidates"].tolist())
-        # Shorter lists are filled with what has no share in a softmax.
-        logits = pad_sequence(list(lists), batch_first=True, padding_value=-torch.inf)
-        target = torch.zeros(len(lists), dtype=torch.long, device=scores.device)
-        return functional.cross_entropy(logits, target)
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        """The mean over queries, in float32 whatever the encoder computes in."""
+        scores = self.encoder(batch["pairs"])
+        with torch.autocast(scores.device.type, enabled=False):
+            lists = scores.float().split(batch["candidates"].tolist())
+            # Shorter lists are filled with what has no share in a softmax.
+            logits = pad_sequence(list(lists), batch_first=True, padding_value=-torch.inf)
+            target = torch.zeros(len(lists), dtype=torch.long, device=scores.device)
+            return {"loss": functional.cross_entropy(logits, target)}

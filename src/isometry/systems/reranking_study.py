@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from isometry.corpora.curation.dedup import near_duplicates
+from isometry.corpora.curation.dedup import near_duplicates, normalize
 from isometry.corpora.documents import Document
-from isometry.corpora.packaged.python_documentation import python_documentation
+from isometry.corpora.packaged.python_documentation import FAQ, python_documentation
+from isometry.corpora.pairs.queries import heading_query, shown
 from isometry.corpora.pairs.structure import HeadingSection, Pair, build_pairs
 from isometry.corpora.splits import split
 from isometry.encoders.cross_encoder import CrossEncoder
@@ -24,14 +26,13 @@ from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs.ranking import build_index, cut_into_passages
 from isometry.learners.pairwise_ranking import CandidatesRow, ListwiseRanking, PreferenceRow
+from isometry.search.first_stage import FirstStage, document_of, first_stage
 from isometry.search.fusion import standard_score_fusion
-from isometry.search.lancedb import ChunkIndex, Lexical
+from isometry.search.lancedb import Lexical
 from isometry.search.reranking import Scorer, rerank
 from isometry.systems.run import Run
 from isometry.systems.system import Figures, Scale
-from isometry.training.unique_batches import unique_batches
 
-FAQ = "faq/"
 METRIC = "mrr@10"
 
 
@@ -40,9 +41,9 @@ class RerankingScale(Scale):
     """Settings of re-ranking.
 
     Attributes:
-        pages: How many pages are kept beside the FAQ.
+        pages: How many pages are kept beside the FAQ; all of them when `None`.
         asked: How many headings of held-out pages ask in validation.
-        questions: How many questions of the FAQ ask in the test.
+        questions: How many questions of the FAQ ask in the test; all of them when `None`.
         labelled: How many headings are fine-tuned on.
         negatives: Wrong passages beside the right one of each of them.
         lists: Headings a step of fine-tuning.
@@ -51,9 +52,9 @@ class RerankingScale(Scale):
         depth: How many of BM25's documents are put in order.
     """
 
-    pages: int = 1_000
+    pages: int | None = None
     asked: int = 100
-    questions: int = 1_000
+    questions: int | None = None
     labelled: int = 50
     negatives: int = 7
     lists: int = 4
@@ -63,23 +64,6 @@ class RerankingScale(Scale):
 
 
 AnyReranking = TypeVar("AnyReranking", bound=RerankingScale)
-
-
-@dataclass(frozen=True)
-class FirstStage:
-    """Queries with what BM25 finds, each document by its best passage.
-
-    Attributes:
-        queries: Their texts.
-        rankings: For each, names of passages with their scores, best first.
-        texts: Each passage by its name.
-        relevance: For each query, the grade of every document that answers it.
-    """
-
-    queries: list[str]
-    rankings: list[list[tuple[str, float]]]
-    texts: dict[str, str]
-    relevance: list[dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -127,25 +111,27 @@ class Manual:
 def read_manual(scale: RerankingScale) -> Manual:
     """Python's manual and its queries; all of them search all of it.
 
-    A section whose heading asks shows no headings.
+    A section whose heading asks shows only the headings above its own, as the FAQ's answers do.
     """
     corpus = python_documentation()
     pages = sorted({each.group for each in corpus.documents if not each.group.startswith(FAQ)})
-    kept = set(random.Random(0).sample(pages, min(scale.pages, len(pages))))
+    random.Random(0).shuffle(pages)
+    kept = set(pages[: scale.pages])
     documents = [d for d in corpus.documents if d.group in kept or d.group.startswith(FAQ)]
     rest = [each for each in documents if each.group in kept]
     clusters = near_duplicates([f"{each.title}\n{each.body()}" for each in rest])
     sides = split([each.group for each in rest], clusters, {"train": 8, "validation": 1, "test": 1})
     side_of = {each.id: side for each, side in zip(rest, sides, strict=True)}
+    headings = _headings(documents)
     # Not all labels are found by BM25: more headings are taken off than are needed.
-    headings = {
-        side: [pair for pair in _headings(rest) if side_of[pair.document] == side][:most]
+    asking = {
+        side: [pair for pair in headings if side_of.get(pair.document) == side][:most]
         for side, most in (("train", 3 * scale.labelled), ("validation", scale.asked))
     }
-    shown = {pair.document: (pair.header, pair.body) for own in headings.values() for pair in own}
+    bare = {pair.document: (pair.header, pair.body) for own in asking.values() for pair in own}
     chunks = cut_into_passages(
         [each.id for each in documents],
-        [shown.get(each.id, (each.header(), each.body())) for each in documents],
+        [bare.get(each.id, (each.header(), each.body())) for each in documents],
         TextEncoder.load(scale.model).tokenizer,
         scale.passage_tokens,
     )
@@ -154,11 +140,11 @@ def read_manual(scale: RerankingScale) -> Manual:
     for owner, text in zip(owners, texts, strict=True):
         if owner in side_of:
             passages[side_of[owner]].append(text)
-    made = {side: {p.query: {p.document: 1} for p in own} for side, own in headings.items()}
+    made = {side: {p.query: {p.document: 1} for p in own} for side, own in asking.items()}
     asked = {corpus.queries[name]: judged for name, judged in corpus.relevance.items()}
     test = dict(list(asked.items())[: scale.questions])
     with TemporaryDirectory(prefix="isometry-") as folder:
-        index = build_index(Path(folder) / "index", chunks, None, Lexical.for_language("en"))
+        index = build_index(Path(folder) / "index", chunks, None, Lexical())
         return Manual(
             passages,
             *(
@@ -169,48 +155,27 @@ def read_manual(scale: RerankingScale) -> Manual:
 
 
 def _headings(documents: Sequence[Document]) -> list[Pair]:
-    """Headings that ask, in random order.
+    """Headings that ask, in random order; their sections keep those above.
 
-    Not those of sections that others stand below: these show the heading, too.
+    Not those that another section shows, too, because it stands below or is headed alike: it would
+    be found and taken for wrong.
     """
     above = {(each.group, part) for each in documents for part in each.context.split(" > ")}
-    leaves = [each for each in documents if (each.group, each.title) not in above]
-    pairs, _ = build_pairs(leaves, [HeadingSection()], seed=0)
+    leaves = {
+        each.id: each
+        for each in documents
+        if each.context and (each.group, each.title) not in above
+    }
+    uses = Counter(normalize(heading_query(each)) for each in documents)
+    made, _ = build_pairs(list(leaves.values()), [HeadingSection()], seed=0)
+    pairs = [
+        replace(pair, header=leaves[pair.document].context)
+        for pair in made
+        if uses[normalize(pair.query)] == 1
+    ]
+    pairs = [pair for pair in pairs if not shown(pair.query, pair.header, pair.body)]
     random.Random(0).shuffle(pairs)
     return pairs
-
-
-def first_stage(index: ChunkIndex, judged: Mapping[str, dict[str, int]], depth: int) -> FirstStage:
-    """What BM25 finds for queries with their judgements."""
-    found = [index.lexical(query, depth) for query in judged]
-    named = [[(f"{hit.document}\n{hit.position}", hit) for hit in hits] for hits in found]
-    return FirstStage(
-        list(judged),
-        [[(name, hit.score) for name, hit in hits] for hits in named],
-        {name: hit.text for hits in named for name, hit in hits},
-        list(judged.values()),
-    )
-
-
-def document_of(passage: str) -> str:
-    """The document of a passage, by its name in a first stage."""
-    return passage.rpartition("\n")[0]
-
-
-def candidates(found: FirstStage, negatives: int) -> list[CandidatesRow]:
-    """The queries with an answer among what was found, and the best of what else was.
-
-    Args:
-        found: What a first stage found.
-        negatives: How many passages that do not answer are kept.
-    """
-    rows: list[CandidatesRow] = []
-    for query, ranking, judged in zip(found.queries, found.rankings, found.relevance, strict=True):
-        right = [found.texts[name] for name, _ in ranking if document_of(name) in judged]
-        wrong = [found.texts[name] for name, _ in ranking if document_of(name) not in judged]
-        if right and wrong:
-            rows.append(CandidatesRow(query, right[0], tuple(wrong[:negatives])))
-    return rows
 
 
 def reranked(
@@ -239,16 +204,11 @@ def reranked(
     return first, second
 
 
-def in_batches(run: Run[Any, Any, Any], stage: str, keys: list[str], size: int) -> list[list[int]]:
-    """The steps of a stage; what has the same key does not meet, and all arms see the same."""
-    return list(unique_batches([(key,) for key in keys], size, run.scale.steps[stage], run.seed))
-
-
 def tuned(run: Run[AnyReranking, Training, Held], encoder: CrossEncoder) -> Rerankers:
     """A cross-encoder as it is, and what the stage "fine-tuning" makes of it."""
     scale, headings = run.scale, run.train.headings
     zero_shot = copy.deepcopy(encoder)
-    order = in_batches(run, "fine-tuning", [row.query for row in headings], scale.lists)
+    order = run.batches("fine-tuning", [(row.query,) for row in headings], scale.lists)
     run.fit("fine-tuning", ListwiseRanking(encoder, tokens=scale.tokens), headings, order)
     settings = {"tokens": scale.tokens, "precision": scale.precision}
     return Rerankers(partial(zero_shot.score, **settings), partial(encoder.score, **settings))

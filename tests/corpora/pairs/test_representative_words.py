@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
-from isometry.corpora.documents import Document
 from isometry.corpora.pairs.representative_words import RepresentativeWordPairs
 
 LETTERS = DirichletLM.fit(["q y z q", "v v v", "v y", "v"], least=1, mu=2.0)
-
-
-@pytest.fixture(scope="module")
-def page(texts: list[str]) -> list[Document]:
-    return [
-        Document(str(i), text, title=f"Section {i}", context="Library")
-        for i, text in enumerate(texts[:300])
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -28,37 +19,37 @@ def model(texts: list[str]) -> DirichletLM:
     return DirichletLM.fit(texts)
 
 
+Drawn = list[tuple[str, list[str], list[str]]]
+
+
+@pytest.fixture(scope="module")
+def drawn(texts: list[str], model: DirichletLM) -> Drawn:
+    """The pairs of 300 texts, each with its text."""
+    maker, rng = RepresentativeWordPairs(model), random.Random(0)
+    return [(text, *pair) for text in texts[:300] for pair in maker.sets(text, rng)]
+
+
 def test_the_better_set_is_likelier_under_its_document(
-    page: list[Document], model: DirichletLM
+    drawn: Drawn, texts: list[str], model: DirichletLM
 ) -> None:
-    rows = list(RepresentativeWordPairs(model).pairs(page, random.Random(0)))
-    known = {document.id: document for document in page}
-    assert len(rows) > 900
-    assert max(Counter(row.document for row in rows).values()) == 5
+    assert len(drawn) > 900
+    assert max(Counter(text for text, _, _ in drawn).values()) == 5
     moved = 0
-    for row in rows:
-        document = known[row.document]
-        assert (row.header, row.body) == (document.header(), document.body())
-        text = f"{row.header}\n{row.body}"
-        better, worse = row.better.split(), row.worse.split()
+    for text, better, worse in drawn:
         assert len(better) == len(worse)
         assert model.logprob(better, text) > model.logprob(worse, text)
         # It is this document that decides: under others the order is often the other way round.
-        moved += model.logprob(better, page[0].text) < model.logprob(worse, page[0].text)
-    assert moved > 0.15 * len(rows)
+        moved += model.logprob(better, texts[0]) < model.logprob(worse, texts[0])
+    assert moved > 0.15 * len(drawn)
 
 
-def test_the_better_sets_hold_more_of_the_document(
-    page: list[Document], model: DirichletLM
-) -> None:
-    rows = list(RepresentativeWordPairs(model).pairs(page, random.Random(0)))
+def test_the_better_sets_hold_more_of_the_document(drawn: Drawn, model: DirichletLM) -> None:
+    def shared(words: list[str], text: str) -> float:
+        own = model.counts(text)
+        return float(np.mean([word in own for word in words]))
 
-    def shared(words: str, body: str) -> float:
-        own = model.counts(body)
-        return float(np.mean([word in own for word in words.split()]))
-
-    better = np.mean([shared(row.better, row.body) for row in rows])
-    worse = np.mean([shared(row.worse, row.body) for row in rows])
+    better = np.mean([shared(better, text) for text, better, _ in drawn])
+    worse = np.mean([shared(worse, text) for text, _, worse in drawn])
     assert better > worse + 0.15
 
 
@@ -146,10 +137,10 @@ def test_equally_likely_sets_give_no_pair() -> None:
 
 
 def test_a_large_vocabulary_is_cut_to_the_document_and_some(
-    page: list[Document], model: DirichletLM
+    texts: list[str], model: DirichletLM
 ) -> None:
     narrow = RepresentativeWordPairs(model, per_document=400, vocabulary=30)
-    text = max((document.text for document in page[:50]), key=len)
+    text = max(texts[:50], key=len)
     wide = RepresentativeWordPairs(model, per_document=400, vocabulary=10**6)
 
     def kinds(maker: RepresentativeWordPairs) -> set[str]:
@@ -162,13 +153,14 @@ def test_a_large_vocabulary_is_cut_to_the_document_and_some(
 
 def test_a_document_without_a_known_word_gives_nothing(model: DirichletLM) -> None:
     maker = RepresentativeWordPairs(model)
-    blank = [Document("a", ""), Document("b", "qwxz qwxz"), Document("c", "the of and")]
-    assert list(maker.pairs(blank, random.Random(0))) == []
+    for blank in ("", "qwxz qwxz", "the of and"):
+        assert list(maker.sets(blank, random.Random(0))) == []
 
 
-def test_the_same_seed_draws_the_same_pairs(page: list[Document], model: DirichletLM) -> None:
+def test_the_same_seed_draws_the_same_pairs(texts: list[str], model: DirichletLM) -> None:
     maker = RepresentativeWordPairs(model)
-    one, same, other = (list(maker.pairs(page[:20], random.Random(seed))) for seed in (1, 1, 2))
+    text = max(texts[:50], key=len)
+    one, same, other = (list(maker.sets(text, random.Random(seed))) for seed in (1, 1, 2))
     assert one == same != other
 
 

@@ -61,6 +61,33 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def test_spaces_and_unfinished_work_are_no_documents(folder: Path) -> None:
+    before = open_source(folder)
+    ids, print_before = [document.id for document in read(before)[0]], before.fingerprint()
+    # What `isometry fit .` leaves, and then makes, where it reads.
+    made = {
+        "docs-space.partial/run.json": b"{}",
+        "docs-space.partial/documents.parquet": b"rows",
+        "docs-space.partial/space/model/README.md": b"# A model\n\nof words",
+        "lib/docs-space/space.json": b"{}",
+        "lib/docs-space/documents-2.parquet": b"rows",
+        "lib/docs-space/report.html": b"<p>a report",
+    }
+    for name, data in made.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    after = open_source(folder)
+    assert [document.id for document in read(after)[0]] == ids
+    assert after.fingerprint() == print_before
+    # Anybody may call a folder so.
+    others = ("course.partial/a.md", "game/space.json", "game/a.md")
+    for name in others:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("# A\n\nwords")
+    found = {document.id for document in read(open_source(folder))[0]}
+    assert found - {*ids} == {"course.partial/a.md#a", "game/a.md#a"}
+
+
 def test_a_mixed_folder(folder: Path) -> None:
     documents, report = read(open_source(folder))
     by_id = {document.id: document for document in documents}

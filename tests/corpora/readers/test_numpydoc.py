@@ -10,6 +10,7 @@ from isometry.core.errors import InputError
 from isometry.corpora.readers.numpydoc import (
     Described,
     first_paragraph,
+    kind_of,
     read_described,
     references,
     returned_type,
@@ -89,6 +90,12 @@ def test_references_find_what_a_package_exports_under_other_names() -> None:
         ("np.ma.core.MaskedArray.cumsum", "np.ma.core.sum"),
         ("np.ma.core.MaskedArray.cumsum", "np.ma.core.MaskedArray.sum"),
     ]
+
+
+def test_kinds_are_what_a_type_names_first() -> None:
+    assert kind_of("list of ndarray") == "several" and kind_of("ndarray or scalar") == "array"
+    assert kind_of("NetworkX DiGraph") == "graph" and kind_of("Series or DataFrame") == "table"
+    assert kind_of("pointer") == "" and kind_of("") == ""
 
 
 def test_a_real_module_is_read_as_its_own_docstrings_say() -> None:

@@ -253,5 +253,5 @@ def test_the_text_is_limited_and_not_the_file(
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pypdfium2", None)
-    with pytest.raises(MissingExtraError, match=r"isometry-embeddings\[pdf\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[pdf\]'"):
         read_pdf(io.BytesIO(b""))

@@ -58,7 +58,7 @@ def test_bad_input_is_refused_before_reading(tmp_path: Path) -> None:
     cases = [
         (lambda: open_source(tmp_path / "missing"), "no file or folder"),
         (lambda: open_source(tmp_path / "empty"), "is empty"),
-        (lambda: open_source(tmp_path / "a.xyz"), "Cannot read"),
+        (lambda: open_source(tmp_path / "a.xyz"), "Cannot read .* no reader for '.xyz' files"),
         (lambda: open_source(tmp_path / "a.csv", text="third"), "no column 'third'"),
         (lambda: open_source(tmp_path / "a.csv", text="first", id="x"), "no column 'x'"),
         (lambda: open_source(tmp_path / "a.csv"), "looks like the text"),
@@ -66,7 +66,7 @@ def test_bad_input_is_refused_before_reading(tmp_path: Path) -> None:
         (lambda: open_source("python:json", text="t"), "holds no table"),
         (lambda: open_source("python:not_here"), "not installed"),
         (lambda: open_source("https://example.org/a.md"), "is an address"),
-        (lambda: open_source(tmp_path / "pages", limit=0), "limit of 0"),
+        (lambda: open_source(tmp_path / "pages", limit=0), "--limit must be at least 1, not 0"),
     ]
     for call, message in cases:
         with pytest.raises(InputError, match=message) as caught:

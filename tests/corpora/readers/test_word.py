@@ -184,7 +184,7 @@ def test_entities_do_not_expand() -> None:
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docx", None)
-    with pytest.raises(MissingExtraError, match=r"isometry-embeddings\[office\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[office\]'"):
         read_word(io.BytesIO(b""))
     with pytest.raises(InputError):
         read_word(io.BytesIO(b""))

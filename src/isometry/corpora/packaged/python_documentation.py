@@ -13,6 +13,9 @@ from isometry.corpora.packaged.locate import data_path
 from isometry.corpora.packaged.questions import ask_headings
 from isometry.corpora.readers import ReadingReport, open_source
 
+# The pages of the FAQ, by the folder that their names begin with.
+FAQ = "faq/"
+
 
 @cache
 def python_documentation() -> HumanQueries:
@@ -28,7 +31,7 @@ def python_documentation() -> HumanQueries:
     documents = list(source.documents(ReadingReport()))
     documents, queries, relevance = ask_headings(
         documents,
-        lambda heading, document: "?" in heading and document.group.startswith("faq/"),
+        lambda heading, document: "?" in heading and document.group.startswith(FAQ),
     )
     return HumanQueries(
         name="python-documentation",

@@ -11,42 +11,19 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
-from isometry.corpora.documents import Document
 
 # Lengths so far beyond the mean have no probability worth a draw.
 _LONGEST = 12
 
 
-@dataclass(frozen=True, slots=True)
-class WordSets:
-    """Two made-up queries for one passage, one of them better.
-
-    Attributes:
-        better: Words with spaces between, likelier under the passage.
-        worse: The others.
-        document: The id of the document that holds the passage.
-        header: The passage's heading path.
-        body: The passage.
-    """
-
-    better: str
-    worse: str
-    document: str
-    header: str
-    body: str
-
-
 @dataclass(frozen=True)
 class RepresentativeWordPairs:
     """Draws pairs of word sets from each document's language model and lets it compare them.
-
-    As a `Builder`, one page at a time; but what it yields has two queries, not one.
 
     Attributes:
         model: The language models of documents, fitted on the collection.
@@ -72,7 +49,6 @@ class RepresentativeWordPairs:
     drop_ties: bool = True
     threshold: float = 1e-4
     vocabulary: int = 500
-    name: ClassVar[str] = "representative_words"
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -80,19 +56,13 @@ class RepresentativeWordPairs:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
-    def view(self, document: Document) -> tuple[str, str]:
-        """The whole document."""
-        return document.header(), document.body()
-
-    def pairs(self, page: Sequence[Document], rng: random.Random, /) -> Iterator[WordSets]:
-        """The pairs of each document; none for one without a word of the vocabulary."""
-        for document in page:
-            header, body = self.view(document)
-            for better, worse in self.sets("\n".join(filter(None, (header, body))), rng):
-                yield WordSets(" ".join(better), " ".join(worse), document.id, header, body)
-
     def sets(self, text: str, rng: random.Random) -> Iterator[tuple[list[str], list[str]]]:
-        """The better and the worse words of each pair that is drawn for a text."""
+        """The better and the worse words of each pair that is drawn for a text.
+
+        Args:
+            text: A document; one without a word of the vocabulary gives no pair.
+            rng: Draws.
+        """
         if not self.model.counts(text):
             return
         words = self.model.sampling_vocabulary(text, self.vocabulary, rng)

@@ -41,6 +41,7 @@ class Pair:
         header: The passage's heading path, without what gave the query.
         body: The passage, without what gave the query.
         task: The name of the builder.
+        asker: The page whose sentence asks, where that is not the passage's own.
     """
 
     query: str
@@ -48,6 +49,7 @@ class Pair:
     header: str
     body: str
     task: str
+    asker: str = ""
 
 
 class Builder(Protocol):
@@ -194,7 +196,7 @@ class LinkPrediction:
                 document = rng.choice(passages)
                 header, body = self.view(document)
                 if not shown(query, header, body):
-                    yield Pair(query, document.id, header, body, self.name)
+                    yield Pair(query, document.id, header, body, self.name, target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,18 +37,30 @@ from isometry.corpora.readers.tables import Columns, choose_columns, read_table
 __all__ = ["READABLE", "Folder", "suffix_of", "walk"]
 
 
+def _is_made_here(folder: Path) -> bool:
+    """Whether a folder is a Space, or unfinished work: no document of anybody's."""
+    if folder.name.endswith(".partial") and (folder / "run.json").is_file():
+        return True
+    # Other programs may have a space.json, too.
+    return (folder / "space.json").is_file() and any(folder.glob("documents*.parquet"))
+
+
 def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
     """The sorted POSIX paths of the files below a folder.
 
     Hidden files and folders, those of the names in `skipped`, and symbolic links are left out: a
-    linked page would be its own duplicate.
+    linked page would be its own duplicate. So are Spaces below it and unfinished work, which a
+    `fit` may have put there.
     """
     found: list[str] = []
     for folder, folders, files in os.walk(root):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and name not in skipped and name not in SKIPPED_FOLDERS
+            if not name.startswith(".")
+            and name not in skipped
+            and name not in SKIPPED_FOLDERS
+            and not _is_made_here(Path(folder, name))
         ]
         for name in files:
             path = Path(folder, name)

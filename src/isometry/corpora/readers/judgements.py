@@ -20,6 +20,9 @@ _TEXTS = ("text", "query", "title", "query_text")
 _DOCUMENTS = ("corpus-id", "corpus_id", "doc_id", "doc-id", "docid", "docno", "pid", "document",
               "document_id", "passage_id")  # fmt: skip
 _SCORES = ("score", "relevance", "rel", "label", "grade", "judgment", "judgement")
+_LAYOUTS = "Queries are JSONL with _id and text, lines 'id<TAB>text', or TREC's topics."
+_QUERY = "Each line needs _id and text."
+_PAIR = 'A line is {"query": "...", "document": "an id"}.'
 _ITERATIONS = frozenset({"0", "Q0", "q0"})
 
 
@@ -56,7 +59,7 @@ def read_judgements(queries: Path, judgements: Path | None, known: Collection[st
     """
     texts = dict(_queries(queries))
     if not texts:
-        raise InputError(f"{queries} holds no queries.")
+        raise InputError(f"{queries} holds no queries.", _LAYOUTS)
     if judgements is None:
         return Judgements(texts)
     known = known if isinstance(known, set | frozenset | dict) else set(known)
@@ -75,7 +78,7 @@ def read_judgements(queries: Path, judgements: Path | None, known: Collection[st
         raise InputError(
             f"{judgements} judges {len(unknown)} documents that are not in the source:"
             f" {', '.join(list(unknown)[:3])}{', ...' if len(unknown) > 3 else ''}.",
-            "Use the ids of the documents; for a table, --id names their column.",
+            _ids(known),
         )
     if not relevance:
         raise InputError(
@@ -99,11 +102,12 @@ def read_pairs(path: Path, known: Collection[str]) -> Judgements:
     for line, row in JsonLines(path).read(None, report, str(path)):
         query, document = row.get("query"), row.get("document")
         if not isinstance(query, str) or not has_words(query) or document is None:
-            raise InputError(f"{path}:{line}: a pair needs a 'query' with words and a 'document'.")
+            raise InputError(
+                f"{path}:{line}: a pair needs a 'query' with words and a 'document'.", _PAIR
+            )
         if str(document) not in known:
             raise InputError(
-                f"{path}:{line}: the document '{document}' is not in the source.",
-                "Use the ids of the documents; for a table, --id names their column.",
+                f"{path}:{line}: the document '{document}' is not in the source.", _ids(known)
             )
         number = numbers.setdefault(query.strip(), f"pair {line}")
         judged.queries[number] = query.strip()
@@ -111,8 +115,12 @@ def read_pairs(path: Path, known: Collection[str]) -> Judgements:
     if report.skipped:
         raise InputError(f"{report.skipped[0].path}: {report.skipped[0].reason}.")
     if not judged.queries:
-        raise InputError(f"{path} holds no pairs.")
+        raise InputError(f"{path} holds no pairs.", _PAIR)
     return judged
+
+
+def _ids(known: Collection[str]) -> str:
+    return f"Ids here look like '{min(known, default='')}'; for a table, --id names their column."
 
 
 def read_beir(folder: Path) -> tuple[Path, Judgements]:
@@ -155,10 +163,10 @@ def _queries(path: Path) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for line, identifier, words in found:
         if isinstance(identifier, bool) or not isinstance(identifier, str | int):
-            raise InputError(f"{path}:{line}: a query without an id.")
+            raise InputError(f"{path}:{line}: a query without an id.", _QUERY)
         key = str(identifier).strip()
         if not key:
-            raise InputError(f"{path}:{line}: a query without an id.")
+            raise InputError(f"{path}:{line}: a query without an id.", _QUERY)
         if not isinstance(words, str) or not has_words(words):
             raise InputError(f"{path}:{line}: the query '{key}' has no words.")
         if key in seen:
@@ -190,7 +198,7 @@ def _separated_queries(text: str, path: Path) -> Iterator[tuple[int, object, obj
         if len(cells) < 2:
             raise InputError(
                 f"{path}:{number}: no tab between the id and the text of a query.",
-                "Queries are JSONL with _id and text, lines 'id<TAB>text', or TREC's topics.",
+                _LAYOUTS,
             )
         names = [cell.strip().lower() for cell in cells]
         if place == 0 and (found := _position(names, _QUERIES)) is not None:
@@ -254,7 +262,11 @@ def _text(path: Path) -> str:
     with clear_read_errors(str(path)), open_bytes(path) as file:
         text = decode(file.read())
     if text is None:
-        raise InputError(f"{path} is no text file.")
+        raise InputError(
+            f"{path} is no text file.",
+            "Queries are JSONL, TSV or TREC's topics; judgements are lines of BEIR's or TREC's"
+            " layout.",
+        )
     return text
 
 

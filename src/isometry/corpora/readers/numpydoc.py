@@ -15,6 +15,17 @@ from isometry.corpora.readers.source import open_source
 _RULE = re.compile(r"[-=]{3,}\s*")
 _NAME = re.compile(r"(?::[\w:]+:)?`?[~!.]?([A-Za-z_][\w.]*)(?:\(\))?`?")
 _DESCRIPTION = re.compile(r"\s+:(?:\s|$)|:(?=\s|$)")
+# What is first found of these in a docstring's type names its kind.
+_KINDS = {
+    "array": "ndarray|array|matrix",
+    "table": "dataframe|series|index",
+    "number": "float|int|integer|number|scalar|double|complex",
+    "truth": "bool|boolean|true|false",
+    "text": "str|string",
+    "mapping": "dict|dictionary|bunch",
+    "graph": r"\w*graph",
+    "several": "list|tuple|set|iterator|generator|iterable",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,16 @@ def returned_type(docstring: str) -> str:
         return ""
     name, colon, kind = lines[0].partition(" : ")
     return (kind if colon else name).strip()
+
+
+def kind_of(returned: str) -> str:
+    """What kind of thing a type is, such as "array"; empty where it is none of the usual."""
+    places = {
+        kind: found.start()
+        for kind, words in _KINDS.items()
+        if (found := re.search(rf"(?<![a-z])(?:{words})(?![a-z])", returned.lower()))
+    }
+    return min(places, key=lambda kind: places[kind], default="")
 
 
 def first_paragraph(docstring: str, name: str) -> str:

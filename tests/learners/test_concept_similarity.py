@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from isometry.encoders.text import TextEncoder
 from isometry.learners.concept_similarity import ConceptName, ConceptSimilarity
@@ -61,3 +62,19 @@ def test_without_grades_there_are_synonyms_alone(tiny: TextEncoder) -> None:
 def test_the_encoder_stays_without_dropout(tiny: TextEncoder) -> None:
     learner = ConceptSimilarity(tiny, GradedSimilarity()).train()
     assert learner.training and not learner.encoder.training
+
+
+def test_cosines_are_whole_whatever_the_encoder_computes_in(tiny: TextEncoder) -> None:
+    seen: list[Tensor] = []
+
+    class Objective(nn.Module):
+        def forward(self, vectors: Tensor, _: Tensor) -> Tensor:
+            seen.extend([vectors, vectors @ vectors.T])
+            return seen[-1].mean()
+
+    learner = ConceptSimilarity(tiny, Objective(), Objective(), distances)
+    batch = learner.collate(ROWS)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        losses = learner.loss(batch)
+    assert len(seen) == 4
+    assert {tensor.dtype for tensor in (*seen, *losses.values())} == {torch.float32}

@@ -112,3 +112,15 @@ def test_a_tag_outside_the_vocabulary_is_refused(head: ConceptHead, rows: list[T
         wrong = TaggedPair(rows[0].query, rows[0].document, (tag,), ())
         with pytest.raises(ValueError, match="none of the 4 concepts"):
             learner.collate([wrong])
+
+
+def test_activations_are_whole_whatever_else_is_computed_in(
+    head: ConceptHead, rows: list[TaggedPair]
+) -> None:
+    learner = ConceptTowers(head, InfoNCE(0.1), MultiLabel(), sparsity=0.5)
+    batch = learner.collate(rows)
+    expected = learner.loss(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = learner.loss(batch)
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name

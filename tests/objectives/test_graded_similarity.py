@@ -37,10 +37,10 @@ def test_one_level_is_multi_similarity(
     vectors: Tensor, labels: tuple[int, ...], margin: float | None, expected: float
 ) -> None:
     loss = GradedSimilarity(margin=margin)(3 * vectors, other(labels))
-    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert loss.item() == pytest.approx(expected, abs=1e-9)
     # Any distances will do that are the level or less, and more.
     far = GradedSimilarity((3,), (0.5,), margin=margin)(vectors, 2 + 5 * other(labels))
-    assert far.item() == pytest.approx(expected, abs=1e-6)
+    assert far.item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_levels_are_averaged_by_their_weights() -> None:

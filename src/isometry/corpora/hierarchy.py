@@ -74,21 +74,23 @@ class Hierarchy:
         """
         return self._walk(node, lambda here: self._children.get(here, ()))
 
-    def depth(self, node: str) -> int:
-        """The steps from a node up to the nearest node without parents.
+    def tops(self, node: str) -> list[str]:
+        """The nodes without parents that a node is below; itself, if it has none.
 
         Raises:
             InputError: When there is no such node.
         """
-        above = {node: 0, **self.ancestors(node)}
-        return min(steps for name, steps in above.items() if not self.parents[name])
+        return [above for above in (node, *self.ancestors(node)) if not self.parents[above]]
 
-    def distances(self, nodes: Sequence[str], most: int) -> Int[np.ndarray, "n n"]:
+    def distances(
+        self, nodes: Sequence[str], most: int, *, beyond: int = -1
+    ) -> Int[np.ndarray, "n n"]:
         """The steps between nodes, up and down alike: siblings are two apart.
 
         Args:
-            nodes: Between which.
-            most: How far is looked; pairs further apart, or not connected, have -1.
+            nodes: Between which; a node may come several times.
+            most: How far is looked.
+            beyond: What pairs have that are further apart, or not connected.
 
         Raises:
             InputError: When one is not in the hierarchy.
@@ -106,7 +108,7 @@ class Hierarchy:
             steps = dijkstra(
                 self._up, directed=False, indices=rows[some], unweighted=True, limit=most
             )[:, rows]
-            result[some] = np.where(np.isfinite(steps), steps, -1)
+            result[some] = np.where(np.isfinite(steps), steps, beyond)
         return result
 
     def _walk(

@@ -89,12 +89,16 @@ class ConceptSimilarity(Learner):
         return batch
 
     def loss(self, batch: dict[str, Any]) -> Losses:
-        """The sum of the parts, and each by its name."""
-        vectors = self.encoder(batch["texts"]).vector
-        paired = vectors[: len(batch["other"])]
-        losses: Losses = {"synonyms": self.synonyms(paired, batch["other"])}
-        total = losses["synonyms"]
-        if self.graded is not None:
-            losses["graded"] = self.graded(vectors, batch["distances"])
-            total = total + self.weight * losses["graded"]
-        return {"loss": total, **losses}
+        """The sum of the parts, and each by its name; in float32 whatever the encoder computes in.
+
+        Multi-similarity multiplies differences of cosines by up to 50, and their rounding with it.
+        """
+        vectors = self.encoder(batch["texts"]).vector.float()
+        with torch.autocast(vectors.device.type, enabled=False):
+            paired = vectors[: len(batch["other"])]
+            losses: Losses = {"synonyms": self.synonyms(paired, batch["other"])}
+            total = losses["synonyms"]
+            if self.graded is not None:
+                losses["graded"] = self.graded(vectors, batch["distances"])
+                total = total + self.weight * losses["graded"]
+            return {"loss": total, **losses}

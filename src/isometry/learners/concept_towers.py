@@ -81,24 +81,25 @@ class ConceptTowers(Learner):
         return batch
 
     def loss(self, batch: dict[str, Any]) -> Losses:
-        """The sum of the terms, and each by its name."""
-        logits = {side: self.head.logits(batch[side]) for side in ("query", "document")}
-        active = {side: self.head.activate(values) for side, values in logits.items()}
-        losses: Losses = {}
-        total = torch.zeros((), device=batch["query"].device)
-        if self.ranking is not None:
-            losses["ranking"] = self.ranking(active["query"], active["document"])
-            total = total + losses["ranking"]
-        if self.tagging is not None:
-            marks = torch.cat([batch["query_marks"], batch["document_marks"]])
-            losses["tagging"] = self.tagging(
-                torch.cat([logits["query"], logits["document"]]), marks
-            )
-            total = total + self.tag_weight * losses["tagging"]
-        if self.sparsity:
-            losses["sparsity"] = torch.cat([active["query"], active["document"]]).abs().mean()
-            total = total + self.sparsity * losses["sparsity"]
-        return {"loss": total, **losses}
+        """The sum of the terms, and each by its name; in float32 whatever else is computed in."""
+        with torch.autocast(batch["query"].device.type, enabled=False):
+            logits = {side: self.head.logits(batch[side]) for side in ("query", "document")}
+            active = {side: self.head.activate(values) for side, values in logits.items()}
+            losses: Losses = {}
+            total = torch.zeros((), device=batch["query"].device)
+            if self.ranking is not None:
+                losses["ranking"] = self.ranking(active["query"], active["document"])
+                total = total + losses["ranking"]
+            if self.tagging is not None:
+                marks = torch.cat([batch["query_marks"], batch["document_marks"]])
+                losses["tagging"] = self.tagging(
+                    torch.cat([logits["query"], logits["document"]]), marks
+                )
+                total = total + self.tag_weight * losses["tagging"]
+            if self.sparsity:
+                losses["sparsity"] = torch.cat([active["query"], active["document"]]).abs().mean()
+                total = total + self.sparsity * losses["sparsity"]
+            return {"loss": total, **losses}
 
     def _marks(self, tags: Sequence[Sequence[int]]) -> torch.Tensor:
         count = len(self.head.names)

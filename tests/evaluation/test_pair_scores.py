@@ -11,12 +11,12 @@ from sentence_transformers.sentence_transformer.evaluation import (
     BinaryClassificationEvaluator,
     EmbeddingSimilarityEvaluator,
 )
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from isometry.core.errors import InputError
 from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.text import TextEncoder
-from isometry.evaluation.pair_scores import pair_scores, wins
+from isometry.evaluation.pair_scores import best_threshold, pair_scores, wins
 
 
 def at_angles(degrees: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -101,3 +101,18 @@ def test_wins_are_the_area_under_the_curve() -> None:
     expected = roc_auc_score(happened, np.concatenate([positive, negative]))
     assert wins(positive, negative).mean() == pytest.approx(expected)
     assert wins(np.array([1.0]), np.array([0.0, 1.0, 2.0, 2.0]))[0] == (1 + 0.5) / 4
+
+
+def test_no_threshold_has_a_better_f1_and_none_parts_equal_scores() -> None:
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 5, 40):
+        gold = np.arange(count) % 3 == 0
+        scores = np.round(generator.normal(size=count), 1)
+        chosen = best_threshold(scores, gold)
+        by_hand = {value: f1_score(gold, scores >= value) for value in scores}
+        assert chosen in by_hand
+        assert by_hand[chosen] == max(by_hand.values())
+    # Read in the middle of the equal ones, the first alone would look perfect.
+    assert best_threshold(np.array([1.0, 1.0, 1.0, 0.0]), np.array([True, False, False, True])) == 0
+    # Of two that are as good the higher.
+    assert best_threshold(np.array([3.0, 2, 1, 0]), np.array([1.0, 0, 0, 1])) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from isometry.core.errors import InputError
 
@@ -45,12 +45,34 @@ def pair_scores(
         linear: Any = pearsonr(cosines, gold)
         scores = {"spearman": float(ranked.statistic), "pearson": float(linear.statistic)}
     if set(np.unique(gold).tolist()) == {0, 1}:
-        from sklearn.metrics import precision_recall_curve, roc_auc_score
+        from sklearn.metrics import roc_auc_score
 
-        precision, recall, _ = precision_recall_curve(gold, cosines)
-        f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+        f1, _ = _f1_from(cosines, gold)
         scores |= {"auc": float(roc_auc_score(gold, cosines)), "f1_max": float(f1.max())}
     return scores
+
+
+def best_threshold(scores: Float[np.ndarray, " n"], gold: Shaped[np.ndarray, " n"]) -> float:
+    """The score from which on to say 1 for the best F1; the highest of several.
+
+    Args:
+        scores: Higher where 1 is more probable; equal ones are not parted.
+        gold: Whether each is 1; at least one of them.
+    """
+    f1, thresholds = _f1_from(scores, gold)
+    return float(thresholds[np.flatnonzero(f1 == f1.max())[-1]])
+
+
+def _f1_from(
+    scores: Float[np.ndarray, " n"], gold: Shaped[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"]]:
+    """The F1 of "1 from this score on" for every score that there is, and these, ascending."""
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, thresholds = precision_recall_curve(gold, scores)
+    # The last point stands for no score at all.
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    return f1[:-1], thresholds
 
 
 def wins(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -148,7 +148,7 @@ class Space:
         if version > FORMAT:
             raise InputError(
                 f"{path} is a Space of format {version}; this Isometry reads up to {FORMAT}.",
-                "Upgrade isometry-embeddings.",
+                "Upgrade Isometry.",
             )
         return cls(path, manifest)
 
@@ -211,7 +211,8 @@ class Space:
             if Space.open(self.folder).current == self.current:
                 raise
             raise InputError(
-                f"{self.folder} was changed and compacted since it was opened.", "Open it again."
+                f"{self.folder} was changed and compacted since it was opened.",
+                "Use space.refresh().",
             ) from None
 
     @cached_property
@@ -239,6 +240,7 @@ class Space:
 
         Raises:
             InputError: For an empty query or a `k` below 1.
+            ValueError: For another mode.
         """
         found = self._find(query, k, mode)
         return [_result(hit, found) for hit in self._fetch(found)]
@@ -261,6 +263,7 @@ class Space:
 
         Raises:
             InputError: As `search` does.
+            ValueError: As `search` does.
         """
         from isometry.search.explanation import Parts, concept_names, query_words
 
@@ -308,6 +311,8 @@ class Space:
     def _find(self, query: str, k: int, mode: Mode) -> _Found:
         from isometry.search.fusion import standard_score_fusion
 
+        if mode not in get_args(Mode):
+            raise ValueError(f"the mode must be hybrid, dense or lexical, not {mode!r}")
         if not query.strip():
             raise InputError("The query is empty.")
         if k < 1:
@@ -371,7 +376,9 @@ class Space:
             if hash_file(path) != expected:
                 raise InputError(f"Damaged in {self.folder}: {name}.", _RESTORE)
         if unknown := sorted(set(self.unlisted()) - set(self.leftovers())):
-            raise InputError(f"Not part of the Space {self.folder}: {unknown[0]}.")
+            raise InputError(
+                f"Not part of the Space {self.folder}: {unknown[0]}.", "Move it out of the folder."
+            )
         return len(listed)
 
     def unlisted(self) -> list[str]:

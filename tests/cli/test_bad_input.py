@@ -226,7 +226,7 @@ def test_nan_in_vectors(
     assert not (tmp_path / "v.parquet").exists()
 
 
-@pytest.mark.parametrize("minutes", ["0", "-3", "nan"])
+@pytest.mark.parametrize("minutes", ["0", "-3", "nan", "inf"])
 def test_minutes(capsys: pytest.CaptureFixture[str], tiny_docs: Path, minutes: str) -> None:
     assert "minutes" in complain(capsys, "fit", tiny_docs, "--minutes", minutes)
 
@@ -262,6 +262,17 @@ def test_a_plan_that_is_none(
         "--out", tmp_path / "out", "-q",
     )  # fmt: skip
     assert "no plan" in line
+
+
+def test_a_space_without_a_plan(
+    capsys: pytest.CaptureFixture[str], tiny_docs: Path, space: Path
+) -> None:
+    """Measuring instead would not be what was asked for."""
+    manifest = json.loads((space / "space.json").read_text())
+    (space / "space.json").write_text(json.dumps({**manifest, "plan": None}))
+    out = space.parent / "out"
+    line = complain(capsys, "fit", tiny_docs, "--plan", space, "--out", out, "-q")
+    assert "a-space has no plan: nothing was trained there. Leave --plan out." in line
 
 
 def test_search_refuses_an_empty_query(
@@ -314,6 +325,34 @@ def test_interrupted_it_says_how_to_go_on(
     code = main(["fit", str(tiny_docs), "--out", str(tmp_path / "out"), "-q"])
     assert code == 130
     assert "goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "goes_on"),
+    [
+        (["fit", "docs", "-q"], True),
+        (["fit", "docs", "--dry-run"], False),
+        (["encode", "a", "b", "--out", "c"], True),
+        (["distill", "a", "--source", "b", "--out", "c"], True),
+        (["merge", "a", "b", "--out", "fit"], False),
+        (["evaluate", "a", "--beir", "b"], False),
+        (["search", "a", "b"], False),
+    ],
+)
+def test_interrupted_only_what_resumes_is_said_to_go_on(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    goes_on: bool,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isometry.cli.main.app", stop)
+    assert main(arguments) == 130
+    captured = capsys.readouterr()
+    hint = " The same command goes on from where it was." * goes_on
+    assert captured.err == f"isometry: Stopped.{hint}\n" and captured.out == ""
 
 
 def test_mixed_encodings_and_broken_rows_are_read_as_far_as_they_go(tmp_path: Path) -> None:
@@ -371,7 +410,16 @@ def test_every_vector_of_a_space_is_finite(tiny_space: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["fit"], ["fit", "docs", "--nope"], ["nope"], ["fit", "docs", "--seed", "x"], []]
+    "arguments",
+    [
+        ["fit"],
+        ["fit", "docs", "--nope"],
+        ["nope"],
+        ["fit", "docs", "--seed", "x"],
+        [],
+        ["fit", "docs", "--seed", "-1"],
+        ["merge", "a", "b", "--out", "c", "--seed", "-1"],
+    ],
 )
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tuned_folders import change_json
 
 from isometry import InputError
 from isometry.cli.main import main
@@ -75,8 +77,29 @@ def test_another_source_does_not_go_on_with_old_shards(
         patch.setattr(job, "_join", stop)
         with pytest.raises(KeyboardInterrupt):
             job.encode(small_folder, table(tmp_path, texts[:5]), out)
-    with pytest.raises(InputError, match="another source"):
-        job.encode(small_folder, table(tmp_path, texts[5:10]), out)
+    other = table(tmp_path, texts[5:10])
+    with pytest.raises(InputError, match="another source") as caught:
+        job.encode(small_folder, other, out)
+    assert "--force" in caught.value.hint
+    assert job.encode(small_folder, other, out, force=True)["texts"] == 5
+    assert pq.read_table(out).num_rows == 5
+
+
+def test_another_model_in_the_same_place_does_not_go_on_with_old_shards(
+    tmp_path: Path, texts: list[str], small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    model = Path(shutil.copytree(small_folder, tmp_path / "model"))
+    source, out = table(tmp_path, texts[:5]), tmp_path / "v.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_join", stop)
+        with pytest.raises(KeyboardInterrupt):
+            job.encode(model, source, out)
+    change_json(model / "config_sentence_transformers.json", prompts={"document": "passage: "})
+    with pytest.raises(InputError, match="other settings"):
+        job.encode(model, source, out)
 
 
 def test_from_the_command_line(

@@ -57,6 +57,43 @@ def test_the_contract_for_scripts(
     assert by[models[1], "dense"]["low"] > 0
 
 
+@pytest.fixture
+def german(tmp_path: Path) -> Path:
+    """Pages that only a German stemmer finds: the queries have other forms of their words."""
+    folder = tmp_path / "german"
+    (folder / "qrels").mkdir(parents=True)
+    things = {"häuser": "haus", "bücher": "buch", "wälder": "wald", "dörfer": "dorf"}
+    documents = [
+        {"_id": f"d{n}", "title": "",
+         "text": f"Die {many} stehen seit vielen Jahren dort und werden nicht vergessen."}
+        for n, many in enumerate(things)
+    ]  # fmt: skip
+    queries = [{"_id": f"q{n}", "text": one} for n, one in enumerate(things.values())]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    lines = [f"q{n}\td{n}\t1" for n in range(len(things))]
+    (folder / "qrels" / "test.tsv").write_text(
+        "\n".join(["query-id\tcorpus-id\tscore", *lines]), encoding="utf-8"
+    )
+    return folder
+
+
+def test_words_are_matched_in_the_documents_language_or_as_a_space_does(
+    german: Path, small_folder: Path, tiny_space: Path
+) -> None:
+    def by_words(*models: Path) -> float:
+        rows = evaluate(models, beir=german)["rows"]
+        (found,) = {row["ndcg@10"] for row in rows if row["mode"] == "lexical"}
+        return found
+
+    assert by_words(small_folder) == 1
+    # That Space is of English source code.
+    english = by_words(tiny_space)
+    assert english < 1
+    assert by_words(small_folder, tiny_space) == english
+
+
 @pytest.mark.parametrize("kind", ["small_folder", "table"])
 def test_dense_figures_are_those_of_sentence_transformers(
     beir: Path, kind: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -176,6 +176,38 @@ def test_a_changed_source_is_another_fit(
         isometry.fit(docs, base=small_folder, plan=tiny_plan, out=opened.folder)
 
 
+def test_a_changed_base_is_another_fit(tmp_path: Path, small_folder: Path, tiny_plan: Path) -> None:
+    """Also where no weights in its top folder changed."""
+    base = Path(shutil.copytree(small_folder, tmp_path / "base"))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(30):
+        (docs / f"{number}.md").write_text("# Pumps\n\nClose the valve first.\n")
+
+    def fit() -> Space:
+        return isometry.fit(docs, base=base, plan=tiny_plan, out=tmp_path / "out")
+
+    made = fit().manifest
+    assert fit().manifest == made
+    prompts = base / "config_sentence_transformers.json"
+    settings = json.loads(prompts.read_text()) if prompts.is_file() else {}
+    prompts.write_text(json.dumps({**settings, "prompts": {"query": "find: ", "document": ""}}))
+    with pytest.raises(InputError, match="other settings"):
+        fit()
+
+
+def test_a_seed_below_0_and_endless_minutes_are_refused(tiny_docs: Path) -> None:
+    for options, said in (({"seed": -1}, "--seed"), ({"minutes": float("inf")}, "--minutes")):
+        with pytest.raises(InputError, match=said):
+            plan_only(FitSettings(str(tiny_docs), **options))
+
+
+def test_another_way_of_searching_is_refused(opened: Space) -> None:
+    for search in (opened.search, opened.explain):
+        with pytest.raises(ValueError, match="semantic"):
+            search("words", 3, "semantic")
+
+
 def test_a_dry_run_plans_and_leaves_nothing(
     tiny_docs: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

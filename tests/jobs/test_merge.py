@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from tuned_folders import WEIGHTS, change_json, change_weights, in_shards, tuned, with_dense
 
@@ -16,6 +16,7 @@ from isometry.core.errors import InputError
 from isometry.core.files import hash_folder
 from isometry.encoders.text import TextEncoder
 from isometry.jobs import merge as job
+from isometry.jobs import merge_evaluation
 from isometry.merging.average import average
 from isometry.merging.dare import dare
 from isometry.merging.slerp import slerp
@@ -202,7 +203,10 @@ def test_a_recipe_by_hand_needs_sources_only(parents: list[Path], tmp_path: Path
         ({"models": ["a", "b"], "weights": "ab"}, "no recipe"),
         ({"models": ["a", "b"], "method": "stirring"}, "stirring"),
         ({"models": ["a", "b"], "format": 9}, "format 9"),
-        ({"models": ["a", "b"], "tensors": [{"weights": [1, 2]}]}, "pattern"),
+        ({"models": ["a", "b"], "tensors": [{"weights": [1, 2]}]}, "'pattern' is missing"),
+        ({"models": ["a", "b"], "scale": [1]}, "no recipe: a value has the wrong type"),
+        ({"models": ["a", "b"], "seed": float("inf")}, "no recipe: a value has the wrong type"),
+        ({"models": ["a", "b"], "prompts_from": "c"}, "--prompts-from must be one of the models"),
     ],
 )
 def test_what_is_no_recipe_is_refused(tmp_path: Path, values: dict[str, Any], said: str) -> None:
@@ -223,7 +227,9 @@ BASED = {"base": "b"}
         (["a", "b"], {"base": "c"}, "takes no --base"),
         (["a", "b", "c"], {"method": "slerp"}, "two models, not 3"),
         (["a", "b"], {"weights": [1.0]}, "2 models and 1 weights"),
-        (["a", "b"], {"weights": [float("nan"), 1.0]}, "nan"),
+        (["a", "b"], {"weights": [1.0]}, "--weights 0.7,0.3"),
+        (["a", "b"], {"weights": [float("nan"), 1.0]}, "finite, not nan"),
+        (["a", "b"], {"seed": -1}, "--seed must be at least 0, not -1"),
         (["a", "b"], {"keep": 0.2}, "average takes no --keep"),
         (["a", "b"], {"elect_signs": True}, "--elect-signs"),
         (["a", "b"], {"method": "ties", "keep": 0.0, **BASED}, "--keep"),
@@ -264,7 +270,59 @@ def test_an_existing_folder_is_replaced_only_on_demand(copies: list[Path], tmp_p
     assert_same(merged(copies, copies[0], force=True), expected)
 
 
-def test_weights_that_do_not_sum_to_one_are_noted(parents: list[Path], tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_not_replaced(parents: list[Path], tmp_path: Path) -> None:
+    for name, write in (("precious", "thesis.txt"), ("space", "space.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / write).write_text("years of work", encoding="utf-8")
+    (tmp_path / "file").write_text("years of work", encoding="utf-8")
+    before = hash_folder(tmp_path)
+    for name in ("precious", "space", "file"):
+        for force in (False, True):
+            with pytest.raises(InputError, match="no model; it is left alone"):
+                job.merge(parents, tmp_path / name, force=force)
+    assert hash_folder(tmp_path) == before
+
+
+def test_a_parent_that_is_to_be_evaluated_is_not_replaced(
+    copies: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("One short text.", encoding="utf-8")
+    before = hash_folder(copies[0])
+    monkeypatch.chdir(tmp_path)
+    for out in (copies[0], Path(copies[0].name)):
+        with pytest.raises(InputError, match="one of the models, and --evaluate"):
+            job.merge(copies, out, evaluate=docs, force=True)
+    assert hash_folder(copies[0]) == before
+
+
+def test_figures_of_one_parent_are_not_the_merges(copies: list[Path], tmp_path: Path) -> None:
+    names = {"distillation.json", "trainer_state.json", "train_results.json", "eval_results.json",
+             "all_results.json"}  # fmt: skip
+    for name in names:
+        (copies[0] / name).write_text("{}", encoding="utf-8")
+    job.merge(copies, tmp_path / "out")
+    assert not names & {path.name for path in (tmp_path / "out").iterdir()}
+    assert (tmp_path / "out" / "modules.json").is_file()
+
+
+def test_a_recipe_asks_what_its_merge_was_asked(
+    parents: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another seed the queries could be made from what its parents were trained on."""
+    seeds: list[int] = []
+    monkeypatch.setattr(merge_evaluation, "held_out", lambda _, __, seed: seeds.append(seed) or 1)
+    monkeypatch.setattr(merge_evaluation, "compare", lambda *_: [])
+    options = {"evaluate": parents[0]}
+    first = job.merge(parents, tmp_path / "out", seed=3, **options)
+    job.merge_by_recipe(tmp_path / "out", tmp_path / "again", **options)
+    assert seeds == [3, 3] and first["recipe"]["seed"] == 3
+
+
+def test_weights_that_do_not_sum_to_one_are_noted(
+    parents: list[Path], tiny_folder: Path, tmp_path: Path
+) -> None:
     two = parents[:2]
     said = job.merge(two, tmp_path / "a", weights=[0.5, 0.6])["warnings"]
     assert len(said) == 1 and "sum to 1.1" in said[0]
@@ -273,6 +331,13 @@ def test_weights_that_do_not_sum_to_one_are_noted(parents: list[Path], tmp_path:
     assert len(said) == 1 and "ratio" in said[0]
     quarter = dict(slerp(weights_of(two[0]), weights_of(two[1]), 0.25))
     assert_same(weights_of(tmp_path / "c"), quarter)
+    # So it is where signs are elected: the mean is over the weights that agree.
+    dropped = {"method": "dare", "base": tiny_folder, "weights": [3.0, 1.0]}
+    for elected in (True, False):
+        said = job.merge(two, tmp_path / f"elected-{elected}", elect_signs=elected, **dropped)[
+            "warnings"
+        ]
+        assert len(said) == 1 and "sum to 4" in said[0] and ("ratio" in said[0]) == elected
 
 
 def test_a_base_that_is_none_is_noted_with_the_model(
@@ -344,6 +409,16 @@ def test_parents_and_merge_are_compared_on_held_out_queries(
     assert same["difference"] == same["low"] == same["high"] == 0
     assert noisy["difference"] == pytest.approx(noisy["ndcg@10"] - merge["ndcg@10"])
     assert noisy["low"] < noisy["difference"] < noisy["high"] < 0
+
+
+def test_tables_are_merged_and_compared(table: Path, tiny_docs: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(table, tmp_path / "other"))
+    weights = next(other.rglob(WEIGHTS))
+    state = load_file(weights)
+    save_file({name: 0.5 * tensor for name, tensor in state.items()}, weights)
+    figures = job.merge([table, other], tmp_path / "out", evaluate=tiny_docs)
+    merge, same, _ = figures["evaluation"]["rows"]
+    assert merge["ndcg@10"] == pytest.approx(same["ndcg@10"]) and merge["ndcg@10"] > 0
 
 
 def test_a_source_of_too_little_is_refused_before_the_merge(

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -262,6 +263,24 @@ def test_models_that_are_the_base_come_back(
               probe=[tiny_docs])  # fmt: skip
     ours, base = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_folder / WEIGHTS)
     assert all(torch.equal(ours[name], tensor) for name, tensor in base.items())
+
+
+def test_a_password_stays_here(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
+    shown = "postgresql://me@host/db#mails"
+    rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {shown: rows})
+    monkeypatch.setattr(merge_probe, "_STEPS", 1)
+    monkeypatch.setattr(
+        "isometry.corpora.readers.open_source", lambda *_, **__: SimpleNamespace(name=shown)
+    )
+    figures = job.merge(
+        [tiny_folder] * 2, tmp_path / "out", method="self-positioning", base=tiny_folder,
+        probe=["postgresql://me:s3cret@host/db#mails"],
+    )  # fmt: skip
+    assert figures["recipe"]["probe"] == [shown]
+    assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.rglob("*.*"))
 
 
 def test_half_models_are_merged_in_their_own_type(

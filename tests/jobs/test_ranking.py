@@ -5,14 +5,17 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from isometry.encoders.cached import CachedEncoder
+from isometry.evaluation.retrieval import METRICS
 from isometry.jobs.ranking import (
     Collection,
     Rankings,
     collection,
     dense_rankings,
     reread_rankings,
+    row_against,
     tune_fusion,
 )
 from isometry.search.fusion import USUAL_WEIGHT
@@ -45,6 +48,17 @@ def test_the_first_passage_of_a_document_is_the_one_it_begins_with() -> None:
     whole = passages()
     assert whole.first_passages(np.array([2, 0])) == ["c3", "a0"]
     assert whole.only(np.array([False, True, True])).first_passages(np.array([2])) == ["c3"]
+
+
+def test_a_line_of_a_comparison_by_hand() -> None:
+    zeros = dict.fromkeys(METRICS, np.zeros(4))
+    first = {**zeros, "ndcg@10": np.array([0.5, 0.5, 0.5, 0.5])}
+    scores = {**zeros, "ndcg@10": np.array([0.7, 0.7, 0.7, 0.7])}
+    row = row_against("b", "dense", scores, first)
+    assert list(row) == ["model", "mode", *METRICS, "difference", "low", "high", "queries"]
+    assert (row["model"], row["mode"], row["queries"]) == ("b", "dense", 4)
+    assert row["ndcg@10"] == pytest.approx(0.7) and row["mrr@10"] == 0
+    assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([0.2] * 3)
 
 
 def test_only_peoples_queries_move_the_weight_of_the_fusion() -> None:

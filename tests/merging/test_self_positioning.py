@@ -283,6 +283,9 @@ def test_narrow_models_are_learned_on_in_float32() -> None:
     )
     assert all(part.dtype == torch.float32 for part in Span(base, models).state().values())
     assert isinstance(found, Learned)
+    # In bfloat16 the difference itself would be -255.
+    far, near = ({"w": torch.tensor([value], dtype=torch.bfloat16)} for value in (256, 1.0078125))
+    assert Span(far, [near]).vectors[0]["w"].item() == -254.9921875
 
 
 def test_usual_starts_are_average_task_arithmetic_and_the_length_of_the_vectors() -> None:

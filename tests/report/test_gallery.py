@@ -44,6 +44,7 @@ def record() -> dict[str, Any]:
         "settings": {"model": "packaged:minilm", "steps": {"contrast": 140}, "seeds": 2},
         "created": "2026-11-25T12:00:00Z",
         "seconds": 4321.6,
+        "cpu_seconds": 8181.4,
         "versions": {"python": "3.13.5", "torch": "2.9.1"},
         "machine": {"processor": "riscv", "cores": 6, "memory_gib": 47.5, "threads": 6},
         "baseline": "theirs",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from isometry.encoders.text import TextEncoder
-from isometry.learners.two_towers import PairRow
+from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.merging.average import average
 from isometry.systems import merging_study
 from isometry.systems.catalogue import find
@@ -301,9 +301,24 @@ def test_the_method_is_never_worse_on_the_probe_than_what_it_may_start_from(
     assert ours.mean() <= theirs.mean() + 1e-6 and len(ours) == 3
     shares = [facts[f"share of {task}"] for task in TASKS]
     assert sum(shares) == pytest.approx(1) and min(shares) > 0
-    assert 0 <= facts["distance from the base"] <= 2 and made.steps == 8
+    assert 0 <= facts["distance from the base"] <= 2 and made.steps == 24
     assert -1 < facts["highest cosine of task vectors"] < 1
     assert 0 < facts["sign conflict of task vectors"] < 1
+
+
+def test_the_probes_batches_go_where_the_encoder_is(
+    run: MergingRun, tiny: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[str] = []
+
+    def watch(self: TwoTowers, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        tensors = [part for part in batch["query"].values() if isinstance(part, torch.Tensor)]
+        places.extend(part.device.type for part in [batch["same"], *tensors])
+        return {"loss": torch.tensor(0.5)}
+
+    monkeypatch.setattr(TwoTowers, "loss", watch)
+    assert probe_losses(run, tiny.to("meta")).tolist() == [0.5] * 3
+    assert set(places) == {"meta"}
 
 
 def test_the_gates_are_the_pages_and_the_targets() -> None:
@@ -318,3 +333,6 @@ def test_the_gates_are_the_pages_and_the_targets() -> None:
         assert gates["worst task", name].at_least == 0
         assert not gates["worst task", name].report_only
     assert gates["normalised mean", "uniform joint"].report_only
+    # As many batches as the method takes: a step sees one of each task.
+    cost = [gate for gate in system.gates if gate.metric == "steps for another mixture"]
+    assert {gate.at_least for gate in cost} == {len(TASKS) * SMALL.probe_steps}

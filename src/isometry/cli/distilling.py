@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,9 +19,6 @@ from isometry.cli.output import (
     print_rich,
     progress,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def distill(
@@ -98,57 +94,6 @@ def distill(
     if as_json:
         print_json({"out": str(out), **record})
         return
+    from isometry.report.tables import render_distillation
+
     print_rich(render_distillation(record), "", f"The student is in {out}.")
-
-
-def render_distillation(record: Mapping[str, Any]) -> RenderableType:
-    """Quality against size and speed: teacher, student, and the student before it learnt.
-
-    Args:
-        record: What `jobs.distill.distill` returns.
-    """
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "layers", "dim", "parameters", "speed", "nDCG@10", "against the teacher"):
-        table.add_column(name, justify="left" if name == "" else "right")
-    test, speed = record["test"], record["speed"]
-    quality: dict[str, float] = {}
-    changes: dict[str, str] = {}
-    if test is not None:
-        quality = {row["system"]: 100 * row["ndcg@10"] for row in test["rows"]}
-        changes = {
-            row["what"]: "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-                *(100 * row[name] for name in ("difference", "low", "high"))
-            )
-            for row in test["differences"]
-            if row["metric"] == "ndcg@10"
-        }
-    for name in ("teacher", "student", "untrained"):
-        size = record["teacher" if name == "teacher" else "student"]
-        factor = 1.0 if name == "teacher" else speed["times_as_fast"]
-        table.add_row(
-            "student, untrained" if name == "untrained" else name,
-            str(size["layers"]) if size["layers"] else "table",
-            str(size["dim"]),
-            f"{size['parameters'] / 1e6:,.1f} M",
-            f"x {factor:,.1f}",
-            f"{quality[name]:.1f}" if quality else "",
-            changes.get(f"{name} - teacher", ""),
-        )
-    lines = [
-        f"{speed['teacher_texts_a_cpu_second']:,.1f} and"
-        f" {speed['student_texts_a_cpu_second']:,.1f} texts a CPU second, on texts of"
-        f" {speed['mean_tokens']:.0f} tokens; training kept {record['alpha']:.0%} of its way.",
-    ]
-    if test is None:
-        lines.append("Too few queries can be made from these texts to say how good the student is.")
-    else:
-        lines.append(
-            f"{test['queries']:,} queries made from held-out documents,"
-            f" {test['documents']:,} documents; training gained"
-            f" {changes['student - untrained']} points."
-        )
-    return Group(table, Text(), *(Text(line) for line in lines))

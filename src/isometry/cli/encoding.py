@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,19 +19,11 @@ from isometry.cli.output import (
     progress,
 )
 
-
-class Role(StrEnum):
-    """Whose prompt to use."""
-
-    query = "query"
-    document = "document"
-
-
-class Precision(StrEnum):
-    """Of the matrix products."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
+# As in encoders.text, which needs torch.
+Precision = Annotated[
+    Literal["float32", "bfloat16"],
+    typer.Option(help="Of the matrix products; bfloat16 may be faster."),
+]
 
 
 def encode(
@@ -42,15 +33,17 @@ def encode(
     ],
     source: Annotated[str, typer.Argument(help="A folder, a file, or python:PACKAGE.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write.", show_default=False)],
-    role: Annotated[Role, typer.Option(help="Whose prompt to use.")] = Role.document,
+    role: Annotated[
+        Literal["query", "document"], typer.Option(help="Whose prompt to use.")
+    ] = "document",
     text: TextColumn = None,
     title: TitleColumn = None,
     id: IdColumn = None,
     limit: Limit = None,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the matrix products; bfloat16 may be faster.")
-    ] = Precision.float32,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    precision: Precision = "float32",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing file, discard unfinished work.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -69,12 +62,12 @@ def encode(
             model,
             source,
             out,
-            role=role.value,
+            role=role,
             text=text,
             title=title,
             id=id,
             limit=limit,
-            precision=precision.value,
+            precision=precision,
             force=force,
         )
     if as_json:

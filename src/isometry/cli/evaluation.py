@@ -40,13 +40,14 @@ def evaluate(
     text: TextColumn = None,
     title: TitleColumn = None,
     id: IdColumn = None,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the matrix products; bfloat16 may be faster.")
-    ] = Precision.float32,
+    precision: Precision = "float32",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Compare models on queries with known answers, by vectors, by words and by both.
+
+    Words are matched as the first Space among the models does; without one, by the documents'
+    language, as fit would.
 
     Example:
 
@@ -64,7 +65,7 @@ def evaluate(
             text=text,
             title=title,
             id=id,
-            precision=precision.value,
+            precision=precision,
         )
     if as_json:
         print_json(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -134,26 +134,27 @@ def fit(
     """
     from isometry.jobs import fit as job
 
-    options: dict[str, Any] = {
-        "base": base,
-        "minutes": minutes,
-        "seed": seed,
-        "text": text,
-        "title": title,
-        "id": id,
-        "limit": limit,
-        "queries": None if queries is None else str(queries),
-        "judgements": None if judgements is None else str(judgements),
-        "pairs": None if pairs is None else str(pairs),
-        "query_prompt": query_prompt,
-        "document_prompt": document_prompt,
-        "query_writer": query_writer,
-        "query_model": query_model,
-        "threads": threads,
-    }
+    settings = job.FitSettings(
+        source=source,
+        base=base,
+        minutes=minutes,
+        seed=seed,
+        text=text,
+        title=title,
+        id=id,
+        limit=limit,
+        queries=None if queries is None else str(queries),
+        judgements=None if judgements is None else str(judgements),
+        pairs=None if pairs is None else str(pairs),
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        query_writer=query_writer,
+        query_model=query_model,
+        threads=threads,
+    )
     with progress(quiet):
         if dry_run:
-            made, facts = job.plan_only(job.FitSettings(source, **options))
+            made, facts = job.plan_only(settings)
             if as_json:
                 print_json({**made.to_json(), "data": facts})
             else:
@@ -161,7 +162,7 @@ def fit(
 
                 print_rich(render_plan(made.to_json(), facts))
             return
-        space = job.fit(source, out=out, plan=plan, force=force, **options)
+        space = job.fit_by(settings, out=out, plan=plan, force=force)
     if as_json:
         print_json({"space": str(space.folder), **space.manifest})
         return

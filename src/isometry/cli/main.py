@@ -22,6 +22,7 @@ from isometry.cli import (
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
+_RESUMING = ("fit", "encode", "distill", "add", "migrate", "reproduce")
 
 app = typer.Typer(
     name="isometry",
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     from isometry.core.errors import InputError
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(args=arguments, prog_name="isometry", standalone_mode=False)
         if code == _INTERRUPTED:
@@ -91,12 +93,18 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()  # pyright: ignore[reportAttributeAccessIssue]
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        _complain("Stopped.", "The same command goes on from where it was.")
+        _complain("Stopped.", "The same command goes on from where it was." * _goes_on(given))
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         sys.stderr.close()
         return 0
+
+
+def _goes_on(arguments: list[str]) -> bool:
+    """Whether a command leaves what it has done so far, and the same again goes on with it."""
+    command = next((part for part in arguments if not part.startswith("-")), "")
+    return command in _RESUMING and "--dry-run" not in arguments
 
 
 def _complain(message: str, hint: str) -> None:

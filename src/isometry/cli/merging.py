@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
+from isometry.cli.output import (
+    IdColumn,
+    Json,
+    Quiet,
+    TextColumn,
+    TitleColumn,
+    print_json,
+    print_rich,
+    progress,
+)
 from isometry.core.errors import InputError
+from isometry.jobs.merge_recipe import Method
 
 _METHODS = "Methods"
 _EVALUATION = "Evaluation"
-
-
-class Method(StrEnum):
-    """How models are merged."""
-
-    average = "average"
-    slerp = "slerp"
-    task_arithmetic = "task-arithmetic"
-    ties = "ties"
-    dare = "dare"
-    self_positioning = "self-positioning"
 
 
 def merge(
@@ -83,8 +81,9 @@ def merge(
     probe: Annotated[
         list[str] | None,
         typer.Option(
-            help="self-positioning: a source as fit takes it, on whose documents the weights are"
-            " learned; once for each task.",
+            help="self-positioning: a source as fit takes it, once for each task; the weights are"
+            " learned on queries made from its documents: those that the validation of fits without"
+            " --queries, --pairs and --limit asks.",
             show_default=False,
             rich_help_panel=_METHODS,
         ),
@@ -92,7 +91,8 @@ def merge(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of what dare drops, and of the queries of probes and evaluation.  \\[default: 0]"
+            min=0,
+            help="Of what dare drops, and of the queries of probes and evaluation.  \\[default: 0]",
         ),
     ] = None,
     recipe: Annotated[
@@ -109,22 +109,14 @@ def merge(
         str | None,
         typer.Option(
             help="A source as fit takes it: compare each model and the merge on queries made from"
-            " its documents.",
+            " its documents: those that the test of fits without --queries, --pairs and --limit"
+            " asks.",
             rich_help_panel=_EVALUATION,
         ),
     ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="The column with the text, of a table.", rich_help_panel=_EVALUATION),
-    ] = None,
-    title: Annotated[
-        str | None,
-        typer.Option(help="The column with the title, of a table.", rich_help_panel=_EVALUATION),
-    ] = None,
-    id: Annotated[
-        str | None,
-        typer.Option(help="The column with the id, of a table.", rich_help_panel=_EVALUATION),
-    ] = None,
+    text: TextColumn = None,
+    title: TitleColumn = None,
+    id: IdColumn = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing folder.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -167,7 +159,7 @@ def merge(
             result = job.merge(
                 models or (),
                 out,
-                method="average" if method is None else method.value,
+                method="average" if method is None else method,
                 base=base,
                 weights=None if weights is None else _numbers(weights),
                 scale=scale,

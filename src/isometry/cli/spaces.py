@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,21 +22,14 @@ _REASONS = 8
 SpaceFolder = Annotated[Path, typer.Argument(help="The folder that fit made.", show_default=False)]
 
 
-class Mode(StrEnum):
-    """How to search."""
-
-    hybrid = "hybrid"
-    dense = "dense"
-    lexical = "lexical"
-
-
 def search(
     space: SpaceFolder,
     query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
     k: Annotated[int, typer.Option("-k", help="How many documents.")] = 5,
     mode: Annotated[
-        Mode, typer.Option(help="By vectors (dense), by words (lexical), or both.")
-    ] = Mode.hybrid,
+        Literal["hybrid", "dense", "lexical"],
+        typer.Option(help="By vectors (dense), by words (lexical), or both."),
+    ] = "hybrid",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which concepts and words make up each score.")
     ] = False,
@@ -55,15 +47,15 @@ def search(
     with progress(quiet):
         opened = Space.open(space)
         if explain:
-            explained = opened.explain(query, k, mode.value)
+            explained = opened.explain(query, k, mode)
             results, why = [each for each, _ in explained], [each for _, each in explained]
         else:
-            results = opened.search(query, k, mode.value)
+            results = opened.search(query, k, mode)
     if as_json:
         rows = [asdict(result) for result in results]
         for row, parts in zip(rows, why, strict=False):
             row["contributions"] = [asdict(part) for part in parts]
-        print_json({"query": query, "mode": mode.value, "results": rows})
+        print_json({"query": query, "mode": mode, "results": rows})
         return
     if not results:
         print_rich("Nothing found.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,14 +13,6 @@ _Results = Annotated[
     Path | None,
     typer.Option(help="The folder of the records.  \\[default: results]"),
 ]
-
-
-class ScaleName(StrEnum):
-    """How big a reproduction is."""
-
-    miniature = "miniature"
-    small = "small"
-    full = "full"
 
 
 def systems(
@@ -50,12 +41,12 @@ def systems(
 def reproduce(
     name: Annotated[str, typer.Argument(help="A system, a family, or all.")],
     scale: Annotated[
-        ScaleName,
+        Literal["miniature", "small", "full"],
         typer.Option(
             help="miniature: seconds, to see it run; small: under an hour on two cores; full: as"
             " in the paper, with its models and data from a hub and a GPU."
         ),
-    ] = ScaleName.small,
+    ] = "small",
     seeds: Annotated[
         int | None, typer.Option(help="How many seeds.  \\[default: the scale's own]")
     ] = None,
@@ -84,7 +75,7 @@ def reproduce(
     records = []
     with progress(quiet):
         for entry in find(name):
-            record = run(entry, scale=scale.value, seeds=seeds, arm=arm, results=results)
+            record = run(entry, scale=scale, seeds=seeds, arm=arm, results=results)
             failed |= record["passed"] is False
             records.append(record)
             if not as_json:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, hash_value, read_json, write_json
+from isometry.core.files import hash_value, write_json
 from isometry.core.progress import say
-from isometry.core.workspace import Workspace
+from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.readers import Source, open_source
-from isometry.encoders.locate import is_static, locate
+from isometry.encoders.locate import is_static, locate, model_files, public_name
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -87,24 +88,32 @@ def distill(
         InputError: For anything that the user can cause and cure.
     """
     settings = DistillSettings(
-        *(str(teacher), str(source), layers, dim, static, minutes, seed, text, title, id, limit)
+        teacher=str(teacher),
+        source=str(source),
+        layers=layers,
+        dim=dim,
+        static=static,
+        minutes=minutes,
+        seed=seed,
+        text=text,
+        title=title,
+        id=id,
+        limit=limit,
     )
     folder = Path(out).expanduser()
     reader = check(settings, folder, force=force)
+    # As the reader shows it: without a password.
+    settings = replace(settings, source=reader.name)
     partial = folder.with_name(f"{folder.name}.partial")
-    place, is_local = locate(settings.teacher)
-    weights = [
-        [file.relative_to(place).as_posix(), hash_file(file)]
-        for file in sorted(Path(place).glob("**/*.safetensors") if is_local else ())
-    ]
-    fingerprint = hash_value([__version__, asdict(settings), reader.fingerprint(), weights])
-    run = partial / "run.json"
-    if force and run.is_file() and read_json(run).get("fingerprint") != fingerprint:
-        shutil.rmtree(partial)
+    fingerprint = hash_value(
+        [__version__, asdict(settings), reader.fingerprint(), model_files(settings.teacher)]
+    )
+    if force:
+        discard_other_work(partial, fingerprint)
     encoder = load_teacher(settings)
     from isometry.jobs.distilling import Distilling
 
-    with Workspace(partial, fingerprint) as work:
+    with Workspace(partial, fingerprint, of_command=True) as work:
         if work.resumed:
             say(f"Going on with {partial}.")
         job = Distilling(work, reader, settings, encoder)
@@ -141,14 +150,16 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
     for name, value in (("--layers", settings.layers), ("--dim", settings.dim)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, not {value}.")
-    if not settings.minutes > 0:
-        raise InputError(f"--minutes must be more than 0, not {settings.minutes}.")
-    if folder.exists() and not force:
-        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
+    if not 0 < settings.minutes < math.inf:
+        raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
+    if settings.seed < 0:
+        raise InputError(f"--seed must be at least 0, not {settings.seed}.")
     if folder.exists() and not (folder / RECORD).is_file():
         raise InputError(
             f"{folder} exists and is no distilled model; it is left alone.", "Choose another --out."
         )
+    if folder.exists() and not force:
+        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
     place, is_local = locate(settings.teacher)
     if is_local and is_static(Path(place)):
         raise InputError(
@@ -183,15 +194,14 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
     if settings.static:
         return encoder
     depth = len(encoder.layers())
-    if (settings.layers or depth) >= depth and (settings.dim or encoder.dim) == encoder.dim:
-        if settings.layers is not None and settings.layers > depth:
-            truncate(encoder, settings.layers)
+    # It refuses more layers than there are.
+    truncate(encoder, settings.layers or depth)
+    if (settings.layers or depth) == depth and (settings.dim or encoder.dim) == encoder.dim:
         raise InputError(
             f"The teacher '{settings.teacher}' has {depth} layers and {encoder.dim} dimensions:"
             " nothing would get smaller.",
             "Choose fewer.",
         )
-    truncate(encoder, settings.layers or depth)
     return encoder
 
 
@@ -207,8 +217,8 @@ def _card(record: dict[str, Any]) -> str:
         "",
         f"# {kind}, {student['dim']} dimensions",
         "",
-        f"Distilled from {settings['teacher']} by `isometry distill` on"
-        f" {record['data']['learnt_from']:,} texts; {speed['times_as_fast']:,.0f} times as fast.",
+        f"Distilled from {public_name(settings['teacher'])} by `isometry distill` on"
+        f" {record['data']['learnt_from']:,} texts; {speed['times_as_fast']:,.1f} times as fast.",
     ]
     if (test := record["test"]) is not None:
         points = {row["system"]: 100 * row["ndcg@10"] for row in test["rows"]}

@@ -34,6 +34,7 @@ from isometry.jobs.distill_plan import LAYERS, TABLE, DistillPlan, make_distill_
 from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
 from isometry.jobs.proof import machine, versions
 from isometry.jobs.ranking import Collection
+from isometry.jobs.sampling import Sample
 from isometry.learners.distillation import Distillation, DistillationRow, Student
 from isometry.merging.average import average
 from isometry.objectives.feature_distillation import FeatureDistillation
@@ -201,7 +202,7 @@ class Distilling:
         vectors = self.by_teacher(self.texts)
         if len(vectors) < self.dim:
             raise InputError(
-                f"{len(vectors)} texts have no {self.dim} principal components.",
+                f"{len(vectors)} texts are too few for {self.dim} dimensions.",
                 "Add documents, or choose a smaller --dim.",
             )
         return np.asarray(PCA(self.dim, svd_solver="full").fit(vectors).components_)
@@ -307,12 +308,8 @@ class Distilling:
         asked = self.data.questions.get("test")
         if asked is None or len(asked.queries) < FEWEST_QUERIES:
             return None
-        keep = np.zeros(len(self.documents), dtype=bool)
-        for known in asked.relevance:
-            keep[list(known)] = True
-        others = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(~keep))
-        keep[others[: max(0, self.plan.pool - int(keep.sum()))]] = True
-        ranked = self.collection.only(keep)
+        sample = Sample(len(self.documents), self.plan.pool, len(asked.queries), self.settings.seed)
+        ranked = self.collection.only(sample.ranked([asked]))
         encoders = {
             "teacher": self._taught_by,
             "student": self.kept(self.student(alpha)),

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from isometry.core.errors import InputError
 from isometry.core.files import atomic_file, hash_value
-from isometry.core.workspace import Workspace
+from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
-from isometry.encoders.locate import locate
+from isometry.encoders.locate import locate, model_files
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Precision, Role
@@ -51,7 +51,7 @@ def encode(
         id: The column that holds the id.
         limit: Encode only this many documents, the first.
         precision: Of the matrix products.
-        force: Replace an existing file.
+        force: Replace an existing file, or discard unfinished work.
 
     Returns:
         Figures: `texts`, `truncated` (texts that were longer than the model reads), `dim`,
@@ -65,8 +65,13 @@ def encode(
         raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
     place, _ = locate(model)
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
-    fingerprint = hash_value([str(place), reader.fingerprint(), role, precision, limit])
-    with Workspace(path.with_name(f"{path.name}.partial"), fingerprint) as work:
+    fingerprint = hash_value(
+        [str(place), model_files(model), reader.fingerprint(), role, precision, limit]
+    )
+    partial = path.with_name(f"{path.name}.partial")
+    if force:
+        discard_other_work(partial, fingerprint)
+    with Workspace(partial, fingerprint, of_command=True) as work:
         from isometry.encoders.encoder import load_encoder
 
         encoder = load_encoder(model)

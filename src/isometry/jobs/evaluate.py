@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from isometry.encoders.locate import locate
 from isometry.space import MANIFEST, Space
 
 if TYPE_CHECKING:
+    from isometry.corpora.documents import Document
     from isometry.encoders.text import Precision
 
 
@@ -33,8 +35,8 @@ def evaluate(
     """Ranks all documents for every query: each model by vectors, by words, and by both.
 
     Fusion uses a Space's own weight, and the usual one for a plain model, for which nothing was
-    tuned. The passages that are ranked by words are the first model's, so this mode is the same for
-    all.
+    tuned. The passages that are ranked by words are the first model's, and words are matched as the
+    first Space does, or without one by the documents' language, so this mode is the same for all.
 
     Args:
         models: Spaces, model folders, `packaged:NAME` or hub ids; differences are to the first.
@@ -74,25 +76,32 @@ def evaluate(
     if judged is None:
         known = {document.id for document in found}
         judged = read_judgements(Path(str(queries)), Path(str(judgements)), known)
-    views = [(document.header(), document.body()) for document in found]
-    return _compare(models, [document.id for document in found], views, judged, precision)
+    return _compare(models, found, judged, precision)
 
 
 def _compare(
     models: Sequence[str | Path],
-    documents: list[str],
-    views: list[tuple[str, str]],
+    found: Sequence[Document],
     judged: Judgements,
     precision: Precision,
 ) -> dict[str, Any]:
+    from isometry.corpora.curation.profile import languages
     from isometry.encoders.cached import CachedEncoder
     from isometry.encoders.encoder import load_encoder
     from isometry.evaluation.retrieval import score_rankings
-    from isometry.evaluation.significance import paired_bootstrap
     from isometry.jobs import ranking
+    from isometry.jobs.preparation import word_language
     from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
 
+    spaces = [Space.open(one) if (Path(one) / MANIFEST).is_file() else None for one in models]
+    how = next((space.lexical for space in spaces if space is not None), None)
+    if how is None:
+        how = Lexical.for_language(
+            word_language(languages(found), Counter(document.kind for document in found))
+        )
+    documents = [document.id for document in found]
+    views = [(document.header(), document.body()) for document in found]
     number = {document: row for row, document in enumerate(documents)}
     texts = list(judged.queries.values())
     relevance = [
@@ -100,17 +109,15 @@ def _compare(
         for query in judged.queries
     ]
     rows: list[dict[str, Any]] = []
-    first: dict[str, Any] = {}
+    first: dict[str, ranking.PerQuery] = {}
     words: ranking.Rankings | None = None
     with tempfile.TemporaryDirectory() as folder:
-        for model in models:
+        for model, space in zip(models, spaces, strict=True):
             say(f"Evaluating {model}")
-            space = Space.open(model) if (Path(model) / MANIFEST).is_file() else None
             encoder = load_encoder(model)
             chunks = ranking.passages_of(encoder, documents, views)
             ranked = ranking.collection(documents, chunks)
             if words is None:
-                how = Lexical() if space is None else space.lexical
                 index = ranking.build_index(Path(folder) / "words", ranked.chunks, None, how)
                 words = ranking.lexical_rankings(index, documents, texts)
             cached = CachedEncoder(encoder, Path(folder) / "vectors", precision)
@@ -123,20 +130,8 @@ def _compare(
                 "lexical": words,
                 "hybrid": ranking.fused_rankings(documents, dense, words, weight),
             }
-            for mode, found in orders.items():
-                scores = score_rankings(found.order, relevance)
+            for mode, ordered in orders.items():
+                scores = score_rankings(ordered.order, relevance)
                 reference = first.setdefault(mode, scores)
-                change = paired_bootstrap(reference["ndcg@10"], scores["ndcg@10"])
-                figures = ranking.row_of(str(model), scores)
-                rows.append(
-                    {
-                        "model": figures.pop("system"),
-                        "mode": mode,
-                        **figures,
-                        "difference": change.difference,
-                        "low": change.low,
-                        "high": change.high,
-                        "queries": len(texts),
-                    }
-                )
+                rows.append(ranking.row_against(str(model), mode, scores, reference))
     return {"rows": rows, "documents": len(documents), "dropped_queries": judged.dropped}

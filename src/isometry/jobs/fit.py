@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
-import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from isometry import __version__
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, hash_value, read_json, write_text
 from isometry.core.progress import say
-from isometry.core.workspace import Workspace
+from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.readers import Source, open_source
-from isometry.encoders.locate import locate
-from isometry.space import DOCUMENTS, FORMAT, INDEX, MANIFEST, MODEL, REPORT, Current, Space
+from isometry.encoders.locate import locate, model_files
+from isometry.space import DOCUMENTS, MANIFEST, MODEL, REPORT, Space
 
 if TYPE_CHECKING:
     from isometry.corpora.pairs.query_writer import OpenAIWriter
@@ -98,7 +98,8 @@ def fit(
             queries; passages of the training documents are sent to it, and to nothing else.
         query_model: The model there.
         threads: Processor threads; all by default.
-        plan: A `plan.json` to follow instead of measuring this machine.
+        plan: Whose plan to follow instead of measuring this machine: a Space, or the file that
+            `isometry fit --dry-run --json` printed.
         force: Replace a finished Space, or discard an unfinished one.
 
     Raises:
@@ -122,6 +123,27 @@ def fit(
         query_model=query_model,
         threads=threads,
     )
+    return fit_by(settings, out=out, plan=plan, force=force)
+
+
+def fit_by(
+    settings: FitSettings,
+    *,
+    out: str | Path | None = None,
+    plan: str | Path | None = None,
+    force: bool = False,
+) -> Space:
+    """What `fit` does, with its settings in one.
+
+    Args:
+        settings: Everything that a user may decide.
+        out: The folder of the Space; named after the source when not given.
+        plan: As in `fit`.
+        force: Replace a finished Space, or discard an unfinished one.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
     reader = check(settings)
     # As the reader shows it: without a password.
     settings = replace(settings, source=reader.name)
@@ -133,11 +155,11 @@ def fit(
         shutil.rmtree(partial, ignore_errors=True)
         say(f"Nothing to do: {folder} was made from this source with these settings.")
         return finished
-    if force and not _resumable(partial, fingerprint):
-        shutil.rmtree(partial, ignore_errors=True)
+    if force:
+        discard_other_work(partial, fingerprint)
     if (writer := _writer(settings)) and not (partial / "written.json").exists():
         writer.check()
-    with Workspace(partial, fingerprint) as work:
+    with Workspace(partial, fingerprint, of_command=True) as work:
         if work.resumed:
             say(f"Going on with {partial}.")
         _fit(work, reader, settings, given_plan, fingerprint)
@@ -173,8 +195,10 @@ def check(settings: FitSettings) -> Source:
     Raises:
         InputError: With what is wrong and what to do.
     """
-    if not settings.minutes > 0:
-        raise InputError(f"--minutes must be more than 0, not {settings.minutes}.")
+    if not 0 < settings.minutes < math.inf:
+        raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
+    if settings.seed < 0:
+        raise InputError(f"--seed must be at least 0, not {settings.seed}.")
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"--threads must be at least 1, not {settings.threads}.")
     if (settings.queries is None) != (settings.judgements is None):
@@ -221,17 +245,17 @@ def default_out(source: str) -> Path:
 
 def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
     """What must be the same for two runs to be one: settings and contents."""
-    place, is_local = locate(settings.base)
-    weights = [
-        [file.name, hash_file(file)]
-        for file in sorted(Path(place).glob("*.safetensors" if is_local else "nothing"))
-    ]
     files = [
         hash_file(Path(path))
         for path in (settings.queries, settings.judgements, settings.pairs)
         if path is not None
     ]
-    return {**asdict(settings), "content": source.fingerprint(), "weights": weights, "files": files}
+    return {
+        **asdict(settings),
+        "content": source.fingerprint(),
+        "model": model_files(settings.base),
+        "files": files,
+    }
 
 
 def _read_plan(path: Path) -> Any:
@@ -239,15 +263,12 @@ def _read_plan(path: Path) -> Any:
     values = read_json(path / MANIFEST if path.is_dir() else path)
     if isinstance(values, dict) and "format" in values:
         values = values.get("plan")
+    if values is None:
+        raise InputError(f"{path} has no plan: nothing was trained there.", "Leave --plan out.")
     if isinstance(values, dict):
         # What --dry-run --json says about the data beside the plan.
         values.pop("data", None)
     return values
-
-
-def _resumable(partial: Path, fingerprint: str) -> bool:
-    run = partial / "run.json"
-    return run.is_file() and read_json(run).get("fingerprint") == fingerprint
 
 
 def _replace(folder: Path, new: Path) -> None:
@@ -297,10 +318,11 @@ def _fit(
 ) -> None:
     """The main job, from top to bottom; leaves the finished Space in `work`'s folder `space`."""
     from isometry.jobs.fitting import Fitting
-    from isometry.jobs.proof import machine, prove, verdict, versions
+    from isometry.jobs.manifest import make_manifest
+    from isometry.jobs.proof import prove, verdict
+    from isometry.jobs.selection import choose, keep_base
     from isometry.report.model_card import render_model_card
     from isometry.report.page import render_report
-    from isometry.search.lancedb import ChunkIndex
 
     job = Fitting(work, reader, settings, given_plan)
     job.announce()
@@ -308,39 +330,24 @@ def _fit(
     if job.data.too_little is None:
         batches = job.batches()
         training = job.train(batches)
-        choice = job.choose()
+        choice = choose(job)
     else:
-        batches, training, choice = None, None, job.keep_base(job.data.too_little)
+        batches, training, choice = None, None, keep_base(job, job.data.too_little)
     proof = prove(job, choice)
     index = job.build_index(choice)
-
-    folder = work.path / "space"
-    version = ChunkIndex.open(folder / INDEX).version
-    manifest = {
-        "format": FORMAT,
-        "isometry": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "fingerprint": fingerprint,
-        "source": {"name": reader.name, "fingerprint": reader.fingerprint()},
-        "settings": asdict(settings),
-        "plan": None if job.data.too_little else job.plan.to_json(),
-        "encoder": job.describe_encoder(choice),
-        "search": job.describe_search(choice),
-        "current": asdict(Current(MODEL, INDEX, version, DOCUMENTS)),
-        "figures": {
-            "verdict": verdict(choice, proof),
-            "data": {**job.data.facts, **index},
-            "validation": validation | choice["validation"],
-            "written": None if batches is None else batches["written"] or None,
-            "batches": None if batches is None else batches["facts"],
-            "training": training,
-            **proof,
-            "seconds": job.seconds,
-            "resumed": work.resumed,
-        },
-        "versions": versions(),
-        "machine": machine(),
+    figures = {
+        "verdict": verdict(choice, proof),
+        "data": {**job.data.facts, **index},
+        "validation": validation | choice["validation"],
+        "written": None if batches is None else batches["written"] or None,
+        "batches": None if batches is None else batches["facts"],
+        "training": training,
+        **proof,
+        "seconds": job.seconds,
+        "resumed": work.resumed,
     }
+    manifest = make_manifest(job, reader, fingerprint, choice, figures)
+    folder = work.path / "space"
     shutil.copyfile(work.path / "documents.parquet", folder / DOCUMENTS)
     write_text(folder / MODEL / "README.md", render_model_card(manifest))
     write_text(folder / REPORT, render_report(manifest))

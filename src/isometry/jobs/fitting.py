@@ -24,15 +24,13 @@ from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import Encode, gloss_retention
 from isometry.evaluation.retrieval import score_rankings
-from isometry.evaluation.significance import paired_bootstrap
 from isometry.jobs import ranking
 from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
 from isometry.jobs.planning import plan_for
-from isometry.jobs.preparation import Prepared, Questions, prepare
+from isometry.jobs.preparation import Prepared, Questions, prepare, word_language
 from isometry.jobs.ranking import Collection, Rankings
 from isometry.jobs.sampling import Sample
-from isometry.jobs.selection import choose_point, why_base
 from isometry.jobs.writing import SHARE_OF_TIME, filter_pairs, written_pairs
 from isometry.merging.average import average
 from isometry.search.fusion import USUAL_WEIGHT
@@ -44,8 +42,6 @@ from isometry.training.plan import (
 )
 from isometry.training.trainer import Batches, Trainer
 
-# The most that a tuned encoder may lose of what the base knew, in points of the gloss probe.
-_MOST_FORGOTTEN = 1.0
 # The clock ends a training that takes this many times what was planned.
 _PATIENCE = 1.5
 
@@ -201,11 +197,7 @@ class Fitting:
     def words(self) -> Lexical:
         """How words are matched, by the language of the documents."""
         facts = self.data.facts["profile"]
-        language = facts["main_language"]
-        # Languages are found in prose; the words in source code are English as a rule.
-        if language == "unknown" and facts["kinds"].get("code", 0) > facts["kinds"].get("prose", 0):
-            language = "en"
-        return Lexical.for_language(language)
+        return Lexical.for_language(word_language(facts["languages"], facts["kinds"]))
 
     def by_lexis(self, name: str, passages: Collection) -> ChunkIndex:
         """Passages, searchable by words."""
@@ -257,8 +249,8 @@ class Fitting:
             with self.phase("base"):
                 asked = self.asked("validation")
                 words = self.by_words("validation")
-                dense = self._validate(self.base)
-                weight, best, grid = self._tune(dense, words)
+                dense = self.base_found
+                weight, best, grid = self.tune_fusion(dense, words)
                 return {
                     "queries": len(asked.queries),
                     "documents": self.ranked.size,
@@ -360,56 +352,6 @@ class Fitting:
             return None
         return _PATIENCE * max(60.0, self.plan.estimate_seconds["training"])
 
-    def choose(self) -> dict[str, Any]:
-        """The point on the line base .. tuned that `choose_point` keeps, or the base."""
-        with self.phase("selection"):
-            candidates = [self._candidate(alpha) for alpha in self.plan.alphas]
-        before = self.compare_before_training()
-        scores = {row["alpha"]: np.array(row.pop("scores")) for row in candidates}
-        best = choose_point(candidates, scores)
-        alpha = 0.0 if best is None else best["alpha"]
-        points = [
-            {
-                "alpha": 0.0,
-                "ndcg@10": before["base"],
-                "retention": before["retention"],
-                "allowed": True,
-            },
-            *sorted(candidates, key=lambda row: row["alpha"]),
-        ]
-        for row in points:
-            row["chosen"] = row["alpha"] == alpha
-        if best is None:
-            reason = why_base(candidates, len(self.asked("validation").queries))
-            return self.keep_base(reason) | {
-                "validation": {"candidates": points, "tuned_fusion": None}
-            }
-        encoder = self.merged(alpha)
-        dense = self._validate(self.cached(encoder))
-        weight, _, grid = self._tune(dense, self.by_words("validation"))
-        return {
-            "alpha": alpha,
-            "reasons": [
-                f"{alpha:.0%} of the way from the base to the tuned weights reaches"
-                f" {100 * best['ndcg@10']:.1f} points of nDCG@10 on validation, the base"
-                f" {100 * before['base']:.1f}; it is the point nearest to the base that is not"
-                " clearly worse than the best.",
-                f"What the base knew stays within {_MOST_FORGOTTEN:g} point on the gloss probe.",
-            ],
-            "dense_weight": weight,
-            "validation": {"candidates": points, "tuned_fusion": grid},
-        }
-
-    def keep_base(self, reason: str) -> dict[str, Any]:
-        """The choice of the base as it is."""
-        before = self.compare_before_training()
-        return {
-            "alpha": 0.0,
-            "reasons": [reason],
-            "dense_weight": before.get("dense_weight", USUAL_WEIGHT),
-            "validation": {},
-        }
-
     def build_index(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Saves the chosen encoder and encodes everything as it will be served."""
         encoder = self.merged(choice["alpha"])
@@ -431,12 +373,24 @@ class Fitting:
         """The encoder as the retention probes want it."""
         return lambda texts: encoder.encode(texts, title="Probing what the base knew")
 
-    def _validate(self, encoder: CachedEncoder) -> Rankings:
+    @cached_property
+    def base_found(self) -> Rankings:
+        """What the base finds for the validation queries."""
+        return self.validate(self.base)
+
+    @cached_property
+    def base_scores(self) -> ranking.PerQuery:
+        """What the base reaches on every validation query."""
+        return score_rankings(self.base_found.order, self.asked("validation").relevance)
+
+    def validate(self, encoder: CachedEncoder) -> Rankings:
+        """What an encoder finds for the validation queries."""
         return ranking.dense_rankings(encoder, self.ranked, self.asked("validation").queries)
 
-    def _tune(
+    def tune_fusion(
         self, dense: Rankings, words: Rankings
     ) -> tuple[float, float | None, list[dict[str, float]]]:
+        """How much vectors count beside words; see `ranking.tune_fusion`."""
         known = self.asked("validation").relevance
         return ranking.tune_fusion(self.documents, dense, words, known, given=self.data.given)
 
@@ -449,50 +403,3 @@ class Fitting:
             models = [self.base_encoder.state_dict(), encoder.state_dict()]
             encoder.load_state_dict(dict(average(models, [1 - alpha, alpha])))
         return encoder
-
-    def _candidate(self, alpha: float) -> dict[str, Any]:
-        def make() -> dict[str, Any]:
-            encoder = self.cached(self.merged(alpha))
-            known = self.asked("validation").relevance
-            before = score_rankings(self._validate(self.base).order, known)
-            after = score_rankings(self._validate(encoder).order, known)
-            interval = paired_bootstrap(before["ndcg@10"], after["ndcg@10"])
-            retention = gloss_retention(self.probe(encoder))
-            base_retention = self.compare_before_training()["retention"]
-            return {
-                "alpha": alpha,
-                "ndcg@10": float(after["ndcg@10"].mean()),
-                "low": interval.low,
-                "high": interval.high,
-                "retention": retention,
-                "allowed": retention >= base_retention - _MOST_FORGOTTEN,
-                "scores": after["ndcg@10"].tolist(),
-            }
-
-        return self.work.json(f"candidate-{alpha:g}", make)
-
-    # -- what the manifest says -------------------------------------------------------------
-
-    def describe_encoder(self, choice: dict[str, Any]) -> dict[str, Any]:
-        """What made the vectors."""
-        encoder = self.cached(self.merged(choice["alpha"]))
-        return {
-            "base": self.settings.base,
-            "base_fingerprint": self.base.fingerprint,
-            "fingerprint": encoder.fingerprint,
-            "dim": encoder.encoder.dim,
-            "max_tokens": encoder.encoder.max_tokens,
-            "query_prompt": encoder.encoder.prompts["query"],
-            "document_prompt": encoder.encoder.prompts["document"],
-            "precision": encoder.precision,
-            "parameters": sum(parameter.numel() for parameter in encoder.encoder.parameters()),
-        }
-
-    def describe_search(self, choice: dict[str, Any]) -> dict[str, Any]:
-        """How the Space searches: as it was evaluated."""
-        return {
-            "lexical": {"engine": "lancedb full text", **vars(self.words)},
-            "fusion": "a weighted sum of standard scores",
-            "dense_weight": choice["dense_weight"],
-            "depth": ranking.DEPTH,
-        }

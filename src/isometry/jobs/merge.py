@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder, write_json, write_text
 from isometry.core.progress import say, track
+from isometry.encoders.locate import public_name
 from isometry.jobs.merge_recipe import (
     RECIPE,
     MergeSettings,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["TensorWeights", "merge", "merge_by_recipe"]
 
 _FAR, _UNLIKE = 1.0, 0.5
+# What says that a folder is a model, which --force may replace.
+_MODEL_FILES = (RECIPE, "config.json", "modules.json")
 
 
 def merge(
@@ -58,6 +61,9 @@ def merge(
 ) -> dict[str, Any]:
     """Merges models tensor by tensor: memory for a few tensors, whatever the models' size.
 
+    Only learning the weights of `self-positioning` holds the base, the models and their differences
+    to it in memory, in float32.
+
     The folder has a `recipe.json`, from which `merge_by_recipe` makes the same bytes again.
 
     Args:
@@ -75,11 +81,14 @@ def merge(
         elect_signs: For DARE, average only what has the elected sign, as TIES does.
         probe: For self-positioning, sources as `fit` takes them, one for each task that the merge
             shall be good at: weights are learned on queries made from their documents, as many of
-            each; those that `fit` with this seed validates on.
-        seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation.
+            each; those that a `fit` with this seed validates on, unless it had `queries`,
+            `pairs` or `limit`.
+        seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation;
+            that of the fits that made the models.
         prompts_from: The model whose prompts to keep, where they differ.
         evaluate: A source as `fit` takes it: each parent and the merge are compared on queries
-            made from its documents; those that `fit` with this seed holds out as its test.
+            made from its documents; those that a `fit` with this seed holds out as its test, unless
+            it had `queries`, `pairs` or `limit`.
         text: The column of a table that holds the text.
         title: The column that holds the title.
         id: The column that holds the id.
@@ -159,7 +168,9 @@ def merge_by_recipe(
         settings,
         models=here,
         base=None if settings.base is None else str(base or settings.base),
-        prompts_from=None if settings.prompts_from is None else moved[settings.prompts_from],
+        prompts_from=None
+        if settings.prompts_from is None
+        else moved.get(settings.prompts_from, settings.prompts_from),
     )
     columns = _Columns(text, title, id)
     return _merge(settings, Path(out).expanduser(), evaluate, columns, force, fingerprints)
@@ -188,6 +199,10 @@ def _merge(
     wanted: Mapping[int, str],
 ) -> dict[str, Any]:
     check(settings)
+    if out.exists() and not any((out / name).is_file() for name in _MODEL_FILES):
+        raise InputError(
+            f"{out} exists and is no model; it is left alone.", "Choose another --out."
+        )
     if out.exists() and not force:
         raise InputError(f"{out} exists.", "Replace it with --force, or choose another --out.")
     asked = None if evaluate is None else columns.open(evaluate)
@@ -197,6 +212,13 @@ def _merge(
     from isometry.merging.writing import write_merged
 
     opened = {name: open_checkpoint(name) for name in dict.fromkeys(settings.parents)}
+    if evaluate is not None and any(
+        checkpoint.folder.resolve().is_relative_to(out.resolve()) for checkpoint in opened.values()
+    ):
+        raise InputError(
+            f"{out} is one of the models, and --evaluate compares the merge with it.",
+            "Choose another --out, or leave --evaluate out.",
+        )
     models = [opened[name] for name in settings.models]
     base = None if settings.base is None else opened[settings.base]
     warnings = check_compatible(models, base)
@@ -241,7 +263,7 @@ def _merge(
             from isometry.jobs.merge_evaluation import compare
 
             everyone = [str(out), *dict.fromkeys(settings.parents)]
-            evaluation = {"rows": compare(everyone, data, folder / "vectors", settings.seed)}
+            evaluation = {"rows": compare(everyone, data, folder / "vectors")}
     return {
         "out": str(out),
         "recipe": made,
@@ -264,7 +286,7 @@ def _look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:
         return []
     return [
         f"The weights sum to {total:g}, not to 1"
-        + ("; their ratio is taken." if settings.method == "slerp" else ".")
+        + ("; their ratio is taken." if settings.takes_ratio else ".")
         for total in sums
         if abs(total - 1) > 1e-6
     ]
@@ -332,9 +354,7 @@ def _shown(tensors: Iterator[tuple[str, Tensor]], count: int) -> Iterator[tuple[
 def _card(settings: MergeSettings, leading: Checkpoint) -> str:
     """The folder's README: where the model comes from."""
     kind = "sentence-transformers" if leading.is_sentence_transformer else "transformers"
-    # Where a folder lies on somebody's machine is nobody else's business.
-    names = [f"`{Path(source).name if Path(source).is_dir() else source}`"
-             for source in settings.parents]  # fmt: skip
+    names = [f"`{public_name(source)}`" for source in settings.parents]
     sources = ", ".join(names[: len(settings.models)])
     base = "" if settings.base is None else f" on the base {names[-1]}"
     return (

@@ -30,15 +30,14 @@ def held_out(work: Workspace, source: Source, seed: int) -> Prepared:
     return data
 
 
-def compare(models: Sequence[str], data: Prepared, cache: Path, seed: int) -> list[dict[str, Any]]:
+def compare(models: Sequence[str], data: Prepared, cache: Path) -> list[dict[str, Any]]:
     """Ranks all documents by each model's vectors; differences are to the first.
 
     Nothing is decided on these queries.
     """
     from isometry.encoders.cached import CachedEncoder
-    from isometry.encoders.text import TextEncoder
+    from isometry.encoders.encoder import load_encoder
     from isometry.evaluation.retrieval import score_rankings
-    from isometry.evaluation.significance import paired_bootstrap
     from isometry.jobs import ranking
 
     asked = data.questions["test"]
@@ -47,7 +46,7 @@ def compare(models: Sequence[str], data: Prepared, cache: Path, seed: int) -> li
     first: ranking.PerQuery = {}
     for model in models:
         say(f"Evaluating {model}")
-        encoder = TextEncoder.load(model)
+        encoder = load_encoder(model)
         chunks = ranking.passages_of(encoder, documents, data.views)
         ranked = ranking.collection(documents, chunks)
         found = ranking.dense_rankings(
@@ -55,17 +54,5 @@ def compare(models: Sequence[str], data: Prepared, cache: Path, seed: int) -> li
         )
         scores = score_rankings(found.order, asked.relevance)
         first = first or scores
-        change = paired_bootstrap(first["ndcg@10"], scores["ndcg@10"], seed=seed)
-        row = ranking.row_of(model, scores)
-        rows.append(
-            {
-                "model": row.pop("system"),
-                "mode": "dense",
-                **row,
-                "difference": change.difference,
-                "low": change.low,
-                "high": change.high,
-                "queries": len(asked.queries),
-            }
-        )
+        rows.append(ranking.row_against(model, "dense", scores, first))
     return rows

@@ -129,7 +129,14 @@ def learn(
         "cosines": vectors.cosines.tolist(),
         "sign_conflict": vectors.sign_conflict,
     }
-    return replace(settings, weights=position.shares, scale=position.distance), facts
+    made = replace(
+        settings,
+        weights=position.shares,
+        scale=position.distance,
+        # As the readers show them: without a password.
+        probe=tuple(source.name for source in sources),
+    )
+    return made, facts
 
 
 def _weights(source: str) -> Mapping[str, Tensor]:

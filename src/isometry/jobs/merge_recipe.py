@@ -30,6 +30,7 @@ _USUAL: dict[str, dict[str, float]] = {
 _ON_A_BASE = ("task-arithmetic", "ties", "dare", "self-positioning")
 # Those whose weights are shares: a sum other than 1 makes the whole network smaller or larger.
 _OF_SHARES = ("average", "slerp", "dare", "self-positioning")
+_START = "Start from the recipe.json of a merge."
 # Those that know nothing of weights below 0, beside DARE where it elects signs.
 _SIGNLESS = ("slerp", "ties", "self-positioning")
 
@@ -79,6 +80,11 @@ class MergeSettings:
         """Whether the weights should sum to 1."""
         return self.method in _OF_SHARES
 
+    @property
+    def takes_ratio(self) -> bool:
+        """Whether only the ratio of the weights counts, not their sum."""
+        return self.method == "slerp" or self.elect_signs
+
     def value(self, name: Literal["scale", "keep", "drop"]) -> float:
         """What was given, or what the method has when nothing is."""
         given = getattr(self, name)
@@ -109,7 +115,7 @@ def check(settings: MergeSettings) -> None:
     if method in _ON_A_BASE and settings.base is None:
         raise InputError(f"{method} needs --base: the model that the others were tuned from.")
     if method not in _ON_A_BASE and settings.base is not None:
-        raise InputError(f"{method} takes no --base.", f"Of a base go: {', '.join(_ON_A_BASE)}.")
+        raise InputError(f"{method} takes no --base.", f"These take one: {', '.join(_ON_A_BASE)}.")
     if count < (1 if method in _ON_A_BASE else 2):
         raise InputError("Nothing to merge.", "Name at least two models.")
     if method == "slerp" and count != 2:
@@ -120,6 +126,8 @@ def check(settings: MergeSettings) -> None:
     for name in ("scale", "keep", "drop"):
         if getattr(settings, name) is not None and name not in _USUAL[method]:
             raise InputError(f"{method} takes no --{name}.")
+    if settings.seed < 0:
+        raise InputError(f"--seed must be at least 0, not {settings.seed}.")
     if settings.elect_signs and method != "dare":
         raise InputError(f"{method} takes no --elect-signs.")
     _check_probe(settings)
@@ -130,10 +138,14 @@ def check(settings: MergeSettings) -> None:
     numbers = (settings.scale, settings.keep, settings.drop)
     for number in (*numbers, *chain.from_iterable(settings.all_weights())):
         if number is not None and not math.isfinite(number):
-            raise InputError(f"{number} is no number to merge with.")
+            raise InputError(f"--weights, --scale, --keep and --drop must be finite, not {number}.")
     for weights in settings.all_weights():
         if len(weights) != count:
-            raise InputError(f"There are {count} models and {len(weights)} weights.")
+            example = ",".join(["0.7", "0.3"] if count == 2 else [f"{1 / count:.2g}"] * count)
+            raise InputError(
+                f"There are {count} models and {len(weights)} weights.",
+                f"Give one weight for each of the {count} models, such as --weights {example}.",
+            )
         signless = method in _SIGNLESS or settings.elect_signs
         if signless and (min(weights) < 0 or sum(weights) == 0):
             raise InputError(f"{method} takes weights of 0 and more, not all 0.")
@@ -183,9 +195,12 @@ def recipe_of(settings: MergeSettings, fingerprints: Mapping[str, str]) -> dict[
     for name in _USUAL[settings.method]:
         made[name] = settings.value(name)  # pyright: ignore[reportArgumentType]
     if settings.method == "dare":
-        made |= {"elect_signs": settings.elect_signs, "seed": settings.seed}
+        made["elect_signs"] = settings.elect_signs
     if settings.method == "self-positioning":
-        made |= {"probe": list(settings.probe), "seed": settings.seed}
+        made["probe"] = list(settings.probe)
+    # Of every method: an evaluation of what is merged again must ask what this merge was not
+    # learned on, and its parents, if they were tuned with this seed, not trained on.
+    made["seed"] = settings.seed
     if settings.prompts_from is not None:
         made["prompts_from"] = settings.prompts_from
     return made
@@ -247,10 +262,16 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
             elect_signs=bool(values.get("elect_signs", False)),
             probe=_sources(values.get("probe", [])),
             seed=int(values.get("seed", 0)),
-            prompts_from=values.get("prompts_from"),
+            prompts_from=None
+            if values.get("prompts_from") is None
+            else str(values["prompts_from"]),
         )
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no recipe: {error!r}.") from error
+    except KeyError as error:
+        raise InputError(f"{path} is no recipe: {error} is missing.", _START) from error
+    except (TypeError, OverflowError) as error:
+        raise InputError(f"{path} is no recipe: a value has the wrong type.", _START) from error
+    except ValueError as error:
+        raise InputError(f"{path} is no recipe: {error}.", _START) from error
     everyone = parents if base is None else [*parents, base]
     return settings, {number: own for number, (_, own) in enumerate(everyone) if own is not None}
 
@@ -272,7 +293,7 @@ def _method(value: Any) -> Method:
 
 def _sources(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list):
-        raise TypeError(f"probe is no list: {values!r}")
+        raise ValueError(f"probe is no list: {values!r}")
     return tuple(map(str, values))
 
 

@@ -51,7 +51,7 @@ def migrate(
         if "former" not in opened.manifest:
             raise InputError(
                 f"{opened.folder} has no earlier generation to go back to.",
-                "migrate keeps one until: isometry compact --drop-old.",
+                "Nothing was migrated yet, or compact --drop-old removed it.",
             )
         with Writer(space, "migrate --back") as writer:
             figures = _return(writer)

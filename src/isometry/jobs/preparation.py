@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from isometry.core.files import atomic_file
 from isometry.core.progress import track
 from isometry.core.workspace import Workspace
 from isometry.corpora.curation.dedup import near_duplicates
-from isometry.corpora.curation.profile import profile
+from isometry.corpora.curation.profile import UNKNOWN, profile
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
 from isometry.corpora.pairs.structure import (
     LinkPrediction,
@@ -108,7 +108,7 @@ def prepare(
         raise InputError(
             f"Too little text in {source.name}: {len(documents)} documents, and a held-out proof"
             f" needs at least {FEWEST_DOCUMENTS}.",
-            "Add documents, or search these few with the base model as it is.",
+            "Add documents.",
         )
     known = {document.id: row for row, document in enumerate(documents)}
     given = None
@@ -152,6 +152,20 @@ def prepare(
         made["too_little"],
         facts,
     )
+
+
+def word_language(languages: Mapping[str, int], kinds: Mapping[str, int]) -> str:
+    """The language by which the words of documents are matched: an ISO 639-1 code, or "unknown".
+
+    Args:
+        languages: How many texts have each language, most common first.
+        kinds: How many documents are of each kind.
+    """
+    language = next((code for code in languages if code != UNKNOWN), UNKNOWN)
+    # Languages are found in prose; the words in source code are English as a rule.
+    if language == UNKNOWN and kinds.get("code", 0) > kinds.get("prose", 0):
+        return "en"
+    return language
 
 
 def _read(path: Path, source: Source) -> dict[str, Any]:

@@ -3,9 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from isometry.evaluation.retention import gloss_retention
+from isometry.evaluation.retrieval import score_rankings
+from isometry.evaluation.significance import paired_bootstrap
+from isometry.search.fusion import USUAL_WEIGHT
+
+if TYPE_CHECKING:
+    from isometry.jobs.fitting import Fitting
+
+# The most that a tuned encoder may lose of what the base knew, in points of the gloss probe.
+_MOST_FORGOTTEN = 1.0
+
+
+def choose(job: Fitting) -> dict[str, Any]:
+    """The point on the line base .. tuned that `choose_point` keeps, or the base."""
+    with job.phase("selection"):
+        candidates = [_candidate(job, alpha) for alpha in job.plan.alphas]
+    before = job.compare_before_training()
+    scores = {row["alpha"]: np.array(row.pop("scores")) for row in candidates}
+    best = choose_point(candidates, scores)
+    alpha = 0.0 if best is None else best["alpha"]
+    points = [
+        {
+            "alpha": 0.0,
+            "ndcg@10": before["base"],
+            "retention": before["retention"],
+            "allowed": True,
+        },
+        *sorted(candidates, key=lambda row: row["alpha"]),
+    ]
+    for row in points:
+        row["chosen"] = row["alpha"] == alpha
+    if best is None:
+        reason = why_base(candidates, len(job.asked("validation").queries))
+        return keep_base(job, reason) | {"validation": {"candidates": points, "tuned_fusion": None}}
+    dense = job.validate(job.cached(job.merged(alpha)))
+    weight, _, grid = job.tune_fusion(dense, job.by_words("validation"))
+    return {
+        "alpha": alpha,
+        "reasons": [
+            f"{alpha:.0%} of the way from the base to the tuned weights reaches"
+            f" {100 * best['ndcg@10']:.1f} points of nDCG@10 on validation, the base"
+            f" {100 * before['base']:.1f}; it is the point nearest to the base that is not"
+            " clearly worse than the best.",
+            f"What the base knew stays within {_MOST_FORGOTTEN:g} point on the gloss probe.",
+        ],
+        "dense_weight": weight,
+        "validation": {"candidates": points, "tuned_fusion": grid},
+    }
+
+
+def keep_base(job: Fitting, reason: str) -> dict[str, Any]:
+    """The choice of the base as it is."""
+    before = job.compare_before_training()
+    return {
+        "alpha": 0.0,
+        "reasons": [reason],
+        "dense_weight": before.get("dense_weight", USUAL_WEIGHT),
+        "validation": {},
+    }
+
+
+def _candidate(job: Fitting, alpha: float) -> dict[str, Any]:
+    def make() -> dict[str, Any]:
+        encoder = job.cached(job.merged(alpha))
+        before = job.base_scores["ndcg@10"]
+        after = score_rankings(job.validate(encoder).order, job.asked("validation").relevance)
+        interval = paired_bootstrap(before, after["ndcg@10"])
+        retention = gloss_retention(job.probe(encoder))
+        base_retention = job.compare_before_training()["retention"]
+        return {
+            "alpha": alpha,
+            "ndcg@10": float(after["ndcg@10"].mean()),
+            "low": interval.low,
+            "high": interval.high,
+            "retention": retention,
+            "allowed": retention >= base_retention - _MOST_FORGOTTEN,
+            "scores": after["ndcg@10"].tolist(),
+        }
+
+    return job.work.json(f"candidate-{alpha:g}", make)
 
 
 def choose_point(

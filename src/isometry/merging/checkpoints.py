@@ -25,8 +25,11 @@ _MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SETTINGS = (".json", ".txt", ".model", ".jinja")
-# Of one parent only: where its data came from, and how it was merged itself.
-_NOT_COPIED = ("recipe.json", INDEX, "data_config.json")
+# Of one parent only: where its data came from, and how it was made itself, with its figures.
+_NOT_COPIED = (
+    *("recipe.json", INDEX, "data_config.json", "distillation.json", "trainer_state.json"),
+    *("train_results.json", "eval_results.json", "all_results.json"),
+)
 # The types that can be merged or passed on, in the order in which the format lays tensors out.
 TYPES = {
     "BOOL": torch.bool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from jaxtyping import Float
@@ -65,6 +65,8 @@ class TowersProbe:
 def _moved(value: Any, place: device) -> Any:
     if isinstance(value, Tensor):
         return value.to(place)
-    if isinstance(value, dict):
-        return {name: _moved(part, place) for name, part in cast("dict[str, Any]", value).items()}
+    # Tokens come in transformers' own mapping, which is no dict.
+    if isinstance(value, Mapping):
+        parts = cast("Mapping[str, Any]", value)
+        return {name: _moved(part, place) for name, part in parts.items()}
     return value

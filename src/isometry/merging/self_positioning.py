@@ -232,8 +232,9 @@ def learn_weights(
 
     Li et al. (2024), "Improving General Text Embedding Model: Tackling Task Conflict and Data
     Imbalance through Model Merging": the place between models is found by stochastic gradient
-    descent on a few examples, as many of each task, whatever their training sets were. One backward
-    pass to the tensors gives the gradient of all weights, by inner products with the task vectors.
+    descent on a few examples, as many of each task, whatever their training sets were. A step is
+    one backward pass to the tensors for each task; inner products with the task vectors make of it
+    the gradient of all weights.
 
     No code was published. Here the direction is a softmax and the distance from the base a scalar
     beside it, since the mean of nearly orthogonal vectors is too short; Adam steps them; it begins

@@ -23,6 +23,7 @@ from isometry.evaluation.sweep import sweep
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.merging.average import average
 from isometry.merging.dare import dare
+from isometry.merging.probe_loss import TowersProbe
 from isometry.merging.slerp import slerp
 from isometry.merging.task_arithmetic import task_arithmetic
 from isometry.merging.ties import ties
@@ -45,7 +46,8 @@ class Merged:
 
     Attributes:
         encoder: The model.
-        steps: What another mixture of the tasks would cost: optimiser steps.
+        steps: What another mixture of the tasks would cost: batches, of a forward and a backward
+            pass each.
         figures: What else there is to say of it.
     """
 
@@ -309,6 +311,6 @@ def measure(run: MergingRun, model: Merged, held: Judged) -> Figures:
 def probe_losses(run: MergingRun, encoder: TextEncoder) -> Float[np.ndarray, " tasks"]:
     """Each task's loss on its whole probe."""
     learner = towers(run, encoder)
+    probes = [TowersProbe(learner, rows, [range(len(rows))]) for rows in run.train.probe.values()]
     with torch.no_grad():
-        losses = [learner.loss(learner.collate(rows))["loss"] for rows in run.train.probe.values()]
-    return torch.stack(losses).cpu().numpy()
+        return torch.stack([probe({}, None) for probe in probes]).cpu().numpy()

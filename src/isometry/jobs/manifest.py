@@ -1,0 +1,86 @@
+"""What a Space's manifest says about the fit that made it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from isometry import __version__
+from isometry.corpora.readers import Source
+from isometry.jobs import ranking
+from isometry.jobs.fitting import Fitting
+from isometry.jobs.proof import machine, versions
+from isometry.search.lancedb import ChunkIndex
+from isometry.space import DOCUMENTS, FORMAT, INDEX, MODEL, Current
+
+
+def make_manifest(
+    job: Fitting,
+    source: Source,
+    fingerprint: str,
+    choice: Mapping[str, Any],
+    figures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest of a fit whose index is built, but for the hashes of the files.
+
+    Args:
+        job: The fit.
+        source: What it read.
+        fingerprint: Of the source, the base and all settings.
+        choice: What `selection.choose` or `keep_base` gave.
+        figures: All that was measured.
+    """
+    version = ChunkIndex.open(job.work.path / "space" / INDEX).version
+    return {
+        "format": FORMAT,
+        "isometry": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "fingerprint": fingerprint,
+        "source": {"name": source.name, "fingerprint": source.fingerprint()},
+        "settings": asdict(job.settings),
+        "plan": None if job.data.too_little else job.plan.to_json(),
+        "encoder": describe_encoder(job, choice["alpha"]),
+        "search": describe_search(job, choice["dense_weight"]),
+        "current": asdict(Current(MODEL, INDEX, version, DOCUMENTS)),
+        "figures": dict(figures),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def describe_encoder(job: Fitting, alpha: float) -> dict[str, Any]:
+    """What made the vectors.
+
+    Args:
+        job: The fit.
+        alpha: The point of the line base .. tuned that was chosen.
+    """
+    encoder = job.cached(job.merged(alpha))
+    return {
+        "base": job.settings.base,
+        "base_fingerprint": job.base.fingerprint,
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.encoder.dim,
+        "max_tokens": encoder.encoder.max_tokens,
+        "query_prompt": encoder.encoder.prompts["query"],
+        "document_prompt": encoder.encoder.prompts["document"],
+        "precision": encoder.precision,
+        "parameters": sum(parameter.numel() for parameter in encoder.encoder.parameters()),
+    }
+
+
+def describe_search(job: Fitting, dense_weight: float) -> dict[str, Any]:
+    """How the Space searches: as it was evaluated.
+
+    Args:
+        job: The fit.
+        dense_weight: How much vectors count beside words.
+    """
+    return {
+        "lexical": {"engine": "lancedb full text", **vars(job.words)},
+        "fusion": "a weighted sum of standard scores",
+        "dense_weight": dense_weight,
+        "depth": ranking.DEPTH,
+    }

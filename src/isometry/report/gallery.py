@@ -203,10 +203,11 @@ def _cost(record: Mapping[str, Any]) -> str:
     machine = record["machine"]
     memory = "" if machine["memory_gib"] is None else f" and {machine['memory_gib']:g} GiB"
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     return (
         f"## Cost\n\n{record['seconds']:,.0f} seconds for all arms and seeds, with"
-        f" {record['cpu_seconds']:,.0f} of processor time in {machine['threads']} threads, on"
-        f" {_day(record)}, on {machine['cores']} cores ({words(machine['processor'])}){memory}, with"
+        f" {record['cpu_seconds']:,.0f} of processor time in {threads}, on {_day(record)}, on"
+        f" {machine['cores']} cores ({words(machine['processor'])}){memory}, with"
         f" {words(versions)}."
     )
 

@@ -127,14 +127,14 @@ def named_vectors(run: ConceptRun) -> Model:
 
 
 def trained(
-    activation: Activation, *, ranking: bool = True, tag_weight: float = 0.0
+    activation: Activation, *, ranking: bool = True, tag_weight: float | None = None
 ) -> Callable[[ConceptRun], Model]:
     """An arm that trains a head over the frozen encoder, by pairs, by tags or by both.
 
     Args:
         activation: Of the head.
         ranking: Whether it learns from the pairs.
-        tag_weight: How much the tags count; without the ranking they count alone.
+        tag_weight: How much the tags count; without one they do not.
     """
 
     def make(run: ConceptRun) -> Model:
@@ -151,8 +151,8 @@ def trained(
         learner = ConceptTowers(
             head,
             InfoNCE(scale.temperature) if ranking else None,
-            MultiLabel(positive_weight(share, 0.5)) if tag_weight or not ranking else None,
-            tag_weight=tag_weight,
+            None if tag_weight is None else MultiLabel(positive_weight(share, 0.5)),
+            tag_weight=tag_weight or 0.0,
         )
         # Siblings in a batch would be negatives of each other.
         parents = [(pair.query.above[1], pair.document.above[1]) for pair in pairs]

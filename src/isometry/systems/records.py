@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import hash_value, read_json, write_json
+from isometry.core.files import hash_value, read_json, write_text
 from isometry.systems.catalogue import PACKAGE, Entry
 
 if TYPE_CHECKING:
     from isometry.systems.system import ScaleName
 
 FORMAT = 1
+# A list of numbers in JSON, and what can be left out of a whole one.
+_NUMBERS = re.compile(r"(?<=: )\[\n[-+\d.eE,\s]+\]")
+_WHOLE = re.compile(r"\.0(?=[,\]])")
 _NEEDED = ("format", "slug", "scale", "identity", "created", "arms", "gates", "passed")
 
 
@@ -75,9 +80,14 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes a record, whole or not at all."""
+    """Writes a record, whole or not at all; the figures of all items stand in one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"format": FORMAT, **record})
+    text = json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False, allow_nan=False)
+
+    def in_a_line(numbers: re.Match[str]) -> str:
+        return _WHOLE.sub("", re.sub(r"\s+", "", numbers[0]))
+
+    write_text(path, _NUMBERS.sub(in_a_line, text) + "\n")
 
 
 def state(entry: Entry, record: Mapping[str, Any] | None) -> str:

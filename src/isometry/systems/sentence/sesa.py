@@ -59,7 +59,9 @@ system = System(
             (STAGE,),
         ),
         "tags alone": Arm(
-            "named dimensions, from tags alone", trained("softplus", ranking=False), (STAGE,)
+            "named dimensions, from tags alone",
+            trained("softplus", ranking=False, tag_weight=1.0),
+            (STAGE,),
         ),
     },
     baseline="esa",
@@ -82,7 +84,7 @@ system = System(
             concepts=12, least=2, batch=8, kept=6,
         ),
         "small": ConceptScale(
-            model="packaged:minilm", steps={STAGE: 400}, rates=(1e-3, 3e-3, 1e-2),
+            model="packaged:minilm", steps={STAGE: 400}, rates=(3e-4, 1e-3, 3e-3, 1e-2),
             trained=12_000, held=1_000,
         ),
         "full": ConceptScale(

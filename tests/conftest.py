@@ -36,7 +36,6 @@ install_import_hook(
         "isometry.evaluation.concept_alignment",
         "isometry.evaluation.isotropy",
         "isometry.evaluation.neighbor_labels",
-        "isometry.evaluation.paired_tests",
         "isometry.evaluation.sweep",
         "isometry.evaluation.slices",
         "isometry.geometry",

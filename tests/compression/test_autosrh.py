@@ -48,7 +48,7 @@ def test_the_smallest_products_are_dropped() -> None:
         table.gates.zero_()
         table.gates[0, 1] = 1.0  # of ids 1 and 3
         table.gates[5, 2] = 0.1  # of ids 10 and 11
-    codec = table.freeze(8 * 3)
+    codec = table.pruned(8 * 3)
     found = codec.lookup(torch.arange(12))
     assert (found != 0).nonzero().tolist() == [[1, 1], [3, 1], [11, 2]]
     assert found[1, 1] == 6 and torch.isclose(found[11, 2], torch.tensor(4.7))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from isometry.compression.codec import FloatTable
 from isometry.compression.modulo_hash import ModuloHash
 
 
@@ -12,11 +13,15 @@ def test_ids_with_the_same_remainder_share_a_row() -> None:
         assert torch.equal(found[id_], codec.shared[id_ % 3])
 
 
-def test_every_large_field_gets_the_same_share_of_its_rows() -> None:
-    fields = (4000, 1000, 1)
-    plan = ModuloHash.of_fields(fields, 4, 5001 * 16 // 10)
-    rows = [len(next(part.parameters())) for part in plan.parts]
-    # A tenth, less the small field that stays whole.
-    assert rows[2] == 1
-    assert abs(rows[0] / rows[1] - 4) < 0.02
-    assert 0.99 < plan.nbytes / (5001 * 16 // 10) <= 1
+def test_small_fields_stay_whole_and_large_ones_share_the_rest_evenly() -> None:
+    fields = (4000, 1000, 16)
+    plan = ModuloHash.of_fields(fields, 4, 5016 * 16 // 10)
+    large, other, small = plan.parts
+    assert isinstance(small, FloatTable) and len(small.rows) == 16
+    assert isinstance(large, ModuloHash) and isinstance(other, ModuloHash)
+    assert len(large.shared) == len(other.shared) == 242
+    assert 0.99 < plan.nbytes / (5016 * 16 // 10) <= 1
+    # With more rows than the second field has ids, it is whole, too.
+    large, other, _ = ModuloHash.of_fields(fields, 4, 4000 * 16).parts
+    assert isinstance(other, FloatTable)
+    assert isinstance(large, ModuloHash) and len(large.shared) == 4000 - 1016

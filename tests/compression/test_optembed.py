@@ -73,6 +73,25 @@ def test_what_is_found_is_what_was_tried(table: OptEmbed) -> None:
     assert fits([3, 6]) and not fits([4, 6]) and not fits([3, 7])
 
 
+def test_the_best_widths_within_a_budget_are_those_of_the_rows_that_are_left(
+    table: OptEmbed,
+) -> None:
+    tried: list[Sequence[int]] = []
+
+    def score(widths: Sequence[int]) -> float:
+        tried.append(widths)
+        return widths[1] - widths[0]
+
+    codec = table.best_within(1500, score, generations=20, seed=0)
+    # Widths were tried with the thresholds that had risen.
+    assert codec.nbytes <= 1500 and table.kept().sum() < 160
+    assert all(table.fitting(1500)(widths) for widths in tried)
+    widths = [part.rows.shape[1] for part in codec.parts]
+    assert score(widths) == max(score(each) for each in list(tried)) > 3
+    ids = torch.arange(160)
+    assert torch.equal(codec.lookup(ids), table.cut(ids, widths).detach())
+
+
 def test_thresholds_rise_until_rows_of_half_the_length_fit(table: OptEmbed) -> None:
     with torch.no_grad():
         table.thresholds[1] = 0.2

@@ -7,12 +7,12 @@ import torch
 
 from isometry.core.errors import InputError
 from isometry.encoders.surgery.experts import MixtureOfExperts
+from isometry.encoders.surgery.first_token import with_domain_tokens
 from isometry.encoders.text import TextEncoder
 from isometry.learners.domain_towers import DomainRow, DomainTowers
 from isometry.learners.two_towers import PairRow
 from isometry.objectives.matryoshka import MRL, Matryoshka
 from isometry.objectives.soft_infonce import MNRPlus
-from isometry.systems.domain_study import with_domain_tokens
 
 DOMAINS = ("numpy", "scipy", "pandas")
 ROWS = [

@@ -44,3 +44,26 @@ def test_classes_are_told_from_pooled_vectors() -> None:
     torch.testing.assert_close(found, expected)
     found.backward()
     assert all(part.grad is not None for part in learner.parameters())
+
+
+def test_trained_poolers_serve_what_they_were_trained_to_make() -> None:
+    torch.manual_seed(1)
+    mix = LayerMix(3)
+    with torch.no_grad():
+        mix.weights.copy_(torch.randn(3))
+    expected = mix(torch.from_numpy(STATES).transpose(0, 1)).detach().numpy()
+    found = PooledPairs(mix, InfoNCE()).vectors(STATES)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    head = nn.Linear(5, 4)
+    told = PooledClasses(mix, head).told(STATES)
+    scores = expected @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    assert told.tolist() == scores.argmax(axis=1).tolist() and len(set(told.tolist())) > 1
+
+
+def test_nothing_is_drawn_where_poolers_serve() -> None:
+    class Dropping(LayerMix):
+        def forward(self, layers: torch.Tensor) -> torch.Tensor:
+            return nn.functional.dropout(super().forward(layers), 0.5, self.training)
+
+    learner = PooledPairs(Dropping(3), InfoNCE())
+    np.testing.assert_array_equal(learner.vectors(STATES), learner.vectors(STATES))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +11,17 @@ from sklearn.metrics import roc_auc_score
 from isometry.compression.codec import FloatTable
 from isometry.compression.modulo_hash import ModuloHash
 from isometry.compression.optembed import OptEmbed
+from isometry.corpora.pairs.word_events import HeldEvents, Log
 from isometry.systems.compression_study import (
+    FIRST,
     MINIATURE,
     SECOND,
     WHOLE,
     AnyRun,
     Forecast,
-    HeldEvents,
-    Log,
     evolved,
     fit,
+    fit_once,
     measure,
 )
 from isometry.systems.retrieval.vector_compression import WAYS, system
@@ -36,10 +38,14 @@ def events(count: int, seed: int) -> np.ndarray:
 
 @pytest.fixture
 def run(tmp_path: Path) -> AnyRun:
+    return run_of(tmp_path)
+
+
+def run_of(folder: Path, seed: int = 0, rate: float = 0.01, own: str = "own") -> AnyRun:
     ids = events(200, 0)
     log = Log(FIELDS, ids.astype(np.int32), np.arange(200) < 100)
     held = HeldEvents(events(60, 1), events(60, 2))
-    return Run(MINIATURE, log, held, seed=0, rate=0.01, folder=tmp_path, shared=tmp_path)
+    return Run(MINIATURE, log, held, seed=seed, rate=rate, folder=folder / own, shared=folder)
 
 
 def test_figures_are_of_the_served_table(run: AnyRun) -> None:
@@ -75,6 +81,69 @@ def test_the_second_half_of_a_search_sees_the_events_that_are_left(
     whole, first, second = seen.values()
     assert list(seen) == [WHOLE, "search", SECOND]
     assert first + second == whole and len(set(whole)) == len(whole)
+
+
+def test_a_table_comes_back_from_where_it_was_trained(
+    run: AnyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+
+    class Away(FloatTable):
+        def cpu(self) -> Away:
+            moved.append("cpu")
+            return super().cpu()
+
+    monkeypatch.setattr(run, "fit", lambda *_: moved.append("fit"))
+    table = fit(run, WHOLE, Away(run.train.n, 16))
+    assert moved == ["fit", "cpu"] and not table.training
+
+
+def test_what_is_trained_alike_for_all_budgets_is_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(name: str, own: str, seed: int = 0, rate: float = 0.01) -> tuple[AnyRun, Forecast]:
+        run = run_of(tmp_path, seed, rate, own)
+        torch.manual_seed(seed)
+        return run, system.arms[name].make(run)
+
+    fitted: list[tuple[str, int, float]] = []
+    train = Run.fit
+
+    def record(self: AnyRun, stage: str, learner: Any, rows: Any, order: Any) -> None:
+        fitted.append((stage, self.seed, self.rate))
+        train(self, stage, learner, rows, order)
+
+    monkeypatch.setattr(Run, "fit", record)
+    names = ("full table 1/1", "float16 1/2", "SVD 1/2")
+    whole = [made(name, name.replace("/", " ")) for name in names]
+    assert fitted == [(WHOLE, 0, 0.01)]
+    for run, _ in whole:
+        assert run.steps == {WHOLE: 2} and run.rows == {WHOLE: 2 * 64}
+    ids = torch.arange(119)
+    full, half = (model.codec.lookup(ids) for _, model in whole[:2])
+    assert torch.equal(full.half().float(), half)
+    # Others are others: their seed, their rate, their kind, their stage.
+    made(names[0], "a", seed=1)
+    made(names[0], "b", rate=0.1)
+    assert fitted[1:] == [(WHOLE, 1, 0.01), (WHOLE, 0, 0.1)]
+    del fitted[:]
+    first, second = (made(f"OptEmbed 1/{over}", str(over)) for over in (2, 10))
+    assert [stage for stage, *_ in fitted] == [FIRST, SECOND, SECOND]
+    assert second[0].steps == first[0].steps == {FIRST: 1, SECOND: 1}
+    assert first[1].codec.nbytes > second[1].codec.nbytes
+    # Read or trained just now, the same comes of it.
+    trained, read = (made("AutoDim 1/2", own)[1].codec.state_dict() for own in ("now", "then"))
+    assert all(torch.equal(read[name], value) for name, value in trained.items())
+
+
+def test_a_table_that_was_read_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    def once(own: str) -> FloatTable:
+        return fit_once(run_of(tmp_path, own=own), FIRST, FloatTable(119, 16))
+
+    start = FloatTable(119, 16)
+    trained, read = once("a"), once("b")
+    assert torch.equal(trained.rows, read.rows) and not read.training
+    assert not torch.equal(read.rows, start.rows)
 
 
 def test_widths_are_chosen_on_validation_within_the_budget(run: AnyRun) -> None:

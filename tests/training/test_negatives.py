@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from isometry.training.negatives import ambiguous, denoise, mine, unlabelled_answers
+from isometry.training.negatives import (
+    ambiguous,
+    clearly_worse,
+    denoise,
+    first_negatives,
+    mine,
+    teacher_negatives,
+    unlabelled_answers,
+)
 
 CANDIDATES = np.array([[10, 11, 12, 13, 14]])
 SCORES = np.array([[0.70, 0.95, 0.765, 0.90, 0.30]])
@@ -212,3 +220,53 @@ def test_scores_of_another_kind_are_refused() -> None:
             )
     with pytest.raises(ValueError, match="negative"):
         ambiguous(candidates, np.array([[0.5, 0.5]]), np.zeros(1), k=1, a=-1.0, b=0.0, seed=0)
+
+
+def test_a_teachers_negatives_are_the_hardest_of_others_and_chance_fills_up() -> None:
+    angles = np.array([0.0, 0.5, 0.6, 0.65, 3.0])
+    answers = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    # The first finds three others nearer than its own; the rest find their own first.
+    turned = np.array([0.7, *angles[1:]])
+    queries = np.stack([np.cos(turned), np.sin(turned)], axis=1).astype(np.float32)
+    found = teacher_negatives(queries, answers, 2, np.random.default_rng(0))
+    assert found[0, 0] == 4 and found[0, 1] in (1, 2, 3)
+    # What is within a twentieth of its own is left out.
+    assert found[1:4].tolist() == [[0, 4]] * 3 and found[4].tolist() == [3, 2]
+    many = teacher_negatives(queries, answers, 4, np.random.default_rng(0))
+    for row, own in enumerate(many.tolist()):
+        assert sorted([row, *own]) == list(range(5))
+    drawn = [
+        teacher_negatives(queries, answers, 3, np.random.default_rng(seed))[2].tolist()
+        for seed in range(30)
+    ]
+    assert {tuple(own[:2]) for own in drawn} == {(0, 4)} and {own[2] for own in drawn} == {1, 3}
+    with pytest.raises(ValueError, match="none has 5 others"):
+        teacher_negatives(queries, answers, 5, np.random.default_rng(0))
+
+
+def test_what_is_clearly_worse_is_what_mining_keeps() -> None:
+    scores = np.random.default_rng(0).normal(size=(20, 30))
+    candidates = np.tile(np.arange(30), (20, 1))
+    positive = np.linspace(-2, 2, 20)
+    for margin in (0.0, 0.05, 0.4):
+        clear = clearly_worse(scores, positive, margin)
+        kept = mine(candidates, scores, positive, k=30, margin=margin).rows
+        assert [set(row[row >= 0]) for row in kept] == [set(np.flatnonzero(row)) for row in clear]
+    assert (clearly_worse(scores, positive) == clearly_worse(scores, positive, 0.05)).all()
+    # The limit itself passes.
+    assert clearly_worse(np.array([[0.5, 0.75], [-1.5, -1.25]]), np.array([1.0, -1.0]), 0.5).all(
+        axis=0
+    ).tolist() == [True, False]
+
+
+def test_negatives_are_the_first_candidates_filled_up_with_others() -> None:
+    candidates = np.array([[-1, 3, 2, 1], [-1, -1, -1, -1], [0, -1, 3, -1], [1, 2, -1, 0]])
+    found = first_negatives(candidates, 3)
+    assert found[0].tolist() == [3, 2, 1]
+    assert sorted(found[1].tolist()) == [0, 2, 3]
+    assert found[2].tolist() == [0, 3, 1]
+    assert found[3].tolist() == [1, 2, 0]
+    assert (first_negatives(candidates, 3) == found).all()
+    # Who has none gets what chance gives, not what stands first.
+    none = first_negatives(np.full((50, 1), -1), 2)
+    assert len(np.unique(none)) > 20

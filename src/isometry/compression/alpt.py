@@ -23,9 +23,10 @@ class ALPT(IntegerTraining):
 
     The paper runs the model twice a step, first to update rows, then to update the steps with the
     rows that are new; here a row's step gets its gradient when the row is read next, so once is
-    enough. Its logarithm is what is learned: all weights have one optimiser and one rate, and a
-    rate that is right for rows would be far too great for steps of a hundredth. The paper gives
-    steps a rate of their own, 2e-5.
+    enough. The logarithm of the factor by which it changed is what is learned: all weights have one
+    optimiser and one rate, and a rate that is right for rows would be far too great for steps of a
+    hundredth; and where weights decay, a step goes back to its start and to no other. The paper
+    gives steps a rate of their own, 2e-5.
 
     Args:
         n: How many ids there are.
@@ -46,12 +47,13 @@ class ALPT(IntegerTraining):
         super().__init__(n, dim, bits=bits, step=step, seed=seed)
 
     def keep_step(self, step: float) -> None:
-        """Makes the tensor that `step_of` reads: the logarithm of each row's step."""
-        self.log_step = nn.Parameter(torch.full((self.n, 1), step).log())
+        """Makes what `step_of` reads: the first step, and the logarithm of what it is times."""
+        self.start = step
+        self.log_factor = nn.Parameter(torch.zeros(self.n, 1))
 
     def step_of(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b one"]:
         """The step of each id."""
-        return functional.embedding(ids, self.log_step).exp()
+        return self.start * functional.embedding(ids, self.log_factor).exp()
 
     def decoded(
         self, rows: Float[Tensor, "b dim"], steps: Float[Tensor, "b one"], numbers: Tensor

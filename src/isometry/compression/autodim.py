@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -12,11 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.compression.codec import SearchingTable, below_floor, generator_of, normal
+from isometry.compression.fields import field_of, starts_of
 from isometry.compression.mixed_dimension import of_widths
+
+_COOLING = 5e-5  # by which a step lowers the temperature from 1, to 0.01 at the least
 
 
 class AutoDim(SearchingTable):
-    """Tables of all candidate widths, made alike and mixed by weights that say which is best.
+    """Tables of all widths that are powers of two, mixed by weights that say which is best.
 
     Zhao et al. 2021, "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems",
     with first-order gradients, as by the survey's official code. Each width is mapped to the full
@@ -31,26 +32,16 @@ class AutoDim(SearchingTable):
     Args:
         fields: How many ids each field has.
         dim: The length of a vector.
-        widths: The candidates; powers of two up to `dim` by default.
-        cooling: By how much a step lowers the temperature from 1, to 0.01 at the least.
         seed: Of the noise.
     """
 
     count: Tensor
+    starts: Tensor
 
-    def __init__(
-        self,
-        fields: Sequence[int],
-        dim: int,
-        widths: Sequence[int] = (),
-        *,
-        cooling: float = 5e-5,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, fields: Sequence[int], dim: int, seed: int = 0) -> None:
         super().__init__(sum(fields), dim)
         self.fields = list(fields)
-        self.widths = sorted(widths) or [2**power for power in range(dim.bit_length())]
-        self.cooling = cooling
+        self.widths = [2**power for power in range(dim.bit_length())]
         self.seed = seed
         self.tables = nn.ParameterList([normal(self.n, width) for width in self.widths])
         self.maps = nn.ParameterList(
@@ -58,7 +49,7 @@ class AutoDim(SearchingTable):
         )
         self.norms = nn.ModuleList([nn.BatchNorm1d(dim, affine=False) for _ in self.widths])
         self.logits = nn.Parameter(torch.zeros(len(fields), len(self.widths)))
-        self.register_buffer("starts", torch.tensor([0, *accumulate(self.fields[:-1])]))
+        self.register_buffer("starts", starts_of(self.fields))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
@@ -73,11 +64,11 @@ class AutoDim(SearchingTable):
 
     def temperature(self) -> float:
         """Of the softmax, now."""
-        return max(0.01, 1 - self.cooling * int(self.count))
+        return max(0.01, 1 - _COOLING * int(self.count))
 
     def _mix(self, ids: Tensor, logits: Tensor, *, frozen: bool = False) -> Tensor:
         flat = ids.flatten()
-        field = torch.bucketize(flat, cast("Tensor", self.starts), right=True) - 1
+        field = field_of(flat, self.starts)
         shares = self._shares(logits)[field]
         mixed = torch.zeros(len(flat), self.dim, device=flat.device)
         for place, width in enumerate(self.widths):

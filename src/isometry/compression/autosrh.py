@@ -58,7 +58,7 @@ class AutoSrh(SearchingTable):
         return _PENALTY * self.gates.abs().sum()
 
     @torch.no_grad()
-    def freeze(self, budget: int) -> SparseRows:
+    def pruned(self, budget: int) -> SparseRows:
         """The largest products, as many as a budget allows.
 
         Raises:

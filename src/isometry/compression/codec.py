@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -24,8 +25,8 @@ DEVIATION = 0.05
 class TrainedTable(nn.Module, ABC):
     """Something that gives a vector for an id and can be trained.
 
-    What takes fewer bytes only after training, or only searches how to store the vectors, is this
-    and no `Codec`.
+    What only searches how to store the vectors is this and no more; what is served after training
+    is a `FreezableTable`, and what takes few bytes all along is a `Codec`.
 
     Args:
         n: How many ids there are.
@@ -51,6 +52,14 @@ class TrainedTable(nn.Module, ABC):
         return _bytes_of(dict(self.state_dict()))
 
 
+class FreezableTable(TrainedTable):
+    """A table that is served, as it is or in fewer bytes than it was trained in."""
+
+    @abstractmethod
+    def freeze(self) -> Codec:
+        """What is served."""
+
+
 class SearchingTable(TrainedTable):
     """A table that also learns how its vectors are to be stored, from a part of every batch.
 
@@ -65,7 +74,7 @@ class SearchingTable(TrainedTable):
         """The same vectors, whose gradient reaches only what says how they are to be stored."""
 
 
-class Codec(TrainedTable):
+class Codec(FreezableTable):
     """A vector table in few bytes, as it is saved and as it is served.
 
     Everything that a lookup needs is a tensor of the module: they are what is saved, and their
@@ -95,6 +104,10 @@ class Codec(TrainedTable):
             f"{cls.__name__} cannot hold a table that is given: its rows share their numbers.",
             "Train with it from the start, or take IntegerTable, ProductTable or LowRank.",
         )
+
+    def freeze(self) -> Codec:
+        """Itself."""
+        return self
 
     @property
     def trainable(self) -> bool:
@@ -201,6 +214,16 @@ def restore(codec: Codec, tensors: dict[str, Tensor]) -> None:
         if (tensor.shape, tensor.dtype) != (tensors[name].shape, tensors[name].dtype):
             raise ValueError(f"{name} has another shape or type")
         tensor.copy_(tensors[name])
+
+
+def lookup_milliseconds(codec: Codec, ids: Int[Tensor, "*b"]) -> float:
+    """How long the fastest of five lookups takes, which depends on the machine."""
+    times: list[float] = []
+    for _ in range(5):
+        started = time.perf_counter()
+        codec.lookup(ids)
+        times.append(time.perf_counter() - started)
+    return 1000 * min(times)
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from isometry.compression.budget_solver import solve
 from isometry.compression.codec import Codec, FloatTable, check_ids, read_codec, restore
+from isometry.compression.fields import field_of, starts_of
 from isometry.core.errors import InputError
 
 
@@ -30,6 +30,8 @@ class CompressedEmbedding(Codec):
         ValueError: When there is no part, or the lengths differ.
     """
 
+    starts: Tensor
+
     def __init__(self, parts: Sequence[Codec], *, frozen: bool = False) -> None:
         if len({part.dim for part in parts}) != 1:
             raise ValueError("the parts must have vectors of one length")
@@ -37,8 +39,7 @@ class CompressedEmbedding(Codec):
         self.parts = nn.ModuleList(parts)
         self.frozen = frozen
         self.fields = [part.n for part in parts]
-        starts = torch.tensor([0, *accumulate(self.fields[:-1])])
-        self.register_buffer("starts", starts, persistent=False)
+        self.register_buffer("starts", starts_of(self.fields), persistent=False)
         if not frozen and not self.trainable:
             names = ", ".join(sorted({type(part).__name__ for part in parts}))
             raise InputError(
@@ -80,13 +81,12 @@ class CompressedEmbedding(Codec):
             return self.parts[0](ids)
         check_ids(ids, self.n)
         flat = ids.flatten()
-        field = torch.bucketize(flat, cast("Tensor", self.starts), right=True) - 1
+        field = field_of(flat, self.starts)
         order = field.argsort(stable=True)
         groups = flat[order].split(field.bincount(minlength=len(self.parts)).tolist())
-        starts = cast("Tensor", self.starts).tolist()
         vectors = [
             part(group - start)
-            for part, group, start in zip(self.parts, groups, starts, strict=True)
+            for part, group, start in zip(self.parts, groups, self.starts.tolist(), strict=True)
             if len(group)
         ]
         found = torch.cat([*vectors, torch.zeros(0, self.dim, device=ids.device)])

@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from isometry.compression.codec import TrainedTable, normal
+from isometry.compression.codec import FreezableTable, normal
 from isometry.compression.sparse_rows import SparseRows
 
 _EVERY = 10
 _DEVIATION = 1e-3  # from the final share, where the schedule counts as done
 
 
-class DeepLight(TrainedTable):
+class DeepLight(FreezableTable):
     """A whole table that is pruned by magnitude during training.
 
     Deng et al. 2021, "DeepLight: Deep Lightweight Feature Interactions for Accelerating CTR

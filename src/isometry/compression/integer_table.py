@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from isometry.compression.codec import (
     Codec,
-    TrainedTable,
+    FreezableTable,
     below_floor,
     check_table,
     generator_of,
@@ -86,7 +86,7 @@ class IntegerTable(Codec):
         return functional.embedding(ids, self.numbers).float() * steps
 
 
-class IntegerTraining(TrainedTable):
+class IntegerTraining(FreezableTable):
     """A table whose rows are on the steps whenever they are read.
 
     As in the survey (Zhang et al. 2024, arXiv 2311.15578): an update is made in float and then

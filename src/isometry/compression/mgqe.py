@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, TrainedTable, normal
+from isometry.compression.codec import Codec, FreezableTable, normal
 from isometry.compression.packing import IdSet, pack, packed_size, unpack
 from isometry.geometry.straight_through import straight_through
 
@@ -62,7 +62,7 @@ class GranularCodes(Codec):
         return self.codebooks[part, self.codes_of(ids)].flatten(start_dim=-2)
 
 
-class MGQE(TrainedTable):
+class MGQE(FreezableTable):
     """A whole table, trained together with centroids that come to stand for it.
 
     Kang et al. 2020, "Learning Multi-granular Quantized Embeddings for Large-Vocab Categorical

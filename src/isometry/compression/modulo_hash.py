@@ -12,8 +12,6 @@ from torch.nn import functional
 from isometry.compression.codec import Codec, normal
 from isometry.compression.compressed_embedding import CompressedEmbedding, compress_fields
 
-_SHARES = 10_000  # steps between no row and all of a field's
-
 
 class ModuloHash(Codec):
     """Row `i mod rows` for id i (Weinberger et al. 2009, "Feature Hashing").
@@ -35,12 +33,12 @@ class ModuloHash(Codec):
 
     @classmethod
     def of_fields(cls, fields: Sequence[int], dim: int, budget: int) -> CompressedEmbedding:
-        """The same share of every field's rows."""
+        """As many rows for every field, at most its own."""
         return compress_fields(
             fields,
             dim,
-            lambda n, share: cls(n, dim, -(-n * share // _SHARES)),
-            range(1, _SHARES + 1),
+            lambda n, rows: cls(n, dim, min(n, rows)),
+            range(1, max(fields) + 1),
             budget,
         )
 

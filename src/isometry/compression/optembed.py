@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional
 from isometry.compression.budget_solver import solve
 from isometry.compression.codec import Codec, TrainedTable, generator_of, normal
 from isometry.compression.compressed_embedding import CompressedEmbedding
+from isometry.compression.fields import field_of, starts_of
 from isometry.compression.packing import IdSet
 from isometry.core.errors import InputError
 from isometry.geometry.straight_through import straight_through
@@ -63,9 +63,10 @@ class OptEmbed(TrainedTable):
     up to 1, then 0. In training each vector is cut to a random length, so that all lengths can be
     tried afterwards.
 
-    What it finds is kept rows and, by `evolve`, a width for each field; then `frozen` is trained
-    further. Neither thresholds nor widths of the paper are bound by a budget; here thresholds rise
-    together until the rows fit it at half their length, and widths that do not fit are not tried.
+    What it finds is kept rows and, by `evolve`, a width for each field (`best_within`), which are
+    trained further. Neither thresholds nor widths of the paper are bound by a budget; here
+    thresholds rise together until the rows fit it at half their length, and widths that do not fit
+    are not tried.
 
     Args:
         fields: How many ids each field has.
@@ -74,6 +75,7 @@ class OptEmbed(TrainedTable):
     """
 
     count: Tensor
+    starts: Tensor
 
     def __init__(self, fields: Sequence[int], dim: int, seed: int = 0) -> None:
         super().__init__(sum(fields), dim)
@@ -81,12 +83,12 @@ class OptEmbed(TrainedTable):
         self.seed = seed
         self.rows = normal(self.n, dim)
         self.thresholds = nn.Parameter(torch.zeros(len(fields), 1))
-        self.register_buffer("starts", torch.tensor([0, *accumulate(self.fields[:-1])]))
+        self.register_buffer("starts", starts_of(self.fields))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def field_of(self, ids: Int[Tensor, "*b"]) -> Int[Tensor, "*b"]:
         """The field of each id."""
-        return torch.bucketize(ids, cast("Tensor", self.starts), right=True) - 1
+        return field_of(ids, self.starts)
 
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
         """Rows above their threshold; in training mode cut to random lengths."""
@@ -153,6 +155,30 @@ class OptEmbed(TrainedTable):
             return sets + 4 * numbers <= budget
 
         return fits
+
+    def best_within(
+        self,
+        budget: int,
+        score: Callable[[Sequence[int]], float],
+        *,
+        generations: int = 30,
+        seed: int = 0,
+    ) -> CompressedEmbedding:
+        """The rows above thresholds that are high enough, cut to the best widths that fit.
+
+        Args:
+            budget: In bytes.
+            score: Of widths, the higher the better, on validation data; see `cut`.
+            generations: See `evolve`.
+            seed: Of its draws.
+
+        Raises:
+            InputError: When not even one row fits, or not even widths of 1 do.
+        """
+        self.raise_thresholds(budget)
+        fits, fields = self.fitting(budget), len(self.fields)
+        widths = evolve(fields, self.dim, score, fits, generations=generations, seed=seed)
+        return self.frozen(widths)
 
 
 def evolve(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -69,6 +69,10 @@ class PooledPairs(Learner):
         with torch.autocast(a.device.type, enabled=False):
             return {"loss": self.objective(a, b)}
 
+    def vectors(self, states: Float[np.ndarray, "n layers d"]) -> Float[np.ndarray, "n wide"]:
+        """What the pooler makes of texts' layers."""
+        return _pooled(self.pooler, states).cpu().numpy()
+
 
 class PooledClasses(Learner):
     """Cross-entropy over classes, of pooled vectors.
@@ -95,6 +99,17 @@ class PooledClasses(Learner):
         vectors = self.pooler(batch["layers"]).float()
         with torch.autocast(vectors.device.type, enabled=False):
             return {"loss": functional.cross_entropy(self.head(vectors), batch["labels"])}
+
+    def told(self, states: Float[np.ndarray, "n layers d"]) -> Int[np.ndarray, " n"]:
+        """The number of the most probable class of each text."""
+        with torch.no_grad():
+            return self.head(_pooled(self.pooler, states)).argmax(dim=1).cpu().numpy()
+
+
+@torch.no_grad()
+def _pooled(pooler: nn.Module, states: Float[np.ndarray, "n layers d"]) -> Float[Tensor, "n wide"]:
+    device = next(pooler.parameters()).device
+    return pooler.eval()(stack_layers(list(states)).to(device)).float()
 
 
 def stack_layers(rows: Sequence[Layers]) -> Float[Tensor, "layers b d"]:

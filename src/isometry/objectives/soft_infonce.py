@@ -8,7 +8,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class SoftInfoNCE(nn.Module):
+class _Contrast(nn.Module):
+    def __init__(self, temperature: float = 0.05, *, normalize: bool = True) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
+        self.temperature = temperature
+        self.normalize = normalize
+
+    def _scaled(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+
+class SoftInfoNCE(_Contrast):
     """Cross-entropy of a batch's similarities with given targets, in both directions.
 
     With the identity as target it is `InfoNCE`; targets may also say who is of the same kind
@@ -18,13 +30,6 @@ class SoftInfoNCE(nn.Module):
         temperature: Divides the similarities.
         normalize: Whether vectors are scaled to unit length first.
     """
-
-    def __init__(self, temperature: float = 0.05, *, normalize: bool = True) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, not {temperature}")
-        self.temperature = temperature
-        self.normalize = normalize
 
     def forward(
         self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], target: Float[Tensor, "n m"]
@@ -42,13 +47,11 @@ class SoftInfoNCE(nn.Module):
         """
         if bool((target < 0).any()) or not bool(target.sum(1).all() and target.sum(0).all()):
             raise ValueError("every row and every column needs a target, and none may be negative")
-        if self.normalize:
-            a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)
-        logits = a @ b.T / self.temperature
+        logits = self._scaled(a) @ self._scaled(b).T / self.temperature
         return (_cross_entropy(logits, target) + _cross_entropy(logits.T, target.T)) / 2
 
 
-class MNRPlus(nn.Module):
+class MNRPlus(_Contrast):
     """Contrast whose targets are the nearest by what each side says of itself (MNR-plus).
 
     Row i is to find the j with the largest `(a @ a.T + b @ b.T)[i, j] / 2` (Hallee et al.,
@@ -62,13 +65,6 @@ class MNRPlus(nn.Module):
         temperature: Divides the similarities.
         normalize: Whether vectors are scaled to unit length first.
     """
-
-    def __init__(self, temperature: float = 0.05, *, normalize: bool = True) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, not {temperature}")
-        self.temperature = temperature
-        self.normalize = normalize
 
     def forward(
         self,
@@ -96,12 +92,10 @@ class MNRPlus(nn.Module):
         n = a.shape[0]
         if n < 2 and negatives is None:
             raise ValueError("a contrast needs at least two rows, or negatives")
-        if self.normalize:
-            a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)
-            negatives = None if negatives is None else functional.normalize(negatives, dim=-1)
         candidates = b if negatives is None else torch.cat([b, negatives.flatten(0, 1)])
+        a, candidates = self._scaled(a), self._scaled(candidates)
         logits = a @ candidates.T / self.temperature
-        nearest = nearest_by_themselves(a, b)
+        nearest = nearest_by_themselves(a, candidates[:n])
         target = functional.one_hot(nearest, logits.shape[1]).to(logits)
         hidden = torch.zeros_like(target, dtype=torch.bool) if same is None else same
         # The diagonal is what a row came with.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -50,3 +51,8 @@ class MultiLayer(nn.Module):
         states = layers.transpose(0, 1)
         every = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
         return self.attention(states, every)
+
+
+def last_layer(states: Float[np.ndarray, "n layers d"]) -> Float[np.ndarray, "n layers d"]:
+    """The last layer in the place of each: as many weights to train, nothing else to see."""
+    return np.repeat(states[:, -1:], states.shape[1], axis=1)

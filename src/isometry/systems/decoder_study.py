@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import nn
 
 from isometry.core.progress import say
@@ -21,14 +20,13 @@ from isometry.corpora.pairs.label_triplets import label_triplets
 from isometry.corpora.pairs.lexicographer_files import lexicographer_files
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.wordnet import open_wordnet
-from isometry.encoders.pooled import as_transformer, pooled
-from isometry.encoders.small_decoder import small_decoder
+from isometry.encoders.loading import quiet_loading
+from isometry.encoders.pooled import pooled
 from isometry.encoders.surgery.bidirectional import bidirectional
 from isometry.encoders.surgery.prompts import Prompt
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.neighbor_labels import neighbor_labels
-from isometry.evaluation.retrieval import rank_documents, score_rankings
-from isometry.geometry.neighbors import top_k
+from isometry.evaluation.retrieval import own_ranks
 from isometry.learners.instructed_towers import InstructedRow, InstructedTowers, Task
 from isometry.learners.two_towers import PairRow
 from isometry.objectives.infonce import InfoNCE
@@ -39,8 +37,8 @@ from isometry.pooling.mean import Mean
 from isometry.pooling.self_attention import SelfAttention
 from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures, Scale, Splits
-from isometry.training.negatives import mine
-from isometry.training.next_token import predict_next
+from isometry.training.negatives import teacher_negatives
+from isometry.training.next_token import Decoder, made_decoder
 from isometry.training.unique_batches import unique_batches
 
 STAGES = ("first", "second")
@@ -48,32 +46,10 @@ Pooling = Literal["eos", "mean", "self-attention", "latent"]
 # Retrieval alone, or blended with topics, whose other rows may or may not be negatives.
 Mix = Literal["retrieval", "blended", "blended, topics in batch"]
 
-FIND = Prompt(query="Instruct: name it\nQuery: ")
+# No space at the end: a byte-level tokenizer makes one token of it and the text's first word.
+FIND = Prompt(query="Instruct: name it\nQuery:\n")
 # Both sides of a symmetric task get its instruction.
-GROUP = Prompt("Instruct: same topic\nQuery: ", "Instruct: same topic\nQuery: ")
-# So many of the nearest entries may become negatives; what the teacher finds too good does not.
-_CANDIDATES = 200
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """The decoder that is made, since none comes in a package.
-
-    Attributes:
-        dim: Its width.
-        layers: How many it has.
-        heads: Of each layer.
-        steps: Of next-token prediction.
-        batch: Glosses a step of it.
-        rate: Its peak learning rate.
-    """
-
-    dim: int = 128
-    layers: int = 4
-    heads: int = 4
-    steps: int = 150
-    batch: int = 64
-    rate: float = 2e-3
+GROUP = Prompt("Instruct: same topic\nQuery:\n", "Instruct: same topic\nQuery:\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +72,7 @@ class DecoderScale(Scale):
     trained: int
     held: int
     teacher: str = "packaged:minilm"
-    decoder: Decoder | None = Decoder()
+    decoder: Decoder | None = field(default_factory=Decoder)
     heads: int = 4
     latents: int = 32
     negatives: int = 2
@@ -139,32 +115,28 @@ def data(scale: DecoderScale) -> Splits[Glosses, Glosses]:
 
 
 def language_model(run: DecoderRun) -> Any:
-    """The decoder of a seed, the same for all arms, as a sentence-transformers module; a copy.
+    """The decoder of a seed, the same for all arms, as a sentence-transformers module.
 
     One that is made has been through next-token prediction, whose steps are no part of an arm's
     budget, and whose rate is not chosen.
     """
-    scale = run.scale
-    if scale.decoder is None:
+    from sentence_transformers.base.modules import Transformer
+
+    scale, settings = run.scale, run.scale.decoder
+    if settings is None:
         return TextEncoder.load(scale.model).model[0]
-    texts = tuple(row.text for row in (*run.train.words, *run.train.topics))
-    return copy.deepcopy(_made(scale.model, scale.decoder, texts, scale.tokens, run.seed))
 
+    def make(folder: Path) -> None:
+        say(f"next-token prediction, seed {run.seed}")
+        words = TextEncoder.load(scale.model)
+        texts = [row.text for row in (*run.train.words, *run.train.topics)]
+        made = made_decoder(words, texts, settings, tokens=scale.tokens, seed=run.seed)
+        with quiet_loading():
+            made.save(str(folder))
 
-@lru_cache(maxsize=4)
-def _made(model: str, settings: Decoder, texts: tuple[str, ...], tokens: int, seed: int) -> Any:
-    say(f"next-token prediction, seed {seed}")
-    words = TextEncoder.load(model)
-    decoder = small_decoder(
-        words, dim=settings.dim, layers=settings.layers, heads=settings.heads, seed=seed
-    )
-    base: Any = decoder.base_model
-    # After a kill it is done again, in less time than an arm takes.
-    predict_next(
-        decoder, words.model.tokenizer, texts, batch=settings.batch, steps=settings.steps,
-        rate=settings.rate, tokens=tokens, seed=seed,
-    )  # fmt: skip
-    return as_transformer(base, words.model.tokenizer, tokens)
+    folder = run.once(f"decoder-{run.seed}", make)
+    with quiet_loading():
+        return Transformer(str(folder), max_seq_length=scale.tokens)
 
 
 def embedder(run: DecoderRun, pooling: Pooling, causal: bool) -> TextEncoder:
@@ -188,30 +160,22 @@ def embedder(run: DecoderRun, pooling: Pooling, causal: bool) -> TextEncoder:
 
 def word_rows(run: DecoderRun, in_batch: bool) -> list[InstructedRow]:
     """Glosses with their lemmas, and those of others that the teacher nearly takes for theirs."""
-    rows, k = run.train.words, run.scale.negatives
-    found = _mined(run.scale.teacher, tuple(rows), k)
-    generator = run.generator("negatives")
+    rows = run.train.words
+
+    def make(folder: Path) -> None:
+        teacher = run.cached(TextEncoder.load(run.scale.teacher))
+        asked = teacher.encode([row.text for row in rows], "query")
+        entries = teacher.encode([row.entry for row in rows])
+        random = run.generator("negatives")
+        np.save(folder / "rows.npy", teacher_negatives(asked, entries, run.scale.negatives, random))
+
     task = Task(FIND, in_batch=in_batch)
     made: list[InstructedRow] = []
-    for number, row in enumerate(rows):
-        # Where the teacher finds nearly everything better than the answer, chance fills up.
-        others = [int(other) for other in found[number] if other >= 0]
-        while len(others) < k:
-            drawn = int(generator.integers(len(rows)))
-            others += [drawn] if drawn != number else []
+    found = np.load(run.once(f"negatives-{run.seed}", make) / "rows.npy")
+    for row, others in zip(rows, found.tolist(), strict=True):
         texts, keys = zip(*((rows[other].entry, rows[other].key) for other in others), strict=True)
         made.append(InstructedRow(PairRow(row.text, row.entry, row.key, texts, keys), task))
     return made
-
-
-@lru_cache(maxsize=2)
-def _mined(teacher: str, rows: tuple[Definition, ...], k: int) -> Int[np.ndarray, "rows k"]:
-    encoder = TextEncoder.load(teacher)
-    asked = encoder.encode([row.text for row in rows], "query", precision="bfloat16")
-    entries = encoder.encode([row.entry for row in rows], precision="bfloat16")
-    scores, near = top_k(asked, entries, min(_CANDIDATES, len(rows)))
-    near = np.where(near == np.arange(len(rows))[:, None], -1, near)
-    return mine(near, scores, (asked * entries).sum(axis=1), k=k).rows
 
 
 def topic_rows(run: DecoderRun, in_batch: bool) -> list[InstructedRow]:
@@ -271,11 +235,9 @@ def measure(run: DecoderRun, encoder: TextEncoder, held: Glosses) -> Figures:
     """MRR@10 of the words for their glosses, and whether five neighbours tell the file."""
     asked = _encode(run, encoder, FIND, [row.text for row in held.words])
     entries = _encode(run, encoder, Prompt(), [row.entry for row in held.words])
-    order, _ = rank_documents(asked, entries, np.arange(len(entries)), 10)
-    relevance = [{row: 1} for row in range(len(asked))]
     topics = _encode(run, encoder, GROUP, [row.text for row in held.topics])
     return {
-        "mrr@10": score_rankings(order, relevance, ("mrr@10",))["mrr@10"],
+        "mrr@10": own_ranks(asked, entries),
         "5-nn accuracy": neighbor_labels(topics, [row.entry for row in held.topics]),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,12 @@ from isometry.core.errors import InputError
 from isometry.corpora.curation.dedup import near_duplicates
 from isometry.corpora.pairs.cocitation import cocitation, never_cited_together
 from isometry.corpora.pairs.conflicting_labels import conflicting_triplets
-from isometry.corpora.readers.numpydoc import Described, read_described, references
+from isometry.corpora.readers.numpydoc import (
+    Described,
+    kind_of,
+    read_described,
+    references,
+)
 from isometry.corpora.splits import split
 from isometry.learners.two_towers import PairRow
 from isometry.systems.system import Scale, Splits
@@ -23,17 +27,6 @@ DOMAINS = ("numpy", "scipy", "sklearn", "pandas", "networkx")
 OPPOSED = ("module", "returned")
 # A pair needs both its functions on one side: of pairs, the squares of these are left.
 _SIDES = {"train": 0.5, "validation": 0.2, "test": 0.3}
-# What is first found of these in a docstring's type names its kind.
-_KINDS = {
-    "array": "ndarray|array|matrix",
-    "table": "dataframe|series|index",
-    "number": "float|int|integer|number|scalar|double|complex",
-    "truth": "bool|boolean|true|false",
-    "text": "str|string",
-    "mapping": "dict|dictionary|bunch",
-    "graph": r"\w*graph",
-    "several": "list|tuple|set|iterator|generator|iterable",
-}
 _FEWEST_WORDS = 3
 
 
@@ -45,7 +38,6 @@ class DomainScale(Scale):
         modules: What is read of each domain: the whole package, or a module of it.
         judged: Pairs of each domain that are validated on, and tested on, at most.
         opposed: Triplets with opposed labels that are validated on, and tested on, at most.
-        per_citer: Pairs that one function's references give at most.
         layers: Which layers get experts; all when not given.
         frozen: So many of the lowest layers stay as they are, and with them the embeddings, those
             of domains among them; 0 trains all.
@@ -56,7 +48,6 @@ class DomainScale(Scale):
     modules: tuple[str, ...] = DOMAINS
     judged: int = 100
     opposed: int = 250
-    per_citer: int = 20
     layers: tuple[int, ...] | None = None
     frozen: int = 0
     batch: int = 32
@@ -80,7 +71,7 @@ class HeldDomains:
 
     Attributes:
         together: Pairs of texts that are cited together, by domain.
-        apart: As many pairs of the same domain that never are.
+        apart: As many pairs of the same domain and side that never are, by nobody.
         opposed: A text, one of the same module and of another type, and the reverse.
     """
 
@@ -98,18 +89,11 @@ def data(scale: DomainScale) -> Splits[DomainRows, HeldDomains]:
         for domain, name in zip(DOMAINS, scale.modules, strict=True)
     }  # fmt: skip
     items = {item.id: item for own in found.values() for item in own}
-    clusters = near_duplicates([item.text for item in items.values()])
-    side = dict(zip(items, split(list(items), clusters, _SIDES), strict=True))
-    cited = {
-        domain: [
-            (a, b)
-            for a, b in cocitation(references(own), scale.per_citer)
-            if items[a].text != items[b].text
-        ]
-        for domain, own in found.items()
-    }
+    texts = [item.text for item in items.values()]
+    side = dict(zip(texts, split(list(items), near_duplicates(texts), _SIDES), strict=True))
+    cited = {domain: _cited(own) for domain, own in found.items()}
     rows = {
-        domain: _rows([pair for pair in pairs if {side[i] for i in pair} == {"train"}], items)
+        domain: _rows([pair for pair in pairs if {side[text] for text in pair} == {"train"}])
         for domain, pairs in cited.items()
     }
     for domain, own in rows.items():
@@ -118,12 +102,12 @@ def data(scale: DomainScale) -> Splits[DomainRows, HeldDomains]:
                 f"The domain '{domain}' has {len(own)} pairs to train on; it takes two.",
                 "Read more of it: a package whose docstrings have a section 'See Also'.",
             )
-    labelled = [(item, kind) for item in items.values() if (kind := _kind(item.returned))]
-    rows |= _opposed_rows([each for each in labelled if side[each[0].id] == "train"])
+    labelled = [(item, kind) for item in items.values() if (kind := kind_of(item.returned))]
+    rows |= _opposed_rows([each for each in labelled if side[each[0].text] == "train"])
 
     def held(name: str) -> HeldDomains:
         pairs = {
-            domain: [pair for pair in own if {side[i] for i in pair} == {name}]
+            domain: [pair for pair in own if {side[text] for text in pair} == {name}]
             for domain, own in cited.items()
         }
         # As many of each, so that domains count the same.
@@ -137,16 +121,16 @@ def data(scale: DomainScale) -> Splits[DomainRows, HeldDomains]:
         }
         apart = {
             domain: never_cited_together(
-                [i for pair in own for i in pair if side[i] == name], own, most
+                [text for pair in own for text in pair if side[text] == name], own, most
             )
             for domain, own in cited.items()
         }
-        own = [each for each in labelled if side[each[0].id] == name]
+        own = [each for each in labelled if side[each[0].text] == name]
         triplets = _opposed(own)
         shuffled = random.permutation(len(triplets))[: scale.opposed]
         return HeldDomains(
-            {domain: _texts(own, items) for domain, own in chosen.items()},
-            {domain: _texts(own, items) for domain, own in apart.items()},
+            chosen,
+            apart,
             [_three(own, triplets[row]) for row in sorted(shuffled.tolist())],
         )
 
@@ -156,11 +140,17 @@ def data(scale: DomainScale) -> Splits[DomainRows, HeldDomains]:
 Labelled = Sequence[tuple[Described, str]]
 
 
-def _texts(pairs: Sequence[tuple[str, str]], items: dict[str, Described]) -> list[tuple[str, str]]:
-    return [(items[a].text, items[b].text) for a, b in pairs]
+def _cited(items: Sequence[Described]) -> list[tuple[str, str]]:
+    """The texts that are cited together, every two that differ: what is no such pair never is.
+
+    Functions with the same text are one here, cited with all that any of them is cited with.
+    """
+    text = {item.id: item.text for item in items}
+    pairs = [sorted((text[a], text[b])) for a, b in cocitation(references(items))]
+    return list(dict.fromkeys((a, b) for a, b in pairs if a != b))
 
 
-def _rows(pairs: Sequence[tuple[str, str]], items: dict[str, Described]) -> list[PairRow]:
+def _rows(pairs: Sequence[tuple[str, str]]) -> list[PairRow]:
     """Either member asks; what else it is cited with may answer, too."""
     together: dict[str, set[str]] = defaultdict(set)
     for a, b in pairs:
@@ -168,10 +158,7 @@ def _rows(pairs: Sequence[tuple[str, str]], items: dict[str, Described]) -> list
         together[b] |= {a, b}
     swapped = np.random.default_rng(0).random(len(pairs)) < 0.5
     ordered = [(b, a) if swap else (a, b) for (a, b), swap in zip(pairs, swapped, strict=True)]
-    return [
-        PairRow(items[a].text, items[b].text, b, answers=frozenset(together[a]))
-        for a, b in ordered
-    ]  # fmt: skip
+    return [PairRow(a, b, b, answers=frozenset(together[a])) for a, b in ordered]
 
 
 def _opposed(labelled: Labelled) -> list[tuple[int, int, int]]:
@@ -199,13 +186,3 @@ def _opposed_rows(labelled: Labelled) -> dict[str, list[PairRow]]:
 def _module(item: Described) -> str:
     """Where it stands, such as `networkx.algorithms.flow`."""
     return ".".join(item.module.split(".")[:3])
-
-
-def _kind(returned: str) -> str:
-    """What kind of thing is given back; empty where it is none of the usual."""
-    places = {
-        kind: found.start()
-        for kind, words in _KINDS.items()
-        if (found := re.search(rf"(?<![a-z])(?:{words})(?![a-z])", returned.lower()))
-    }
-    return min(places, key=lambda kind: places[kind], default="")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from isometry.encoders.surgery.experts import MixtureOfExperts
-from isometry.encoders.surgery.first_token import with_first_token
+from isometry.encoders.surgery.first_token import with_domain_tokens, with_first_token
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.pair_scores import pair_scores, wins
@@ -27,25 +25,16 @@ from isometry.systems.domain_pairs_study import (
 from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures
 from isometry.training.task_batches import task_batches
-from isometry.vocabulary.extend import extend
 
 # The stages of a training on all five packages, and on both of the opposed labels.
 TOGETHER = {"domains": DOMAINS, "opposed": OPPOSED}
 ALONE = {domain: (domain,) for domain in (*DOMAINS, *OPPOSED)}
+# The figure of the triplets.
+OPPOSED_AUC = "auc, opposed labels"
 
 DomainRun = Run[DomainScale, DomainRows, HeldDomains]
 # The encoder that serves each domain.
 Served = Mapping[str, TextEncoder]
-
-
-@dataclass(frozen=True)
-class _Pair:
-    first: Float[np.ndarray, "n d"]
-    second: Float[np.ndarray, "n d"]
-
-    @property
-    def cosines(self) -> Float[np.ndarray, " n"]:
-        return (self.first * self.second).sum(axis=1)
 
 
 def untouched(run: DomainRun) -> Served:
@@ -110,59 +99,34 @@ def _trained(run: DomainRun, stage: str, domains: Sequence[str], *, experts: boo
     }
 
 
-def with_domain_tokens(
-    encoder: TextEncoder, domains: Sequence[str]
-) -> tuple[TextEncoder, list[str]]:
-    """The encoder itself, with a token for each domain that begins as `[CLS]`; and the tokens."""
-    tokens = [f"[{domain}]" for domain in domains]
-    tokenizer = encoder.model.tokenizer
-    extend(tokenizer, tokens, copy_from=str(tokenizer.cls_token), model=_body(encoder))
-    # Anew: an encoder keeps a copy of its tokenizer.
-    again = TextEncoder(
-        encoder.model,
-        encoder.name,
-        query_prompt=encoder.prompts["query"],
-        document_prompt=encoder.prompts["document"],
-    )
-    return again, tokens
-
-
-def _body(encoder: TextEncoder) -> Any:
-    transformer: Any = encoder.model[0]
-    return transformer.model
-
-
 def measure(run: DomainRun, served: Served, held: HeldDomains) -> Figures:
     """How well cosines tell pairs that are cited together from others of the same domain.
 
-    `auc` has a figure for each positive pair, `f1max` one for each domain. `auc, opposed labels`
+    `auc` has a figure for each positive pair, `f1max` one for each domain. That of opposed labels
     takes the triplets twice: an encoder that does the same in both domains has exactly one half.
     """
 
-    def encode(domain: str, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-        scale = run.scale
-        return served[domain].encode(texts, tokens=scale.tokens, precision=scale.precision)
-
-    def paired(domain: str, pairs: Sequence[tuple[str, str]]) -> _Pair:
-        vectors = encode(domain, [text for pair in pairs for text in pair])
-        return _Pair(vectors[::2], vectors[1::2])
+    def encode(domain: str, texts: Iterable[Sequence[str]]) -> Float[np.ndarray, "n d"]:
+        scale, flat = run.scale, [text for several in texts for text in several]
+        return served[domain].encode(flat, tokens=scale.tokens, precision=scale.precision)
 
     auc: list[Float[np.ndarray, " n"]] = []
     f1: dict[str, float] = {}
     for domain in DOMAINS:
         count = len(held.together[domain])
-        both = paired(domain, [*held.together[domain], *held.apart[domain]])
-        gold = np.arange(len(both.first)) < count
-        auc.append(wins(both.cosines[gold], both.cosines[~gold]))
-        f1[domain] = pair_scores(both.first, both.second, gold.astype(float))["f1_max"]
+        vectors = encode(domain, [*held.together[domain], *held.apart[domain]])
+        cosines = (vectors[::2] * vectors[1::2]).sum(axis=1)
+        gold = (np.arange(len(cosines)) < count).astype(float)
+        auc.append(wins(cosines[:count], cosines[count:]))
+        f1[domain] = pair_scores(vectors[::2], vectors[1::2], gold)["f1_max"]
     opposed: list[Float[np.ndarray, " n"]] = []
     for domain in OPPOSED:
-        vectors = encode(domain, [text for three in held.opposed for text in three])
-        near, far = (_Pair(vectors[::3], vectors[place::3]).cosines for place in (1, 2))
+        vectors = encode(domain, held.opposed)
+        near, far = ((vectors[::3] * vectors[place::3]).sum(axis=1) for place in (1, 2))
         opposed.append(wins(near, far) if domain == OPPOSED[0] else wins(far, near))
     return {
         "auc": np.concatenate(auc),
         "f1max": np.array(list(f1.values())),
-        "auc, opposed labels": np.concatenate(opposed),
+        OPPOSED_AUC: np.concatenate(opposed),
         **{f"f1max, {domain}": figure for domain, figure in f1.items()},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,16 +27,17 @@ from isometry.learners.layer_pooling import (
     LayerPair,
     PooledClasses,
     PooledPairs,
-    stack_layers,
 )
+from isometry.learners.learner import Learner
 from isometry.objectives.infonce import InfoNCE
 from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures, Scale, Splits
-from isometry.training.unique_batches import unique_batches
 
 # Where each task is named as its stage; the last two are what low layers tell.
 WORDS, FILE, PART, LENGTH = "words", "file", "part of speech", "length"
 TASKS: tuple[str, ...] = (WORDS, FILE, PART, LENGTH)
+# Their figures' mean, and the figure of the words.
+BOTH, MRR = "part of speech and length", "mrr@10"
 _PARTS = "nvar"
 _BUCKETS = 4
 
@@ -54,7 +55,6 @@ class LayerScale(Scale):
         head_dim: The width of each.
         batch: Texts a step.
         tokens: Where texts are cut.
-        splits: Into how many data sets each task's test is divided.
     """
 
     trained: int
@@ -65,7 +65,6 @@ class LayerScale(Scale):
     head_dim: int = 32
     batch: int = 128
     tokens: int = 32
-    splits: int = 10
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,10 @@ class Texts:
     known: tuple[str, ...]
     bounds: tuple[float, ...]
 
+    def texts(self, task: str) -> list[str]:
+        """What a task that has classes is about."""
+        return [row.text for row in (self.words if task == FILE else self.glosses)]
+
     def labels(self) -> dict[str, list[int]]:
         """The class of each text in the tasks that have classes."""
         lengths = [len(row.text.split()) for row in self.glosses]
@@ -102,18 +105,19 @@ LayerRun = Run[LayerScale, Texts, Texts]
 Select = Callable[[Float[np.ndarray, "n layers d"]], Float[np.ndarray, "n layers d"]]
 
 
-class Poolers(NamedTuple):
-    """One pooler a task, and the heads of those that have classes.
+@dataclass(frozen=True)
+class Poolers:
+    """One pooler a task.
 
     Attributes:
         select: What of the layers they see.
-        poolers: By task.
-        heads: By task.
+        words: The one that finds words.
+        classes: Those that tell classes, by task.
     """
 
     select: Select
-    poolers: dict[str, nn.Module]
-    heads: dict[str, nn.Module]
+    words: PooledPairs
+    classes: dict[str, PooledClasses]
 
 
 LayerArm = Arm[LayerScale, Texts, Texts, Poolers]
@@ -157,9 +161,7 @@ def _first(pairs: WordPairs, most: int | None) -> WordPairs:
 def layers_of(run: LayerRun, texts: Sequence[str]) -> Float[np.ndarray, "n layers d"]:
     """The mean-pooled vectors of every layer, kept on the disk for all arms and seeds."""
     encoder = _encoder(run.scale.model, run.scale.tokens)
-    unique = list(dict.fromkeys(texts))
-    row = {text: number for number, text in enumerate(unique)}
-    found = run.cached(encoder).encode(unique)[[row[text] for text in texts]]
+    found = run.cached(encoder).encode(texts)
     return found.reshape(len(texts), len(encoder.layers()), -1)
 
 
@@ -168,27 +170,17 @@ def _encoder(model: str, cut: int) -> AllLayers:
     return AllLayers(TextEncoder.load(model), cut)
 
 
-def all_layers(states: Float[np.ndarray, "n layers d"]) -> Float[np.ndarray, "n layers d"]:
-    """The layers as they are."""
-    return states
-
-
-def last_layer(states: Float[np.ndarray, "n layers d"]) -> Float[np.ndarray, "n layers d"]:
-    """The last layer in the place of each: as many weights to train, nothing else to see."""
-    return np.repeat(states[:, -1:], states.shape[1], axis=1)
-
-
 def arm(
     about: str,
     make_pooler: Callable[[LayerScale, int, int], nn.Module],
-    select: Select = all_layers,
+    select: Select = lambda states: states,
 ) -> LayerArm:
     """An arm that trains a pooler for each task, on batches that depend on the seed alone.
 
     Args:
         about: What it does.
         make_pooler: Makes it for a scale, a number of layers and a width.
-        select: What of the layers it sees.
+        select: What of the layers it sees; all by default.
     """
 
     def make(run: LayerRun) -> Poolers:
@@ -201,70 +193,45 @@ def arm(
                 [row.text for row in train.glosses],
             )
         )
-        labels = train.labels()
         layers, d = asked.shape[1:]
-        model = Poolers(select, {}, {})
-        for number, task in enumerate(TASKS):
-            # Alike for all arms of a seed.
-            torch.manual_seed(len(TASKS) * run.seed + number)
-            pooler = make_pooler(scale, layers, d)
-            model.poolers[task] = pooler
-            if task == WORDS:
-                objective = InfoNCE(0.05, a_to_b=1.0)
-                learner = PooledPairs(pooler, objective)
-                rows = [LayerPair(*pair) for pair in zip(asked, entries, strict=True)]
-            else:
-                states = asked if task == FILE else glosses
-                model.heads[task] = nn.Linear(d, len(train.known) if task == FILE else _BUCKETS)
-                learner = PooledClasses(pooler, model.heads[task])
-                rows = [LabelledLayers(*row) for row in zip(states, labels[task], strict=True)]
+
+        def fit(task: str, learner: Learner, rows: Sequence[LayerPair | LabelledLayers]) -> None:
             keys = [(row,) for row in range(len(rows))]
-            order = list(unique_batches(keys, scale.batch, scale.steps[task], run.seed))
-            run.fit(task, learner, rows, order)
-        return model
+            run.fit(task, learner, rows, run.batches(task, keys, scale.batch))
+
+        torch.manual_seed(len(TASKS) * run.seed)
+        words = PooledPairs(make_pooler(scale, layers, d), InfoNCE(0.05, a_to_b=1.0))
+        fit(WORDS, words, [LayerPair(*pair) for pair in zip(asked, entries, strict=True)])
+        count = {FILE: len(train.known), PART: len(_PARTS), LENGTH: _BUCKETS}
+        classes: dict[str, PooledClasses] = {}
+        for number, (task, labels) in enumerate(train.labels().items(), start=1):
+            torch.manual_seed(len(TASKS) * run.seed + number)
+            # Before the pooler, which every arm has another of: so heads begin alike.
+            head = nn.Linear(d, count[task])
+            classes[task] = PooledClasses(make_pooler(scale, layers, d), head)
+            states = asked if task == FILE else glosses
+            rows = [LabelledLayers(*row) for row in zip(states, labels, strict=True)]
+            fit(task, classes[task], rows)
+        return Poolers(select, words, classes)
 
     return Arm(about, make, TASKS)
 
 
 def measure(run: LayerRun, model: Poolers, held: Texts) -> Figures:
     """Every task on its own, the two that low layers tell together, and word similarity."""
-    asked, entries = (
-        _pooled(run, model, WORDS, texts)
-        for texts in ([row.text for row in held.words], [row.entry for row in held.words])
-    )
-    figures: dict[str, Any] = {
-        "mrr@10": reciprocal_ranks(asked[None], entries[None], 1, asked.shape[1])
-    }
+
+    def vectors(texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+        return model.words.vectors(model.select(layers_of(run, texts)))
+
+    asked = vectors([row.text for row in held.words])
+    entries = vectors([row.entry for row in held.words])
+    figures: dict[str, Any] = {MRR: reciprocal_ranks(asked[None], entries[None], 1, asked.shape[1])}
     for task, labels in held.labels().items():
-        texts = [row.text for row in (held.words if task == FILE else held.glosses)]
-        figures[task] = _told(run, model, task, texts, labels)
-    low = (np.asarray(figures[PART]) + np.asarray(figures[LENGTH])) / 2
-    figures["part of speech and length"] = low
-    for task in ("mrr@10", FILE, "part of speech and length"):
-        parts = np.array_split(np.asarray(figures[task]), run.scale.splits)
-        figures[f"{task}, by data set"] = np.array([part.mean() for part in parts])
+        told = model.classes[task].told(model.select(layers_of(run, held.texts(task))))
+        figures[task] = (told == np.array(labels)).astype(np.float64)
+    figures[BOTH] = (figures[PART] + figures[LENGTH]) / 2
     for name, pairs in held.pairs.items():
-        first, second = (_pooled(run, model, WORDS, side) for side in (pairs.first, pairs.second))
-        figures[name] = pair_scores(first, second, pairs.gold)["spearman"]
+        figures[name] = pair_scores(vectors(pairs.first), vectors(pairs.second), pairs.gold)[
+            "spearman"
+        ]
     return figures
-
-
-def _pooled(
-    run: LayerRun, model: Poolers, task: str, texts: Sequence[str]
-) -> Float[np.ndarray, "n d"]:
-    pooler = model.poolers[task].eval()
-    device = next(pooler.parameters()).device
-    states = stack_layers(list(model.select(layers_of(run, texts)))).to(device)
-    with torch.no_grad():
-        return pooler(states).float().cpu().numpy()
-
-
-def _told(
-    run: LayerRun, model: Poolers, task: str, texts: Sequence[str], labels: Sequence[int]
-) -> Float[np.ndarray, " n"]:
-    """Whether the head names the class of each text."""
-    head = model.heads[task]
-    vectors = torch.from_numpy(_pooled(run, model, task, texts))
-    with torch.no_grad():
-        told = head(vectors.to(next(head.parameters()).device)).argmax(dim=1).cpu().numpy()
-    return (told == np.array(labels)).astype(np.float64)

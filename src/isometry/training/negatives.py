@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from isometry.geometry.neighbors import top_k
+
+# So many of the nearest may become negatives; what the teacher finds too good does not.
+_CANDIDATES = 200
+
 
 @dataclass(frozen=True)
 class Mined:
@@ -39,9 +44,7 @@ def mine(
 ) -> Mined:
     """Picks the hardest candidates that a teacher finds clearly worse than the positive.
 
-    A candidate passes when its score is at most the positive's less the margin, taken as a share
-    of the positive's score: the positive-aware filter with a percentage (Moreira et al. 2024,
-    NV-Retriever, section 3.2). What scores higher is more likely an answer nobody labelled.
+    What is not `clearly_worse` is more likely an answer nobody labelled.
 
     Args:
         candidates: Document numbers, from any rankers; -1 is padding. A query's own positives
@@ -53,9 +56,9 @@ def mine(
     """
     rows = np.full((len(candidates), k), -1, dtype=np.int64)
     considered = filtered = 0
+    clear = clearly_worse(scores, positive, margin)
     for query in range(len(candidates)):
         order = np.argsort(-scores[query], kind="stable")
-        limit = positive[query] - margin * abs(positive[query])
         found = 0
         seen: set[int] = set()
         for column in order:
@@ -64,7 +67,7 @@ def mine(
                 continue
             seen.add(document)
             considered += 1
-            if scores[query, column] > limit:
+            if not clear[query, column]:
                 filtered += 1
                 continue
             rows[query, found] = document
@@ -72,6 +75,77 @@ def mine(
             if found == k:
                 break
     return Mined(rows, considered, filtered)
+
+
+def teacher_negatives(
+    queries: Float[np.ndarray, "pairs d"],
+    answers: Float[np.ndarray, "pairs d"],
+    k: int,
+    random: np.random.Generator,
+) -> Int[np.ndarray, "pairs k"]:
+    """Negatives of pairs: the answers of others that a teacher nearly takes for a query's own.
+
+    Where the teacher finds nearly all better than the answer, chance fills up.
+
+    Args:
+        queries: The teacher's unit vectors of one side of every pair.
+        answers: Those of the other.
+        k: Negatives a pair.
+        random: What fills up.
+
+    Returns:
+        Numbers of other pairs, none of them twice for one query; those of `mine` first.
+
+    Raises:
+        ValueError: When there are not `k` others.
+    """
+    if len(answers) <= k:
+        raise ValueError(f"of {len(answers)} pairs, none has {k} others")
+    scores, near = top_k(queries, answers, min(_CANDIDATES, len(answers)))
+    near = np.where(near == np.arange(len(answers))[:, None], -1, near)
+    rows = mine(near, scores, (queries * answers).sum(axis=1), k=k).rows
+    for query, place in np.argwhere(rows < 0):
+        while (drawn := random.integers(len(answers))) == query or drawn in rows[query]:
+            pass
+        rows[query, place] = drawn
+    return rows
+
+
+def clearly_worse(
+    scores: Float[np.ndarray, "queries candidates"],
+    positive: Float[np.ndarray, " queries"],
+    margin: float = 0.05,
+) -> Bool[np.ndarray, "queries candidates"]:
+    """Which scores are at most the positive's less the margin, a share of the positive's score.
+
+    The positive-aware filter with a percentage (Moreira et al. 2024, NV-Retriever, section 3.2).
+
+    Args:
+        scores: The teacher's similarity of query and candidate.
+        positive: The teacher's similarity of query and positive.
+        margin: Between 0 and 1.
+    """
+    return scores <= (positive - margin * np.abs(positive))[:, None]
+
+
+def first_negatives(
+    candidates: Int[np.ndarray, "queries candidates"], k: int
+) -> Int[np.ndarray, "queries k"]:
+    """The first candidates of each query; where there are too few, other queries' documents.
+
+    Args:
+        candidates: Document numbers, best first; -1 is padding, in any place. Each query's own
+            document has the query's number.
+        k: Negatives a query; less than there are queries.
+    """
+    generator = np.random.default_rng(0)
+    rows = np.empty((len(candidates), k), dtype=np.int64)
+    for query, own in enumerate(candidates):
+        found = own[own >= 0][:k]
+        others = generator.permutation(len(candidates))
+        unused = others[(others != query) & ~np.isin(others, found)]
+        rows[query] = np.concatenate([found, unused])[:k]
+    return rows
 
 
 def ambiguous(

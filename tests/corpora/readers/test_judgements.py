@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isometry.core.errors import InputError
-from isometry.corpora.readers.judgements import read_beir, read_judgements
+from isometry.corpora.readers.judgements import read_beir, read_judgements, read_pairs
 
 FUNCTIONS = [textwrap.dedent, textwrap.fill, textwrap.indent, textwrap.shorten, textwrap.wrap]
 QUERIES = {f"q{n}": (inspect.getdoc(item) or "").split(".")[0] for n, item in enumerate(FUNCTIONS)}
@@ -200,7 +200,17 @@ def test_unknown_documents_are_named(beir: Path) -> None:
     judged.write_text("q0 0 d0 1\n" + "".join(f"q1 0 x{n} 1\n" for n in range(5)) + "q2 0 y 0\n")
     with pytest.raises(InputError, match=r"5 documents .*: x0, x1, x2, \.\.\.") as caught:
         read_judgements(beir / "queries.jsonl", judged, {"d0"})
-    assert caught.value.hint
+    assert caught.value.hint.startswith("Ids here look like 'd0'; for a table")
+    pairs = beir / "pairs.jsonl"
+    for row, said in (
+        ('{"query": "words", "document": "x0"}', "look like 'd0'"),
+        ('{"query": "words"}', '{"query": "...", "document": "an id"}'),
+        ("", '{"query": "...", "document": "an id"}'),
+    ):
+        pairs.write_text(row)
+        with pytest.raises(InputError) as caught:
+            read_pairs(pairs, {"d1", "d0"})
+        assert said in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -236,6 +246,15 @@ def test_broken_json_queries(tmp_path: Path) -> None:
     path.write_text('{"_id": "a", "text": "words"}\n{"_id": \n')
     with pytest.raises(InputError, match=r"queries.jsonl:2: no JSON"):
         read_judgements(path, None, [])
+    for row in ('{"text": "words"}', '{"_id": " ", "text": "words"}'):
+        path.write_text(row)
+        with pytest.raises(InputError, match=r"1: a query without an id. Each line needs _id"):
+            read_judgements(path, None, [])
+    path.with_suffix(".tsv").write_bytes(b"\0\1\2" * 100)
+    for content, said in ((b"\n", "no queries"), (b"\0\1\2" * 100, "no text file")):
+        path.with_suffix(".tsv").write_bytes(content)
+        with pytest.raises(InputError, match=f"{said}. Queries are JSONL"):
+            read_judgements(path.with_suffix(".tsv"), None, [])
 
 
 def test_a_missing_part_is_named(beir: Path) -> None:

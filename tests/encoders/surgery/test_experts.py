@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,22 @@ def test_parameters_are_those_of_the_dense_model_and_the_further_experts(
         "model.0.model.encoder.layer.1.intermediate.dense.experts",
         "model.0.model.encoder.layer.1.output.dense.experts",
     ]
+
+
+def test_the_layers_are_those_of_the_model_however_many_experts_there_are(
+    tiny: TextEncoder,
+) -> None:
+    mixture = MixtureOfExperts(tiny, 5)
+    body: Any = mixture.model[0]
+    stack = body.model.encoder.layer
+    assert mixture.layers() is stack and len(stack) == 2
+    again = copy.deepcopy(mixture)
+    assert again.layers() is not stack
+    assert next(again.layers().parameters()) is next(
+        part for name, part in again.named_parameters() if ".encoder.layer.0." in name
+    )
+    # The stack is kept, and counted once.
+    assert all(name.startswith("model.") for name in mixture.state_dict())
 
 
 def test_the_dense_encoder_is_left_alone_and_nothing_is_shared(tiny: TextEncoder) -> None:

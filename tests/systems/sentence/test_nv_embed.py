@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from isometry.encoders.pooled import as_transformer, pooled
+from isometry.encoders.surgery.prompts import Prompt
 from isometry.encoders.text import TextEncoder
+from isometry.learners.instructed_towers import InstructedRow, InstructedTowers, Task
+from isometry.learners.two_towers import PairRow
+from isometry.objectives.infonce import InfoNCE
 from isometry.pooling.latent_attention import LatentAttention
+from isometry.pooling.mean import Mean
 from isometry.systems.decoder_study import (
     FIND,
     GROUP,
-    Decoder,
     DecoderScale,
     Glosses,
     data,
@@ -24,6 +30,7 @@ from isometry.systems.decoder_study import (
 )
 from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Splits
+from isometry.training.next_token import Decoder
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +195,62 @@ def test_figures_of_an_encoder_that_knows(
     told = np.asarray(found["5-nn accuracy"])
     assert told[~np.array(alone)].mean() > 0.6 and not told[alone].any()
     assert asked == [(FIND.query, 30), ("", 30), (GROUP.query, 30)]
+
+
+def byte_level(family: str) -> Any:
+    """A tokenizer of bytes, whose words have the space before them."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer: Any = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if family == "qwen":
+        words = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(words), "isolated"),  # pyright: ignore[reportArgumentType]
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<pad>", "<end>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    prompts = [FIND.query, GROUP.query]
+    tokenizer.train_from_iterator([*prompts * 9, *GLOSSES * 9], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>", padding_side="right"
+    )
+
+
+GLOSSES = ["small animal", "to run away from something", "(music) a low voice", "3 of a kind"]
+
+
+@pytest.mark.parametrize("family", ["gpt-2", "qwen"])
+@pytest.mark.parametrize("prompt", [FIND, GROUP])
+def test_the_same_tokens_are_pooled_in_training_and_afterwards(family: str, prompt: Prompt) -> None:
+    """Also by a tokenizer that would make one token of a space and the word behind it."""
+    from transformers import MistralConfig, MistralModel
+
+    torch.manual_seed(0)
+    tokenizer = byte_level(family)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=8, max_position_embeddings=64,
+        pad_token_id=0, eos_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+    encoder = pooled(as_transformer(MistralModel(config).eval(), tokenizer, 64), Mean())
+    learner = InstructedTowers(encoder, InfoNCE(), query_tokens=64, document_tokens=64)
+    rows = [InstructedRow(PairRow(text, text, text), Task(prompt)) for text in GLOSSES]
+    with torch.no_grad():
+        trained = encoder(learner.collate(rows)["query"]).vector
+    served = TextEncoder(encoder.model, query_prompt=prompt.query, document_prompt="")
+    found = torch.from_numpy(served.encode(GLOSSES, "query"))
+    torch.testing.assert_close(found, nn.functional.normalize(trained), atol=1e-5, rtol=0)
+    # It is the texts that were pooled, and not the prompt with them.
+    bare = TextEncoder(encoder.model, query_prompt="", document_prompt="").encode(GLOSSES, "query")
+    assert np.abs(found.numpy() - bare).max() > 1e-3
 
 
 def test_the_gates_are_those_of_the_page(system: AnySystem) -> None:

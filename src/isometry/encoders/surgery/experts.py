@@ -83,7 +83,9 @@ class MixtureOfExperts(TextEncoder):
             query_prompt=encoder.prompts["query"],
             document_prompt=encoder.prompts["document"],
         )
-        stack = self.layers()
+        stack = super().layers()
+        # In a tuple, or its weights would count twice.
+        self._stack = (stack,)
         chosen = range(len(stack)) if layers is None else sorted(set(layers))
         if not chosen or chosen[0] < 0 or chosen[-1] >= len(stack):
             raise ValueError(f"of {len(stack)} layers, none or others are chosen: {list(chosen)}")
@@ -93,6 +95,10 @@ class MixtureOfExperts(TextEncoder):
                 parent = stack[number].get_submodule(above)
                 setattr(parent, name, Experts(getattr(parent, name), experts))
         self.experts = experts
+
+    def layers(self) -> nn.ModuleList:
+        """The stack of transformer blocks, and never the experts, however many there are."""
+        return self._stack[0]
 
     def forward(self, batch: Batch, assignment: Int[Tensor, " b"] | None = None) -> Encoded:
         """Encodes a batch; gradients flow.

@@ -1,13 +1,32 @@
-"""An encoder that begins every text with another token."""
+"""Encoders that begin every text with another token, such as that of its domain."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from isometry.core.errors import InputError
 from isometry.encoders.text import TextEncoder
-from isometry.vocabulary.extend import token_id
+from isometry.vocabulary.extend import extend, token_id
+
+
+def with_domain_tokens(
+    encoder: TextEncoder, domains: Sequence[str]
+) -> tuple[TextEncoder, list[str]]:
+    """The encoder itself, with a token for each domain that begins as `[CLS]`; and the tokens."""
+    tokens = [f"[{domain}]" for domain in domains]
+    tokenizer = encoder.model.tokenizer
+    transformer: Any = encoder.model[0]
+    extend(tokenizer, tokens, copy_from=str(tokenizer.cls_token), model=transformer.model)
+    # Anew: an encoder keeps a copy of its tokenizer.
+    again = TextEncoder(
+        encoder.model,
+        encoder.name,
+        query_prompt=encoder.prompts["query"],
+        document_prompt=encoder.prompts["document"],
+    )
+    return again, tokens
 
 
 def with_first_token(encoder: TextEncoder, token: str) -> TextEncoder:

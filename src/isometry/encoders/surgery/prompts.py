@@ -30,15 +30,12 @@ class Prompt:
     query: str = ""
     document: str = ""
 
-    def of(self, role: Role) -> str:
-        """The prompt of one side."""
-        return self.query if role == "query" else self.document
-
     def mask(
         self, tokenizer: Tokenizer, texts: Sequence[str], role: Role, real: Bool[Tensor, "b t"]
     ) -> Bool[Tensor, "b t"]:
         """Which tokens are pooled; see `text_mask`."""
-        return text_mask(tokenizer, [self.of(role)] * len(texts), texts, real)
+        prompt = self.query if role == "query" else self.document
+        return text_mask(tokenizer, [prompt] * len(texts), texts, real)
 
 
 def text_mask(

@@ -10,8 +10,9 @@ with a row's own negatives alone, since in a batch many others are of the same c
 
 from __future__ import annotations
 
-from isometry.systems.decoder_study import Decoder, DecoderScale, arm, data, measure
+from isometry.systems.decoder_study import DecoderScale, arm, data, measure
 from isometry.systems.system import Gate, System
+from isometry.training.next_token import Decoder
 
 WORDS = ("retrieval", "retrieval")
 system = System(
@@ -25,10 +26,11 @@ system = System(
     " without LoRA, while word vectors stay. Finding the nouns that glosses define stands in for"
     " retrieval, and WordNet's 45 lexicographer files, as triplets of examples, for classification"
     " and clustering; MiniLM is the teacher of the negatives, 2 a row for the paper's 7. The"
-    " temperature is 0.05. Every arm has as many steps in either stage, chooses its rate by"
-    " retrieval, and self-attention has as many weights as latent attention has without its"
-    " latents. At this size a difference between poolers of 0.3 points, as in the paper, cannot be"
-    " seen: it is reported.",
+    " temperature is 0.05. Instructions end in a line break, for out of a space and the first word"
+    " of a text a byte-level tokenizer makes one token. Every arm has as many steps in either"
+    " stage, chooses its rate by retrieval, and self-attention has as many weights as latent"
+    " attention has without its latents. At this size a difference between poolers of 0.3 points,"
+    " as in the paper, cannot be seen: it is reported.",
     data=data,
     measure=measure,
     arms={

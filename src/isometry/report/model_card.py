@@ -64,13 +64,10 @@ def _introduction(manifest: Mapping[str, Any]) -> str:
         f" It maps texts of up to {limit:,} tokens to {dim:,} dimensions." if dim and limit else ""
     )
     if look_up(manifest, "figures.verdict.kept") == "base":
-        what = (
-            f"This is {words(base)}, unchanged: "
-            + (
-                f"tuning it to {source} did not surely help on validation, so it was kept."
-                if look_up(manifest, "figures.training")
-                else f"nothing was trained on {source}, which gave too few pairs."
-            )
+        what = f"This is {words(base)}, unchanged: " + (
+            f"tuning it to {source} did not surely help on validation, so it was kept."
+            if look_up(manifest, "figures.training")
+            else f"nothing was trained on {source}, which gave too few pairs."
         )
     else:
         what = (

@@ -10,7 +10,7 @@ from typing import Any
 from isometry.report.markdown import prose, table, words
 from isometry.report.picture_file import picture_file
 from isometry.report.plots import Interval, interval_plot
-from isometry.report.reproduction import arm_rows, gate_line, number, outcome
+from isometry.report.reproduction import arm_rows, gate_line, gates_held, number, outcome
 
 _STATES = {"passed": "holds", "failed": "fails", "stale": "stale", "not run": "not run yet"}
 # So many letters of a metric fit beside the plot.
@@ -117,12 +117,10 @@ def _result(system: Described, record: Mapping[str, Any] | None) -> str:
     word = _STATES.get(state, words(state))
     if record is None or state not in ("passed", "failed"):
         return word
-    deciding = [gate for gate in record["gates"] if not gate["report_only"]]
-    kept = sum(gate["passed"] for gate in deciding)
     headline = record["gates"][0]
     gain, low, high = (number(headline[key], sign=True) for key in ("gain", "low", "high"))
     return (
-        f"{word}, {kept} of {len(deciding)} gates; {words(headline['metric'])}"
+        f"{word}, {gates_held(record)}; {words(headline['metric'])}"
         f" {words(f'{gain} [{low}, {high}]')}"
     )
 

@@ -96,11 +96,18 @@ def render_record(record: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def gates_held(record: Mapping[str, Any]) -> str:
+    """How many of the gates that decide hold, such as "3 of 4 gates"."""
+    deciding = [gate["passed"] for gate in record["gates"] if not gate["report_only"]]
+    return f"{sum(deciding)} of {len(deciding)} gates"
+
+
 def render_systems(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """All systems, family by family: what came of each, and what it claims.
 
     Args:
-        rows: `slug`, `family`, `claim`, `parts`, `state`, `headline` and `measured` of each.
+        rows: `slug`, `family`, `claim`, `parts`, `state`, `gates`, `headline` and `measured` of
+            each.
     """
     from rich.console import Group
     from rich.padding import Padding
@@ -114,7 +121,9 @@ def render_systems(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         if row["family"] != family:
             family = row["family"]
             lines.append(Text(family, style="bold"))
-        result = row["state"] if row["headline"] is None else f"{row['state']}: {row['headline']}"
+        result = row["state"]
+        if row["headline"] is not None:
+            result += f", {row['gates']}; {row['headline']}"
         lines.append(
             Text.assemble(
                 f"  {row['slug']:{wide}}  {len(row['parts']):3} parts  ",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isometry.core.errors import InputError
-from isometry.report.reproduction import gate_line
+from isometry.report.reproduction import gate_line, gates_held
 from isometry.systems.catalogue import Entry, entries
 from isometry.systems.records import read_record, record_path, results_folder, state
 
@@ -44,6 +44,7 @@ def describe(entry: Entry, results: Path) -> dict[str, Any]:
         "parts": [{"name": part.name, "file": part.path} for part in entry.parts],
         "state": standing,
         "passed": None if shown is None else shown["passed"],
+        "gates": None if shown is None else gates_held(shown),
         "headline": None if shown is None else gate_line(shown["gates"][0]),
         "measured": None if record is None else record["created"][:10],
     }

@@ -35,6 +35,9 @@ def test_pairs_are_judged_by_their_own_truth_and_distance() -> None:
     plain = PairEntailment(PairScorer(4))
     bare = [VectorPair(row.first, row.second, row.together) for row in rows]
     assert "distances" not in plain.collate(bare)
+    # What scores is what is trained.
+    np.testing.assert_allclose(learner.score(rows), logits, rtol=1e-5)
+    assert not np.allclose(plain.score(bare), logits)
 
 
 def row(words: str, tokens: str = TEXT) -> SpanRow:
@@ -80,13 +83,36 @@ def test_a_few_steps_teach_the_pointer_and_leave_the_encoder(tiny: TextEncoder) 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    logits = learner.logits(batch)
-    offsets = learner.offsets(TEXT)
-    spans = best_spans(logits[:, 0], logits[:, 1], 10).tolist()
-    found = [TEXT[offsets[one][0] : offsets[two][1]] if one else "" for one, two in spans]
     # The same text answers each question with its own words.
-    assert found == words
+    bare = [SpanRow(each.text, each.question) for each in rows]
+    for size in (32, 2, 1):
+        assert learner.extract(bare, longest=10, batch=size) == words
+    assert learner.extract(bare[::-1], longest=10) == words[::-1]
+    # None is longer than it may be.
+    assert learner.extract(bare, longest=2) != words
+    logits = learner.logits(batch)
+    spans = best_spans(logits[:, 0], logits[:, 1], 10).tolist()
+    assert spans == batch["places"].tolist()
     assert tiny.fingerprint() == before and not learner.encoder.training
+
+
+def test_no_answer_begins_or_ends_where_the_text_is_over(tiny: TextEncoder) -> None:
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=40)
+    few = [row(""), row("", "the file"), row("", "")]
+    batch = learner.collate(few)
+    logits = learner.logits(batch)
+    special = batch["texts"]["input_ids"] == tiny.tokenizer.token_to_id("[SEP]")
+    padded = ~batch["texts"]["attention_mask"].bool()
+    assert special.sum() == 3 and padded.any()
+    closed = (special | padded)[:, None].expand_as(logits)
+    assert torch.equal(logits == -torch.inf, closed)
+    # Even where it is the likeliest by far.
+    with torch.no_grad():
+        states = learner.encoder(batch["texts"]).tokens
+        learner.pointer.alone.weight.copy_(100 * states[0][special[0]].repeat(2, 1))
+    found = learner.extract(few, longest=40)
+    assert found[2] == ""
+    assert all(answer == "" or answer in each.text for answer, each in zip(found, few, strict=True))
 
 
 def test_the_encoder_gets_no_gradient(tiny: TextEncoder) -> None:

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from isometry.compression.precision import round_trip
+from isometry.compression.product_quantization import fit_product_quantizer
 from isometry.corpora.documents import Document
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.pairs.tasks import Pair
 from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.text import TextEncoder
-from isometry.jobs.ranking import DEPTH, Rankings, fused_rankings, tune_fusion
+from isometry.jobs.ranking import fused_rankings, tune_fusion
 from isometry.systems import retrieval_study as study
+from isometry.systems.rankers import Asked, Library, by_vectors, by_words
 from isometry.systems.retrieval import dense_retrieval as ladder
-from isometry.systems.retrieval_study import Asked, Headings, Library
+from isometry.systems.retrieval_study import Headings
 from isometry.systems.run import Run
+from isometry.training.negatives import first_negatives
 
 SECTIONS = 90
 
@@ -58,22 +60,6 @@ def run(headings: Headings, asked: Asked, tmp_path: Path) -> ladder.AnyRun:
     return Run(scale, headings, half, seed=0, rate=1e-4, **folders)
 
 
-def test_words_and_vectors_search_the_same_first_passages(library: Library) -> None:
-    owner, passages = library.collection.owner, library.collection.passages
-    uncut = replace(library, most=1000).collection
-    assert len(uncut.owner) > len(owner)
-    for row in range(SECTIONS):
-        own = [text for text, number in zip(passages, owner, strict=True) if number == row]
-        every = uncut.chunks.filter(uncut.owner == row).column("text").to_pylist()
-        assert own == every[:2]
-    # What stands behind the second passage is found by nobody.
-    header, body = max(library.texts, key=lambda text: len(text[1]))
-    texts = [*library.texts[:3], (header, f"{body}\nxylophone")]
-    for most, expected in ((1000, [3]), (2, [])):
-        few = Library(library.model, most, list("abcd"), texts)
-        assert [number for number, _ in few.by_words(["xylophone"]).found(0)] == expected
-
-
 def test_candidates_share_words_and_are_never_the_headings_own(headings: Headings) -> None:
     found = headings.candidates
     assert found.shape == (SECTIONS, study.CANDIDATES + 1)
@@ -99,16 +85,6 @@ def test_clear_candidates_lie_below_95_percent_of_the_sections_own_similarity(
     assert dropped > SECTIONS
 
 
-def test_negatives_are_the_first_candidates_filled_up_with_others() -> None:
-    candidates = np.array([[-1, 3, 2, 1], [-1, -1, -1, -1], [0, -1, 3, -1], [1, 2, -1, 0]])
-    rows = study.first_negatives(candidates, 3)
-    assert rows[0].tolist() == [3, 2, 1]
-    assert sorted(rows[1].tolist()) == [0, 2, 3]
-    assert rows[2].tolist() == [0, 3, 1]
-    assert rows[3].tolist() == [1, 2, 0]
-    assert (study.first_negatives(candidates, 3) == rows).all()
-
-
 def test_rows_carry_the_texts_of_their_negatives(headings: Headings) -> None:
     negatives = (np.arange(SECTIONS)[:, None] + [1, 2]) % SECTIONS
     bodies = [pair.body for pair in headings.pairs]
@@ -121,56 +97,6 @@ def test_rows_carry_the_texts_of_their_negatives(headings: Headings) -> None:
         assert row.positive == bodies[number]
         assert row.negatives == tuple(bodies[other] for other in negatives[number])
     assert all(row.negatives == () for row in headings.rows())
-
-
-def test_a_store_that_loses_nothing_ranks_as_the_vectors(
-    asked: Asked, encoder: CachedEncoder
-) -> None:
-    exact = study.by_vectors(encoder)(asked)
-    for rescored in (False, True):
-        same = study.by_stored_vectors(encoder, lambda vectors: vectors, rescored=rescored)(asked)
-        assert (same.order[:, :10] == exact.order[:, :10]).all()
-    assert (exact.order[:, :10] >= 0).all()
-
-
-def test_rescoring_mends_what_the_store_lost(asked: Asked, encoder: CachedEncoder) -> None:
-    exact = study.by_vectors(encoder)(asked)
-
-    def binary(vectors: np.ndarray) -> np.ndarray:
-        return round_trip(vectors, "binary")
-
-    coarse = study.by_stored_vectors(encoder, binary)(asked)
-    mended = study.by_stored_vectors(encoder, binary, rescored=True)(asked)
-    assert (coarse.order[:, :10] != exact.order[:, :10]).any()
-    found = len(asked.library.collection.owner)
-    assert found > DEPTH  # or else everything would be scored again
-    agree = [(ranks.order[:, :10] == exact.order[:, :10]).mean() for ranks in (coarse, mended)]
-    assert agree[1] > 0.9 > agree[0]
-
-
-def test_a_document_stands_where_its_best_passage_does() -> None:
-    rows = np.array([[4, 0, 5, 1, -1], [2, 3, 0, 1, 5]])
-    scores = np.array([[9.0, 8.0, 7.0, 6.0, -np.inf], [5.0, 4.0, 3.0, 2.0, 1.0]])
-    ranked = study.of_passages(rows, scores, np.array([0, 0, 1, 1, 2, 2]))
-    assert ranked.order.tolist() == [[2, 0, -1, -1, -1], [1, 0, 2, -1, -1]]
-    assert ranked.scores.tolist() == [[9, 8, 0, 0, 0], [5, 3, 1, 0, 0]]
-
-
-def test_reading_reorders_the_first_and_sees_how_each_begins(asked: Asked) -> None:
-    order = np.tile(np.arange(6), (30, 1))
-    order[:, 5] = -1
-    first = Rankings(order, np.where(order >= 0, 6.0 - order, 0.0))
-    openings = asked.library.collection.first_passages(np.arange(4))
-    seen: list[tuple[str, str]] = []
-
-    def score(pairs: list[tuple[str, str]]) -> np.ndarray:
-        seen.extend(pairs)
-        return np.array([float(openings.index(text)) for _, text in pairs])
-
-    done = study.by_reading(lambda _: first, score, depth=3, weight=1.0)(asked)
-    assert done.order.tolist() == [[2, 1, 0, 3, 4, -1]] * 30
-    assert seen == [(query, text) for query in asked.queries for text in openings[:3]]
-    assert (np.diff(done.scores[:, :5]) < 0).all()
 
 
 def test_word_vectors_are_what_goes_into_the_first_layer(
@@ -194,8 +120,8 @@ def test_word_vectors_are_what_goes_into_the_first_layer(
 
 def test_the_fusion_is_weighed_on_validation(run: ladder.AnyRun, asked: Asked) -> None:
     ids, held = asked.library.ids, run.validation
-    dense = study.by_vectors(ladder.pretrained(run))
-    sides = [(dense(one), study.by_words(one)) for one in (held, asked)]
+    dense = by_vectors(run.pretrained)
+    sides = [(dense(one), by_words(one)) for one in (held, asked)]
     weight, _, _ = tune_fusion(ids, *sides[0], held.relevance, given=True)
     by_test, _, _ = tune_fusion(ids, *sides[1], asked.relevance, given=True)
     assert weight != by_test
@@ -214,13 +140,72 @@ def test_the_rung_below_decides_what_the_tuned_encoder_learns_against(
         ladder.system.arms[arm].make(run)
     none, raw, *clean = seen
     assert none is None
-    first = study.first_negatives
     assert raw is not None
-    assert (raw == first(run.train.candidates, 1)).all()
-    expected = first(run.train.clear(ladder.pretrained(run)), 1)
+    assert (raw == first_negatives(run.train.candidates, 1)).all()
+    expected = first_negatives(run.train.clear(run.pretrained), 1)
     assert all((one == expected).all() for one in clean if one is not None)
     assert len(clean) == 3
     assert (raw != expected).any()
+
+
+@pytest.fixture
+def shortened(run: ladder.AnyRun, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whoever tunes gets an encoder that lacks a layer: the fingerprint of that."""
+
+    def contrast(run: ladder.AnyRun, *_: object, **__: object) -> TextEncoder:
+        encoder = run.encoder()
+        del encoder.layers()[1:]
+        return encoder
+
+    monkeypatch.setattr(ladder, "contrast", contrast)
+    tuned = contrast(run).fingerprint()
+    assert tuned != run.pretrained.fingerprint
+    return tuned
+
+
+def test_the_tuned_encoder_finds_what_is_read_again_by_one_taught_with_denoised_lists(
+    run: ladder.AnyRun, shortened: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[CachedEncoder, Any, dict[str, Any]]] = []
+    taught: list[tuple[str, Any, list[Any], list[list[int]]]] = []
+    monkeypatch.setattr(ladder, "by_reading", lambda *given, **how: read.append((*given, how)))
+    monkeypatch.setattr(Run, "fit", lambda _, *given: taught.append(given))
+    ladder.reranked(run)
+    ((encoder, score, how),) = read
+    assert encoder.fingerprint == shortened
+    assert how == {"depth": run.scale.depth, "weight": 0.5}
+    ((stage, learner, rows, order),) = taught
+    assert stage == "rerank"
+    # What reads is what was taught.
+    assert score.func.__self__ is learner.encoder
+    assert score.keywords["tokens"] == learner.tokens == run.scale.pair_tokens
+    k = run.scale.candidates
+    wrong = first_negatives(run.train.clear(run.pretrained), k)
+    assert rows == run.train.lists(wrong)
+    assert rows != run.train.lists(first_negatives(run.train.candidates, k))
+    assert [len(batch) for batch in order] == [run.scale.lists] * run.scale.steps["rerank"]
+
+
+def test_what_is_stored_are_vectors_of_the_tuned_encoder(
+    run: ladder.AnyRun, shortened: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: dict[str, tuple[CachedEncoder, Any, dict[str, bool]]] = {}
+    for arm in ("int8", "pq"):
+        monkeypatch.setattr(
+            ladder,
+            "by_stored_vectors",
+            lambda *given, arm=arm, **how: stored.setdefault(arm, (*given, how)),
+        )
+        ladder.system.arms[arm].make(run)
+    assert {found[0].fingerprint for found in stored.values()} == {shortened}
+    assert [found[2] for found in stored.values()] == [{"rescored": True}, {}]
+    # Few vectors can learn few codes.
+    vectors = np.random.default_rng(0).normal(size=(90, 96)).astype(np.float32)
+    back = stored["pq"][1](vectors)
+    quantizer = fit_product_quantizer(vectors, 48, codes=2)
+    np.testing.assert_array_equal(back, quantizer.decode(quantizer.encode(vectors)))
+    nearest = stored["int8"][1](vectors)
+    assert np.abs(nearest - vectors).max() < 0.1 < np.abs(back - vectors).max()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import torch
 
 from isometry.core.fingerprint import fingerprint
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
+from isometry.corpora.documents import Document
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.questions import comparable
 from isometry.corpora.pairs.queries import heading_query
@@ -150,6 +151,28 @@ def test_answers_and_others_alike_begin_with_headings(
             texts = (row.positive, *row.negatives)
             assert all(text.partition("\n")[0] in everything(small_manual) for text in texts)
     assert rows > 5
+
+
+def test_a_heading_that_stands_elsewhere_with_sections_below_it_is_not_asked(
+    small_manual: HumanQueries, manual_scale: RerankingScale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Twins that no task would ask about, and that show the heading all the same.
+    named = [each for each in small_manual.documents if heading_query(each)]
+    doubled = named[::2]
+    twins = [
+        twin
+        for number, each in enumerate(doubled)
+        for twin in (
+            replace(each, id=f"twin {number}", text=f"No. {number}.", group="twins"),
+            Document(f"below {number}", "More.", "Below", each.header(), group="twins"),
+        )
+    ]
+    more = replace(small_manual, documents=small_manual.documents + twins)
+    monkeypatch.setattr(reranking_study, "python_documentation", lambda: more)
+    found = read_manual(replace(manual_scale, asked=1_000, labelled=1_000))
+    asked = {query for side in (found.labelled, found.validation) for query in side.queries}
+    assert len(asked) > 20
+    assert asked.isdisjoint(heading_query(each) for each in doubled)
 
 
 def everything(manual: HumanQueries) -> str:

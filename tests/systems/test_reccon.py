@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from sklearn.metrics import f1_score
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
 from isometry.corpora.packaged.human_queries import HumanQueries
-from isometry.corpora.pairs.causes import CauseQuestion
+from isometry.corpora.pairs.causes import CausePassage, CauseQuestion, CauseRow, cause_rows
+from isometry.learners.causes import SpanExtraction
 from isometry.systems import causes_study
 from isometry.systems.causes_study import (
     Causes,
@@ -20,9 +23,9 @@ from isometry.systems.causes_study import (
     Questions,
     data,
     measure,
-    pairs_of,
+    nearest,
     untrained,
-    vectors_of,
+    vector_pairs,
 )
 from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Splits
@@ -83,8 +86,8 @@ def test_the_cosine_with_the_threshold_that_validation_prefers(
     model = untrained(run)
     values, right = [], []
     for question in splits.validation:
-        target = vectors_of(run, [question.target])[0]
-        values += (vectors_of(run, question.candidates) @ target).tolist()
+        target = run.pretrained.encode([question.target])[0]
+        values += (run.pretrained.encode(question.candidates) @ target).tolist()
         right += [place in question.causes for place in range(len(question.candidates))]
     best = max(f1_score(right, np.array(values) >= value) for value in values)
     chosen = f1_score(right, np.array(values) >= model.threshold)
@@ -95,36 +98,119 @@ def test_a_perfect_scorer_has_perfect_figures_and_a_reversed_one_none(
     scale: CauseScale, splits: Splits[Questions, Questions], tmp_path: Path
 ) -> None:
     run = run_of(scale, splits, tmp_path)
-    causes = {words for question in splits.test for _, words in question.spans}
-    known = vectors_of(run, sorted(causes))
 
-    def score(first: Any, second: Any, far: Any) -> np.ndarray:
-        return (second @ known.T > 1 - 1e-5).any(axis=1).astype(float)
+    def score(rows: Sequence[CauseRow]) -> np.ndarray:
+        return np.array([float(row.is_cause) for row in rows])
 
     found = measure(run, Causes(score, 0.5), splits.test)
     for name in ("f1 of causes", "cause found first", "f1 of words", "exact words"):
         assert np.mean(found[name]) == 1, name
     # Each passage is asked again without its cause.
     assert len(np.atleast_1d(found["exact words"])) == 2 * len(splits.test)
-    wrong = measure(run, Causes(lambda *given: -score(*given), -0.5), splits.test)
+    shares = [1 / len(question.candidates) for question in splits.test]
+    assert found["chance"] == pytest.approx(np.mean(shares)) and min(shares) < max(shares)
+    assert found["f1 lost to negatives of the same kind"] == 0
+    wrong = measure(run, Causes(lambda rows: -score(rows), -0.5), splits.test)
     assert np.mean(wrong["f1 of causes"]) == np.mean(wrong["cause found first"]) == 0
     # It names something in every passage, right or wrong.
     assert np.mean(wrong["exact words"]) == 0
 
 
-def test_who_is_blind_scores_a_candidate_alike_for_all_targets(
+LABELS = ("joy", "joy", "fear", "fear", "anger", "anger")
+TALKS = [
+    CauseQuestion(
+        f"target {number}", label, tuple(f"{number}{letter}" for letter in "abcde"),
+        frozenset({number % 4}), ((number % 4, f"{number}{'abcd'[number % 4]}"),), f"g{number}",
+    )
+    for number, label in enumerate(LABELS)
+]  # fmt: skip
+
+
+def test_who_takes_all_of_a_kind_for_causes_loses_to_negatives_of_that_kind(
+    scale: CauseScale, tmp_path: Path
+) -> None:
+    def of_the_kind(rows: Sequence[CauseRow]) -> np.ndarray:
+        kinds = [LABELS[int(row.candidate[0])] == LABELS[row.question] for row in rows]
+        return np.array(kinds, dtype=float)
+
+    run = run_of(scale, Splits([], [], TALKS), tmp_path)
+    found = measure(run, Causes(of_the_kind, 0.5), TALKS)
+    lost = []
+    for seed in range(5):
+        f1 = {}
+        for kind in ("other", "same label"):
+            rows = cause_rows(TALKS, kind, seed)
+            f1[kind] = f1_score([row.is_cause for row in rows], of_the_kind(rows) >= 0.5)
+        lost.append(f1["other"] - f1["same label"])
+    assert found["f1 lost to negatives of the same kind"] == pytest.approx(np.mean(lost))
+    assert np.mean(lost) > 0.2 and np.std(lost) > 0.01
+    # One cause among five, of which it takes all.
+    assert np.mean(found["f1 of causes"]) == pytest.approx(1 / 3)
+    assert np.mean(found["cause found first"]) == pytest.approx(found["chance"]) == 0.2
+
+
+def test_by_distance_alone_the_nearest_are_called(scale: CauseScale, tmp_path: Path) -> None:
+    # Of each question the last, and of every second the last but one, too.
+    near = [
+        CauseQuestion(
+            f"target {number}", "joy", tuple(f"{number}{letter}" for letter in "abcd"),
+            frozenset({3, 2 + number % 2}), ((3, f"{number}d"),), f"g{number}",
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    model = nearest(run_of(scale, Splits([], near, near), tmp_path))
+    rows = cause_rows(near, "own")
+    assert [row.distance for row in rows[:4]] == [3, 2, 1, 0]
+    # "The last" has an F1 of 0.8, "the last two" of 0.86, where ties are not parted.
+    called = model.score(rows) >= model.threshold
+    assert called.reshape(8, 4).tolist() == [[False, False, True, True]] * 8
+
+
+def test_distances_have_a_bias_of_their_own_where_they_count(
     scale: CauseScale, splits: Splits[Questions, Questions], tmp_path: Path
+) -> None:
+    rows = cause_rows(splits.train, "own")
+    plain = vector_pairs(run_of(scale, splits, tmp_path), rows)
+    assert all(pair.distance is None for pair in plain)
+    run = run_of(replace(scale, distances=3), splits, tmp_path)
+    pairs = vector_pairs(run, rows)
+    size = len(splits.train[0].candidates)
+    assert [pair.distance for pair in pairs[:size]] == list(range(size))[::-1]
+    reccon: AnySystem = importlib.import_module("isometry.systems.retrieval.reccon").system
+    scores = reccon.arms["reccon"].make(run).score(rows)
+    assert scores.shape == (len(rows),) and np.isfinite(scores).all()
+
+
+def test_who_is_blind_scores_a_candidate_alike_for_all_targets(
+    scale: CauseScale,
+    splits: Splits[Questions, Questions],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     system: AnySystem = importlib.import_module("isometry.systems.retrieval.reccon").system
     run = run_of(scale, splits, tmp_path)
-    assert not any(pair.first.any() for pair in pairs_of(run, splits.train, "own", blind=True))
-    assert all(pair.first.any() for pair in pairs_of(run, splits.train, "own"))
-    model = system.arms["blind"].make(run)
-    vectors = vectors_of(run, ["a mill", "a barn", "the old colour had faded"])
-    one, other = (model.score(vectors[[row]], vectors[[2]], [0]) for row in (0, 1))
-    assert one == other
-    texts = ["the old colour had faded. nobody is there"]
-    assert model.extract(texts, vectors[[0]]) == model.extract(texts, vectors[[1]])
+    rows = cause_rows(splits.train, "own")
+    assert not any(pair.first.any() for pair in vector_pairs(run, rows, blind=True))
+    assert all(pair.first.any() for pair in vector_pairs(run, rows))
+    asked = [
+        CauseRow(0, target, "the old colour had faded", False, 0) for target in ("a mill", "a barn")
+    ]
+    models = {
+        name: system.arms[name].make(run_of(scale, splits, tmp_path / name))
+        for name in ("blind", "reccon")
+    }
+    apart = [abs(np.subtract(*models[name].score(asked))) for name in ("blind", "reccon")]
+    assert apart[0] < 1e-6 < 1e-3 < apart[1]
+    given: list[np.ndarray] = []
+    monkeypatch.setattr(
+        SpanExtraction,
+        "extract",
+        lambda _, rows, **__: given.extend(row.question for row in rows),
+    )
+    for name in ("blind", "reccon"):
+        models[name].extract([CausePassage((row,), ()) for row in asked])
+    assert not given[0].any() and not given[1].any()
+    assert (given[2] != given[3]).any()
 
 
 def test_conversations_are_read_where_they_are_named(scale: CauseScale, tmp_path: Path) -> None:

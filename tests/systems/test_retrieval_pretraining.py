@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from isometry.core.errors import InputError
 from isometry.corpora.packaged.human_queries import HumanQueries
@@ -30,13 +31,12 @@ from isometry.systems.pages_study import (
     PagesScale,
     Rankers,
     by_words,
-    is_held,
     measure,
     structure_rows,
     words,
 )
+from isometry.systems.rankers import Asked, Library
 from isometry.systems.retrieval.retrieval_pretraining import MIX, system
-from isometry.systems.retrieval_study import Asked
 from isometry.systems.run import Run
 from isometry.systems.system import Splits
 
@@ -45,7 +45,16 @@ SCALE = PagesScale(
     batch=8, rounds=2, labelled=20,
 )  # fmt: skip
 TASKS = {"ict": InverseCloze(), "bfs": BodyFirst(), "wlp": LinkPrediction(), "mix": MIX}
-SLICE = ("faq/", "tutorial/", "howto/a", "howto/f", "howto/l", "library/c", "library/j")
+SLICE = (
+    "faq/",
+    "tutorial/",
+    "howto/a",
+    "howto/f",
+    "howto/l",
+    "library/c",
+    "library/h",
+    "library/j",
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +107,7 @@ def test_whole_pages_are_held_out_and_asked_for_by_headings_that_they_do_not_sho
     trained = {document.group for document in splits.train.documents}
     assert pages and pages.isdisjoint(trained)
     assert pages | trained == {d.group for d in corpus.documents if not d.group.startswith("faq/")}
-    assert pages == {page for page in pages | trained if is_held(page)}
+    assert 0.03 < len(held.library.ids) / len(corpus.documents) < 0.25
     assert pages.isdisjoint(by_id[str(row.key)].group for row in splits.train.labelled)
     assert len(held.queries) == len(held.relevance) > 10
     for query, relevant in zip(held.queries, held.relevance, strict=True):
@@ -156,7 +165,7 @@ def test_the_page_that_links_answers_for_the_page_that_is_linked_to(
     }
     one_way = 0
     rows = structure_rows(splits.train.documents, TASKS["wlp"], 2, seed=0)
-    assert len(rows) > 40
+    assert len(rows) > 25
     for row in rows:
         source = group[str(row.key)]
         targets = asking[row.query] & links[source] - {source}
@@ -198,6 +207,44 @@ def test_only_sections_that_may_answer_too_are_no_negatives(
     assert same == [[True, False, False], [True, True, False], [False, False, True]]
 
 
+def test_the_page_that_asks_for_another_answers_too(
+    tiny_original: TextEncoder, splits: Splits[Pages, Asked]
+) -> None:
+    pages = group_pages(splits.train.documents)
+    group = {document.id: document.group for document in splits.train.documents}
+    rows = structure_rows(splits.train.documents, TASKS["wlp"], 1, seed=0)
+    learner = TwoTowers(tiny_original, InfoNCE(), query_tokens=8, document_tokens=8)
+    for row in rows[:20]:
+        asking = [page for page in pages if row.query in sentence_queries(pages[page][0])]
+        own = [replace(rows[0], key=each.id) for page in asking for each in pages[page]]
+        others = [replace(rows[0], key=name) for name in group if group[name] not in asking]
+        others = [each for each in others if group[str(each.key)] != group[str(row.key)]]
+        same = learner.collate([row, *own[:3], others[0]])["same"][0]
+        assert same.tolist() == [True] * (1 + len(own[:3])) + [False]
+
+
+def test_no_section_of_a_held_out_page_is_nearly_one_that_trains(
+    corpus: HumanQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each section once more, on a page of its own.
+    few = [document for document in corpus.documents if document.group.startswith("tutorial/")]
+    copies = [
+        replace(each, id=f"copy {each.id}", group=f"copy/{each.group}", text=f"{each.text} Indeed.")
+        for each in few
+    ]
+    doubled = replace(corpus, documents=corpus.documents + copies)
+    monkeypatch.setattr(pages_study, "python_documentation", lambda: doubled)
+    found = system.data(SCALE)
+    held, trained = (
+        {name.removeprefix("copy ") for name in side}
+        for side in (
+            found.validation.library.ids,
+            (document.id for document in found.train.documents),
+        )
+    )
+    assert held and held.isdisjoint(trained)
+
+
 def test_each_round_draws_other_sentences_and_a_seed_repeats_them(
     splits: Splits[Pages, Asked],
 ) -> None:
@@ -220,7 +267,7 @@ def test_each_round_draws_other_sentences_and_a_seed_repeats_them(
 def test_the_mix_has_a_third_of_each_task(splits: Splits[Pages, Asked]) -> None:
     rows = structure_rows(splits.train.documents, MIX, 2, seed=0)
     share = sum(not row.answers for row in rows) / len(rows)
-    assert len(rows) > 100 and share == pytest.approx(1 / 3, abs=0.1)
+    assert len(rows) > 80 and share == pytest.approx(1 / 3, abs=0.1)
 
 
 class Recorded(Run[Any, Any, Any]):
@@ -233,11 +280,11 @@ class Recorded(Run[Any, Any, Any]):
             SCALE, splits.train, splits.validation,
             seed=seed, rate=1e-3, folder=folder, shared=folder,
         )  # fmt: skip
-        self.pretrained = pretrained
+        self.start = pretrained
         self.fits: dict[str, tuple[str, set[str], list[list[Any]]]] = {}
 
     def encoder(self) -> TextEncoder:
-        return copy.deepcopy(self.pretrained)
+        return copy.deepcopy(self.start)
 
     def fit(
         self,
@@ -252,19 +299,40 @@ class Recorded(Run[Any, Any, Any]):
         trained = {name for name, part in encoder.named_parameters() if part.requires_grad}
         batches = [[rows[row] for row in batch] for batch in order]
         self.fits[stage] = (encoder.fingerprint(), trained, batches)
+        with torch.no_grad():
+            for part in encoder.parameters():
+                if part.requires_grad:
+                    part.add_(0.01 * torch.randn(part.shape, generator=torch.Generator()))
+
+
+@pytest.fixture(scope="module")
+def made(
+    splits: Splits[Pages, Asked], minilm: TextEncoder, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, int], tuple[Recorded, Rankers]]:
+    found: dict[tuple[str, int], tuple[Recorded, Rankers]] = {}
+    for name, seed in [*((name, 0) for name in system.arms if name != "words"), ("mix", 1)]:
+        run = Recorded(splits, seed, tmp_path_factory.mktemp("run"), minilm)
+        found[name, seed] = run, system.arms[name].make(run)
+    return found
 
 
 @pytest.fixture(scope="module")
 def runs(
-    splits: Splits[Pages, Asked],
-    minilm: TextEncoder,
-    tmp_path_factory: pytest.TempPathFactory,
+    made: dict[tuple[str, int], tuple[Recorded, Rankers]],
 ) -> dict[tuple[str, int], Recorded]:
-    made: dict[tuple[str, int], Recorded] = {}
-    for name, seed in [*((name, 0) for name in system.arms if name != "words"), ("mix", 1)]:
-        made[name, seed] = Recorded(splits, seed, tmp_path_factory.mktemp("run"), minilm)
-        system.arms[name].make(made[name, seed])
-    return made
+    return {key: run for key, (run, _) in made.items()}
+
+
+def test_the_ranker_without_labels_stays_as_it_was_pretrained(
+    splits: Splits[Pages, Asked], made: dict[tuple[str, int], tuple[Recorded, Rankers]]
+) -> None:
+    library = splits.validation.library
+    few = Library(library.model, 1, library.ids[:6], library.texts[:6])
+    asked = Asked(few, splits.validation.queries[:3], [])
+    for name in ("none", "mix"):
+        _, rankers = made[name, 0]
+        unlabelled, labelled = (ranker(asked).scores[:, :6] for ranker in rankers)
+        assert np.abs(unlabelled - labelled).max() > 1e-3, name
 
 
 def test_every_arm_gets_the_same_start_steps_rows_and_labels(

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from isometry.encoders.text import TextEncoder
+from isometry.heads.decoding.span_decoding import best_spans
 from isometry.heads.pair_scorer import PairScorer
 from isometry.heads.pointer import Pointer
 from isometry.learners.learner import Learner, Losses
@@ -59,9 +61,17 @@ class PairEntailment(Learner):
 
     def loss(self, batch: dict[str, Any]) -> Losses:
         """The mean over pairs."""
-        logits = self.scorer(batch["first"], batch["second"], batch.get("distances"))
-        loss = functional.binary_cross_entropy_with_logits(logits, batch["together"])
+        loss = functional.binary_cross_entropy_with_logits(self._logits(batch), batch["together"])
         return {"loss": loss}
+
+    def _logits(self, batch: dict[str, Any]) -> Float[Tensor, " n"]:
+        return self.scorer(batch["first"], batch["second"], batch.get("distances"))
+
+    def score(self, rows: Sequence[VectorPair]) -> Float[np.ndarray, " n"]:
+        """How probable it is that pairs belong together, as logits; all pairs at once."""
+        batch = send_to_device(self.collate(rows), self.scorer.bilinear.device)
+        with torch.no_grad():
+            return self._logits(batch).float().cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,8 @@ class SpanExtraction(Learner):
     """Where an answer begins and ends, among the tokens of a frozen encoder.
 
     The mean of both cross-entropies. The first token stands for "no answer", and for an answer that
-    is cut off (Devlin et al. 2019, section 4.3).
+    is cut off (Devlin et al. 2019, section 4.3). The last one only ends the text, and no answer
+    begins or ends there.
 
     Args:
         encoder: Gives the states of tokens; it is not trained.
@@ -128,7 +139,30 @@ class SpanExtraction(Learner):
         """Of the start and of the end."""
         encoded = self.encoder(batch["texts"])
         mask: Bool[Tensor, "b t"] = encoded.mask
-        return self.pointer(encoded.tokens.float(), mask, batch["questions"])
+        # Padding stands behind the texts: a token is the last one where none is behind it.
+        words = mask & functional.pad(mask[:, 1:], (0, 1))
+        words[:, 0] = True
+        return self.pointer(encoded.tokens.float(), words, batch["questions"])
+
+    def extract(self, rows: Sequence[SpanRow], *, longest: int, batch: int = 32) -> list[str]:
+        """The words that answer, "" for none.
+
+        Args:
+            rows: Texts and questions; what is known of the answers is not looked at.
+            longest: The most tokens of an answer.
+            batch: Rows at once.
+        """
+        found: list[str] = []
+        for first in range(0, len(rows), batch):
+            some = rows[first : first + batch]
+            inputs: Any = send_to_device(self.collate(some), self.pointer.alone.weight.device)
+            with torch.no_grad():
+                logits = self.logits(inputs)
+            spans = best_spans(logits[:, 0], logits[:, 1], longest).tolist()
+            for row, (start, end) in zip(some, spans, strict=True):
+                places = self.offsets(row.text)
+                found.append(row.text[places[start][0] : places[end][1]] if start else "")
+        return found
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """The characters of every token; (0, 0) of a special one."""

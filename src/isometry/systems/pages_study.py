@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from isometry.core.files import hash_value
+from isometry.corpora.curation.dedup import near_duplicates
 from isometry.corpora.documents import Document
-from isometry.corpora.packaged.python_documentation import python_documentation
+from isometry.corpora.packaged.python_documentation import FAQ, python_documentation
 from isometry.corpora.pairs.structure import (
     Builder,
     HeadingSection,
@@ -21,21 +21,21 @@ from isometry.corpora.pairs.structure import (
     build_pairs,
     group_pages,
 )
+from isometry.corpora.splits import split
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import score_rankings
 from isometry.heads.masked_lm import MaskedLMHead
 from isometry.jobs.ranking import Rankings, fused_rankings, tune_fusion
 from isometry.learners.masked_language import MaskedLanguage
-from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.learners.two_towers import PairRow
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
-from isometry.systems.retrieval_study import Asked, Library, Ranker, by_vectors, by_words
+from isometry.systems.arms import contrast
+from isometry.systems.rankers import Asked, Judged, Library, Ranker, by_vectors, by_words
 from isometry.systems.run import Run
 from isometry.systems.system import Figures, Scale, Splits
-from isometry.training.unique_batches import unique_batches
 
-FAQ = "faq/"
 STAGES = ("pretraining", "fine-tuning")
 
 
@@ -50,7 +50,8 @@ class PagesScale(Scale):
         query_tokens: Where training cuts queries.
         document_tokens: Where training cuts sections.
         labelled: How many headings are fine-tuned on.
-        asked: How many questions ask in the test, and how many headings in validation.
+        asked: How many questions ask in the test, and how many headings in validation; all of
+            them when `None`.
         others: How many sections are searched beside their answers; all of them when `None`.
     """
 
@@ -60,7 +61,7 @@ class PagesScale(Scale):
     query_tokens: int = 32
     document_tokens: int = 128
     labelled: int = 200
-    asked: int = 1_000
+    asked: int | None = None
     others: int | None = None
 
 
@@ -87,20 +88,21 @@ class Rankers(NamedTuple):
 PagesRun = Run[PagesScale, Pages, Asked]
 
 
-def is_held(page: str) -> bool:
-    """Whether a page is of the tenth whose headings validate."""
-    return int(hash_value(page)[:8], 16) % 10 == 0
-
-
 def data(scale: PagesScale) -> Splits[Pages, Asked]:
-    """Python's manual: its pages train, headings of held-out pages validate, FAQ questions test.
+    """Python's manual: its pages train, headings of a tenth of them validate, FAQ questions test.
 
     The FAQ is trained on in no way. Validation needs no question then, and leaves all to the test;
     who has nothing but documents could choose no other way.
     """
     source = python_documentation()
     manual = [each for each in source.documents if not each.group.startswith(FAQ)]
-    held = {each.id: ("", each.body()) for each in manual if is_held(each.group)}
+    clusters = near_duplicates([f"{each.title}\n{each.body()}" for each in manual])
+    sides = split([each.group for each in manual], clusters, {"train": 9, "validation": 1})
+    held = {
+        each.id: ("", each.body())
+        for each, side in zip(manual, sides, strict=True)
+        if side == "validation"
+    }
     headings, _ = build_pairs(manual, [HeadingSection()], seed=0)
     random.Random(0).shuffle(headings)
     taught = [pair for pair in headings if pair.document not in held]
@@ -122,20 +124,10 @@ def data(scale: PagesScale) -> Splits[Pages, Asked]:
     )
 
 
-def _asked(
-    scale: PagesScale, texts: dict[str, tuple[str, str]], judged: dict[str, dict[str, int]]
-) -> Asked:
+def _asked(scale: PagesScale, texts: dict[str, tuple[str, str]], judged: Judged) -> Asked:
     """As many queries as are wanted, and the sections that they search."""
-    queries = list(judged)[: scale.asked]
-    answers = {document for query in queries for document in judged[query]}
-    kept = answers | set([name for name in texts if name not in answers][: scale.others])
-    ids = [name for name in texts if name in kept]
-    number = {name: row for row, name in enumerate(ids)}
-    return Asked(
-        Library(scale.model, 1, ids, [texts[name] for name in ids]),
-        queries,
-        [{number[name]: grade for name, grade in judged[query].items()} for query in queries],
-    )
+    few = dict(list(judged.items())[: scale.asked])
+    return Asked.of(Library.of(scale.model, 1, texts, [few], scale.others), few)
 
 
 def structure_rows(
@@ -144,7 +136,7 @@ def structure_rows(
     """The pairs of a task as rows to train on.
 
     A query that is not about its passage alone (BFS, WLP) may be answered by any other section of
-    the passage's page: these are no negatives.
+    the passage's page, and by any of the page that it is from: these are no negatives.
 
     Args:
         documents: Sections of pages.
@@ -162,7 +154,7 @@ def structure_rows(
             pair.document,
             answers=frozenset()
             if pair.task == InverseCloze.name
-            else sections[page_of[pair.document]],
+            else sections[page_of[pair.document]] | sections.get(pair.asker, frozenset()),
         )
         for _ in range(rounds)
         for pair in all_pairs(task, pages, rng)
@@ -171,17 +163,16 @@ def structure_rows(
 
 def contrast_on(run: PagesRun, encoder: TextEncoder, rows: Sequence[PairRow], stage: str) -> None:
     """Trains an encoder for a stage, against the other passages of each batch."""
-    scale = run.scale
-    freeze_below(encoder, 0)
-    keys = [(row.key, row.query) for row in rows]
-    learner = TwoTowers(
-        encoder,
+    contrast(
+        run,
+        rows,
         Matryoshka(InfoNCE(0.05, a_to_b=1.0), MRL((encoder.dim,))),
-        query_tokens=scale.query_tokens,
-        document_tokens=scale.document_tokens,
+        stage=stage,
+        batch=run.scale.batch,
+        query_tokens=run.scale.query_tokens,
+        document_tokens=run.scale.document_tokens,
+        encoder=encoder,
     )
-    order = list(unique_batches(keys, scale.batch, scale.steps[stage], run.seed))
-    run.fit(stage, learner, rows, order)
 
 
 def words(_: PagesRun) -> Rankers:
@@ -220,8 +211,7 @@ def by_masked_words(start: Callable[[PagesRun], TextEncoder]) -> Callable[[Pages
         head = MaskedLMHead.over(body.get_input_embeddings())
         learner = MaskedLanguage(encoder, head, tokens=scale.document_tokens, seed=run.seed)
         texts = [f"{each.header()}\n{each.body()}" for each in run.train.documents]
-        keys = [(row,) for row in range(len(texts))]
-        order = list(unique_batches(keys, scale.batch, scale.steps["pretraining"], run.seed))
+        order = run.batches("pretraining", [(row,) for row in range(len(texts))], scale.batch)
         run.fit("pretraining", learner, texts, order)
         return tuned(run, encoder)
 
@@ -237,6 +227,8 @@ def measure(run: PagesRun, rankers: Rankers, held: Asked) -> Figures:
     def sides(asked: Asked) -> tuple[list[str], Rankings, Rankings]:
         return asked.library.ids, rankers.labelled(asked), by_words(asked)
 
+    # Headings may choose as people's questions do: people wrote them, and no section that is
+    # searched shows them, so words have no advantage from where they were found.
     weight, _, _ = tune_fusion(*sides(run.validation), run.validation.relevance, given=True)
     found = {
         "": rankers.labelled(held),

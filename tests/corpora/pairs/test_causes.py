@@ -6,7 +6,12 @@ import pytest
 
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
-from isometry.corpora.pairs.causes import CauseQuestion, causal_clauses, cause_rows
+from isometry.corpora.pairs.causes import (
+    CauseQuestion,
+    causal_clauses,
+    cause_passages,
+    cause_rows,
+)
 
 PAGE = """\
 The cache is small by default. Large tables are kept on the disk of the server, and old rows move
@@ -84,6 +89,7 @@ def test_negatives_come_from_where_they_are_said_to() -> None:
     own = cause_rows(QUESTIONS, "own")
     assert [row.candidate for row in own] == [text for q in QUESTIONS for text in q.candidates]
     assert [row.is_cause for row in own] == [False, True, False] * 4
+    assert [row.distance for row in own] == [2, 1, 0] * 4
     drawn: dict[str, set[tuple[int, int]]] = {"other": set(), "same label": set()}
     for kind in ("other", "same label"):
         for seed in range(20):
@@ -109,3 +115,43 @@ def test_without_other_texts_there_are_no_other_negatives() -> None:
         if row.question == 2 and not row.is_cause
     }
     assert alone == {0, 1}
+
+
+def test_a_passage_has_all_words_that_are_a_cause_where_they_are() -> None:
+    turns = ("We lost again.", "It is late and we lost.", "We lost the key", "Oh no")
+    spans = ((1, "late"), (1, "we lost"), (2, "We lost"), (2, "the keys"))
+    one = CauseQuestion("Oh no", "sad", turns, frozenset({1, 2}), spans, "g")
+    whole, without = cause_passages([one])
+    assert whole.text == "We lost again.. It is late and we lost.. We lost the key. Oh no"
+    assert [words for _, words in whole.answers] == [words for _, words in spans]
+    places = [start for start, _ in whole.answers]
+    assert [whole.text[start : start + len(words)] for start, words in whole.answers[:3]] == [
+        "late", "we lost", "We lost",
+    ]  # fmt: skip
+    # Not where another turn says the same; and nowhere for words that no turn says.
+    assert places[2] == whole.text.index("We lost the key") > places[1] > places[0]
+    assert places[3] == -1
+    assert [row.candidate for row in without.rows] == [turns[0], turns[3]]
+    # They stay as far from the target as they are.
+    assert [row.distance for row in without.rows] == [3, 0]
+    assert without.answers == ()
+
+
+def test_there_is_no_passage_without_candidates_and_none_with_a_cause_that_was_not_said() -> None:
+    turns = ("Oh", "no")
+    unsaid = CauseQuestion("no", "sad", turns, frozenset(), (), "g")
+    (only,) = cause_passages([unsaid])
+    assert (only.text, only.answers) == ("Oh. no", ())
+    both = CauseQuestion("no", "sad", turns, frozenset({0, 1}), ((0, "Oh"), (1, "no")), "g")
+    (only,) = cause_passages([both])
+    assert only.answers == ((0, "Oh"), (4, "no"))
+    first, second, third = cause_passages([both, *QUESTIONS[:1]])
+    assert [row.question for row in (*first.rows, *second.rows, *third.rows)] == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+    ]

@@ -7,13 +7,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
+from pathlib import Path
 from typing import Literal
 
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
-from isometry.corpora.readers.dialogues import Dialogue
+from isometry.corpora.readers.dialogues import Dialogue, read_dialogues
+from isometry.corpora.readers.reading import ReadingReport
 
 Negatives = Literal["own", "other", "same label"]
+
+# Of RECCON's original annotation: train, validation and test.
+_FILES = ("dailydialog_train.json", "dailydialog_valid.json", "dailydialog_test.json")
 
 # Of "since", only that behind a comma gives a reason; the other one mostly gives a date.
 _MARKER = re.compile(
@@ -25,6 +31,8 @@ _CLAUSE = re.compile(r"[,;:()—]\s|\s[-–]\s|\.$")
 # Programs and tables.
 _CODE = re.compile(r"[=<>{}\[\]\\|`#@*]|\w\(|>>>|__|\.\.\.")
 _WORDS = (4, 30)
+# Between candidates in a row.
+_BETWEEN = ". "
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,24 @@ def dialogue_causes(dialogues: Iterable[Dialogue]) -> list[CauseQuestion]:
     ]
 
 
+def conversation_causes(folder: Path) -> list[list[CauseQuestion]]:
+    """The questions of RECCON's training, validation and test conversations (DailyDialog).
+
+    Args:
+        folder: Its original annotation.
+
+    Raises:
+        InputError: When a file is missing, or is none of these.
+    """
+    sides: list[list[CauseQuestion]] = []
+    for name in _FILES:
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"There is no file {path}.", "Copy RECCON's original annotation.")
+        sides.append(dialogue_causes(read_dialogues(path, ReadingReport())))
+    return sides
+
+
 @dataclass(frozen=True, slots=True)
 class CauseRow:
     """A thing and what may be its cause.
@@ -119,12 +145,15 @@ class CauseRow:
         target: What asks.
         candidate: What may be its cause.
         is_cause: Whether it is.
+        distance: How many candidates stand behind this place; in a conversation, how many turns
+            back it is.
     """
 
     question: int
     target: str
     candidate: str
     is_cause: bool
+    distance: int
 
 
 def cause_rows(
@@ -164,8 +193,48 @@ def cause_rows(
                 group = question.group
                 while group == question.group:
                     group, text = generator.choice(pools[question.label])
-            rows.append(CauseRow(number, question.target, text, is_cause))
+            distance = len(question.candidates) - 1 - place
+            rows.append(CauseRow(number, question.target, text, is_cause, distance))
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class CausePassage:
+    """Candidates in a row, which are asked for the words of the cause.
+
+    Attributes:
+        rows: The candidates.
+        answers: All words that are a cause, each behind its place in the text, in characters; -1
+            for words that do not stand in their candidate. Empty where no candidate is a cause.
+    """
+
+    rows: tuple[CauseRow, ...]
+    answers: tuple[tuple[int, str], ...]
+
+    @property
+    def text(self) -> str:
+        """What is read."""
+        return _BETWEEN.join(row.candidate for row in self.rows)
+
+
+def cause_passages(questions: Sequence[CauseQuestion]) -> list[CausePassage]:
+    """Of each question all candidates, and those that are no cause; where there are any."""
+    passages: list[CausePassage] = []
+    rows = iter(cause_rows(questions, "own"))
+    for question in questions:
+        own = tuple(islice(rows, len(question.candidates)))
+        others = tuple(row for row in own if not row.is_cause)
+        starts = [0, *accumulate(len(text) + len(_BETWEEN) for text in question.candidates)]
+        answers: list[tuple[int, str]] = []
+        for place, words in question.spans:
+            # The same words may stand in an earlier candidate, which is no cause.
+            within = question.candidates[place].find(words)
+            answers.append((starts[place] + within if within >= 0 else -1, words))
+        if answers:
+            passages.append(CausePassage(own, tuple(answers)))
+        if others:
+            passages.append(CausePassage(others, ()))
+    return passages
 
 
 def _parted(sentence: str) -> tuple[list[str], str, str, str, list[str]] | None:

@@ -52,10 +52,13 @@ system = System(
     " them for labelled pairs. MiniLM has learned retrieval from a billion pairs already: of it the"
     " word and position vectors are kept, frozen, and two layers are drawn anew, so that no arm has"
     " seen a pair. Vectors are means compared by the cosine at a temperature of 0.05; the paper"
-    " takes products of projected [CLS] states. Sections of the passage's page are no negatives of"
-    " a BFS or WLP query. There is no correction by log Q, as a batch holds no section twice and"
-    " the rest is nearly uniform. That it beats BM25 alone, as the paper claims, is not asked of"
-    " minutes of training. The full scale is a longer one on the same manual, since no published"
+    " takes products of projected [CLS] states. Sections of the passage's page, and of the page"
+    " that asks, are no negatives of a BFS or WLP query. There is no correction by log Q, as a"
+    " batch holds no section twice and the rest is nearly uniform. Words search whole sections,"
+    " vectors the first 256 tokens of each. How much both count is chosen by headings of held-out"
+    " pages: people wrote them, and the sections that are searched for them do not show them. That"
+    " it beats BM25 alone, as the paper claims, is not asked of minutes of training. The full scale"
+    " is a longer one on the same manual, since no published"
     " set keeps Wikipedia's links.",
     data=data,
     measure=measure,

@@ -9,7 +9,8 @@ from isometry.core.errors import InputError
 from isometry.systems.records import read_record, write_record
 
 RECORD: dict[str, Any] = {
-    "slug": "one", "scale": "small", "identity": {}, "created": "today", "gates": [], "passed": True,
+    "slug": "one", "scale": "small", "identity": {}, "created": "today", "gates": [],
+    "passed": True,
     "arms": {"all": {"about": "sizes: [1, 2.0]\n[3]", "figures": [0.0, 1.0, 0.333333, -1e-07]}},
     "sizes": [[1, 32], [70000000, 64]], "none": [],
 }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import isometry
 from isometry import InputError, Space
@@ -212,7 +213,11 @@ def test_a_dry_run_plans_and_leaves_nothing(
     tiny_docs: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan, data = plan_only(FitSettings(str(tiny_docs), base=str(small_folder), minutes=2))
+    before = torch.get_num_threads()
+    plan, data = plan_only(
+        FitSettings(str(tiny_docs), base=str(small_folder), minutes=2, threads=before + 1)
+    )
+    assert plan.threads == before + 1 and torch.get_num_threads() == before
     assert plan.steps > 0
     assert plan.precision in ("float32", "bfloat16")
     assert set(plan.estimate_seconds) >= {"base", "training", "selection", "test", "index"}

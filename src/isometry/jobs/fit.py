@@ -162,7 +162,10 @@ def fit_by(
     with Workspace(partial, fingerprint, of_command=True) as work:
         if work.resumed:
             say(f"Going on with {partial}.")
-        _fit(work, reader, settings, given_plan, fingerprint)
+        from isometry.jobs.fitting import threads_as_before
+
+        with threads_as_before():
+            _fit(work, reader, settings, given_plan, fingerprint)
         _replace(folder, work.path / "space")
     shutil.rmtree(partial)
     return Space.open(folder)
@@ -178,15 +181,16 @@ def plan_only(settings: FitSettings) -> tuple[Plan, dict[str, Any]]:
     settings = replace(settings, query_writer=None, query_model=None)
     reader = check(settings)
     with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "w", "dry run") as work:
-        from isometry.jobs.fitting import Fitting
+        from isometry.jobs.fitting import Fitting, threads_as_before
 
-        job = Fitting(work, reader, settings, None)
-        if job.data.too_little is not None:
-            raise InputError(
-                f"Nothing to plan: {job.data.too_little}.",
-                "fit would keep the base model and build an index.",
-            )
-        return job.plan, job.data.facts
+        with threads_as_before():
+            job = Fitting(work, reader, settings, None)
+            if job.data.too_little is not None:
+                raise InputError(
+                    f"Nothing to plan: {job.data.too_little}.",
+                    "fit would keep the base model and build an index.",
+                )
+            return job.plan, job.data.facts
 
 
 def check(settings: FitSettings) -> Source:

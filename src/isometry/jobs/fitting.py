@@ -46,6 +46,16 @@ from isometry.training.trainer import Batches, Trainer
 _PATIENCE = 1.5
 
 
+@contextmanager
+def threads_as_before() -> Generator[None]:
+    """A fit sets PyTorch's number of threads; afterwards the program's own is there again."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Fitting:
     """One fit in its workspace.
 

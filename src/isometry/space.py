@@ -225,7 +225,12 @@ class Space:
         return Lexical(**settings)
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> Float[np.ndarray, "texts dim"]:
-        """Unit vectors in this Space, computed as those of its index were."""
+        """Unit vectors in this Space, computed as those of its index were.
+
+        Args:
+            texts: Texts, without a prompt.
+            role: Whose prompt is put before them: that of queries unless documents are said.
+        """
         return self.encoder.encode(
             texts, role, precision=self.manifest["encoder"]["precision"], title="Encoding"
         )

@@ -22,7 +22,7 @@ from isometry.cli.output import (
 # As in encoders.text, which needs torch.
 Precision = Annotated[
     Literal["float32", "bfloat16"],
-    typer.Option(help="Of the matrix products; bfloat16 may be faster."),
+    typer.Option(help="Number format to compute in; bfloat16 may be faster."),
 ]
 
 

@@ -14,7 +14,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random choice.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 Limit = Annotated[int | None, typer.Option(help="Read only the first so many documents.")]
 
 _TABLES = "Tables"

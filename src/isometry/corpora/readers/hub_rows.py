@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,8 +36,8 @@ class HubRows:
         """See `Rows.names`."""
         if self.data.column_names:
             return list(self.data.column_names)
-        with _clear_errors(self.shown):
-            return list(next(iter(self.data), {}))
+        with _clear_errors(self.shown), _rows_of(self.data) as rows:
+            return list(next(rows, {}))
 
     def read(
         self, columns: Sequence[str] | None, report: ReadingReport, shown: str
@@ -48,8 +49,8 @@ class HubRows:
             kinds = {name: getattr(kind, "dtype", "") for name, kind in features.items()}
             columns = [name for name, kind in kinds.items() if str(kind).endswith("string")]
         data = self.data.select_columns(list(columns)) if columns else self.data
-        with _clear_errors(shown):
-            yield from enumerate(data, start=1)
+        with _clear_errors(shown), _rows_of(data) as rows:
+            yield from enumerate(rows, start=1)
 
     def fingerprint(self, columns: Sequence[str]) -> str:
         """The commit and what is read of it."""
@@ -81,6 +82,19 @@ def open_dataset(spec: str) -> HubRows:
             name, config or None, split=split or "train", streaming=True, revision=revision
         )
         return HubRows(shown, revision, data)
+
+
+@contextmanager
+def _rows_of(data: Any) -> Iterator[Iterator[dict[str, Any]]]:
+    """The rows of a streamed data set; nothing of it is open afterwards."""
+    rows = iter(data)
+    try:
+        yield rows
+    finally:
+        rows.close()
+        # A scanner that is left to the end of the program aborts it (apache/arrow issue 45214).
+        del rows
+        gc.collect()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A system small enough to see through: which words of a docstring find its function."""
+"""A system small enough to see through, and a library that rankers search."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.text import TextEncoder
 from isometry.systems.catalogue import Entry
+from isometry.systems.rankers import Asked, Library
 from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Arm, Gate, Scale, Splits, System
 
 Words = set[str]
-Asked = list[tuple[Words, Words]]
+Said = list[tuple[Words, Words]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,29 @@ class Given(Entry):
         return self.system
 
 
+SECTIONS = 90
+
+
+@pytest.fixture(scope="module")
+def library(pairs: list[tuple[str, str]], small_folder: Path) -> Library:
+    """Functions of the standard library, under their docstrings."""
+    few = pairs[:SECTIONS]
+    return Library(str(small_folder), 2, [f"{row:02}" for row in range(len(few))], few)
+
+
+@pytest.fixture(scope="module")
+def asked(library: Library) -> Asked:
+    """Each docstring, backwards, asks for its function."""
+    queries = [" ".join(reversed(header.split())) for header, _ in library.texts]
+    return Asked(library, queries[:30], [{row: 1} for row in range(30)])
+
+
+@pytest.fixture(scope="module")
+def encoder(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedEncoder:
+    folder = tmp_path_factory.mktemp("vectors")
+    return CachedEncoder(TextEncoder.load(small_folder), folder, "float32")
+
+
 @pytest.fixture
 def calls() -> list[tuple[str, int]]:
     """Which arm was made with which seed, in order."""
@@ -53,10 +79,10 @@ def make_entry(pairs: list[tuple[str, str]], calls: list[tuple[str, int]]) -> Ca
 
     asked = [(words(query), words(code)) for query, code in pairs]
 
-    def data(scale: Scale) -> Splits[None, Asked]:
+    def data(scale: Scale) -> Splits[None, Said]:
         return Splits(None, asked[:30], asked[30:70])
 
-    def measure(run: Run[Any, Any, Any], model: int, held: Asked) -> dict[str, Any]:
+    def measure(run: Run[Any, Any, Any], model: int, held: Said) -> dict[str, Any]:
         found = []
         for row, (query, _) in enumerate(held):
             seen = {word for word in query if len(word) >= model}

@@ -16,7 +16,7 @@ from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.ranking import fused_rankings, tune_fusion
 from isometry.systems import retrieval_study as study
-from isometry.systems.rankers import Asked, Library, by_vectors, by_words
+from isometry.systems.rankers import Asked, by_vectors, by_words
 from isometry.systems.retrieval import dense_retrieval as ladder
 from isometry.systems.retrieval_study import Headings
 from isometry.systems.run import Run
@@ -26,30 +26,10 @@ SECTIONS = 90
 
 
 @pytest.fixture(scope="module")
-def library(pairs: list[tuple[str, str]], small_folder: Path) -> Library:
-    """Functions of the standard library, under their docstrings."""
-    few = pairs[:SECTIONS]
-    return Library(str(small_folder), 2, [f"{row:02}" for row in range(len(few))], few)
-
-
-@pytest.fixture(scope="module")
-def asked(library: Library) -> Asked:
-    """Each docstring, backwards, asks for its function."""
-    queries = [" ".join(reversed(header.split())) for header, _ in library.texts]
-    return Asked(library, queries[:30], [{row: 1} for row in range(30)])
-
-
-@pytest.fixture(scope="module")
 def headings(pairs: list[tuple[str, str]], small_folder: Path) -> Headings:
     few = pairs[:SECTIONS]
     made = [Pair(query, f"{row}", "", code, "heading") for row, (query, code) in enumerate(few)]
     return Headings(str(small_folder), made)
-
-
-@pytest.fixture(scope="module")
-def encoder(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedEncoder:
-    folder = tmp_path_factory.mktemp("vectors")
-    return CachedEncoder(TextEncoder.load(small_folder), folder, "float32")
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from isometry.compression.precision import round_trip
 from isometry.encoders.cached import CachedEncoder
-from isometry.encoders.text import TextEncoder
 from isometry.jobs.ranking import DEPTH
 from isometry.systems.rankers import (
     Asked,
@@ -19,26 +16,6 @@ from isometry.systems.rankers import (
 )
 
 SECTIONS = 90
-
-
-@pytest.fixture(scope="module")
-def library(pairs: list[tuple[str, str]], small_folder: Path) -> Library:
-    """Functions of the standard library, under their docstrings."""
-    few = pairs[:SECTIONS]
-    return Library(str(small_folder), 2, [f"{row:02}" for row in range(len(few))], few)
-
-
-@pytest.fixture(scope="module")
-def asked(library: Library) -> Asked:
-    """Each docstring, backwards, asks for its function."""
-    queries = [" ".join(reversed(header.split())) for header, _ in library.texts]
-    return Asked(library, queries[:30], [{row: 1} for row in range(30)])
-
-
-@pytest.fixture(scope="module")
-def encoder(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedEncoder:
-    folder = tmp_path_factory.mktemp("vectors")
-    return CachedEncoder(TextEncoder.load(small_folder), folder, "float32")
 
 
 def test_words_search_all_and_vectors_the_first_passages(library: Library) -> None:

@@ -17,8 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Several test processes share the cores: two threads each on one core mostly wait for another.
 _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _PROCESSES > 1:
-    threads = max(1, len(os.sched_getaffinity(0)) // _PROCESSES)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _PROCESSES)))
 # Before anything of these is imported: the shapes in their signatures hold at run time.
 install_import_hook(
     [

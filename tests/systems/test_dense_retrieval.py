@@ -121,8 +121,8 @@ def test_the_rung_below_decides_what_the_tuned_encoder_learns_against(
     none, raw, *clean = seen
     assert none is None
     assert raw is not None
-    assert (raw == first_negatives(run.train.candidates, 1)).all()
-    expected = first_negatives(run.train.clear(run.pretrained), 1)
+    assert (raw == first_negatives(run.train.candidates, 1, run.generator("negatives"))).all()
+    expected = first_negatives(run.train.clear(run.pretrained), 1, run.generator("negatives"))
     assert all((one == expected).all() for one in clean if one is not None)
     assert len(clean) == 3
     assert (raw != expected).any()
@@ -160,9 +160,9 @@ def test_the_tuned_encoder_finds_what_is_read_again_by_one_taught_with_denoised_
     assert score.func.__self__ is learner.encoder
     assert score.keywords["tokens"] == learner.tokens == run.scale.pair_tokens
     k = run.scale.candidates
-    wrong = first_negatives(run.train.clear(run.pretrained), k)
+    wrong = first_negatives(run.train.clear(run.pretrained), k, run.generator("negatives"))
     assert rows == run.train.lists(wrong)
-    assert rows != run.train.lists(first_negatives(run.train.candidates, k))
+    assert rows != run.train.lists(ladder.confused(run, k))
     assert [len(batch) for batch in order] == [run.scale.lists] * run.scale.steps["rerank"]
 
 

@@ -12,7 +12,7 @@ from isometry.core.errors import InputError
 from isometry.systems import reproduce as module
 from isometry.systems.catalogue import Entry
 from isometry.systems.listing import describe
-from isometry.systems.reproduce import reproduce
+from isometry.systems.reproduce import rate_beyond, reproduce
 from isometry.systems.system import Arm, Gate, Scale
 
 
@@ -75,12 +75,16 @@ def test_a_stopped_run_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         go(stopping)
     assert calls == [("long", 0), ("long", 1), ("all", 0)]
-    assert said[:3] == ["1 of 4: long, seed 0", "2 of 4: long, seed 1", "3 of 4: all, seed 0"]
+    assert said[:3] == [
+        "1 of about 4: long, seed 0",
+        "2 of about 4: long, seed 1",
+        "3 of about 4: all, seed 0",
+    ]
     calls.clear()
     said.clear()
     assert go(entry)["passed"]
     assert calls == [("all", 1)]
-    assert said == ["4 of 4: all, seed 1"]
+    assert said == ["4 of about 4: all, seed 1"]
 
 
 def test_one_arm_alone_leaves_no_record_and_spares_its_work_later(
@@ -107,7 +111,7 @@ def test_rates_are_chosen_on_validation_by_each_trained_arm(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(module, "say", said.append)
-    scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(1.0, 12.0, 3.0))
+    scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(1.0, 12.0, 0.1))
     tested: list[tuple[float, int]] = []
 
     def make(run: Any) -> int:
@@ -119,18 +123,44 @@ def test_rates_are_chosen_on_validation_by_each_trained_arm(
     arms = {"long": Arm("", make, ("s",)), "all": Arm("", lambda run: 1)}
     record = go(make_entry(arms=arms, scales={"small": scale}))
     arm = record["arms"]["long"]
-    best = max((1.0, 12.0, 3.0), key=lambda rate: arm["rates"][f"{rate:g}"])
-    assert list(arm["rates"]) == ["1", "12", "3"] and arm["rates"]["12"] < arm["rates"]["1"]
+    best = max((1.0, 12.0, 0.1), key=lambda rate: arm["rates"][f"{rate:g}"])
+    assert list(arm["rates"]) == ["0.1", "1", "12"] and arm["rates"]["12"] < arm["rates"]["1"]
     assert arm["rate"] == best and tested == [(best, 1)]
     assert record["arms"]["all"]["rate"] is None and record["arms"]["all"]["rates"] == {}
     # Three rates and two seeds of the one, two seeds of the other.
-    assert said[1] == "2 of 7: long, trying the learning rate 12"
-    assert said[3::3] == ["4 of 7: long, seed 0", "7 of 7: all, seed 1"]
+    assert said[1] == "2 of about 7: long, trying the learning rate 12"
+    assert said[3::3] == ["4 of about 7: long, seed 0", "7 of about 7: all, seed 1"]
+
+
+@pytest.mark.parametrize(
+    ("lower", "tried"),
+    [(False, ["2", "4", "8", "16", "32"]), (True, ["0.25", "0.5", "1", "2", "4"])],
+)
+def test_where_the_end_of_the_grid_is_best_rates_beyond_it_are_tried(
+    make_entry: Make, go: Go, lower: bool, tried: list[str]
+) -> None:
+    def make(run: Any) -> int:
+        run.steps["s"] = 1
+        return int(10 * run.rate)
+
+    # The higher the rate, the greater is "length": an end that stays the best at every rate.
+    scale = Scale(model="none", steps={"s": 1}, seeds=1, rates=(4.0, 2.0))
+    gates = (Gate("found", 0, "long"), Gate("length", 1, lower_is_better=lower))
+    arms = {"long": Arm("", lambda run: 1), "all": Arm("", make, ("s",), chosen_on="length")}
+    record = go(make_entry(arms=arms, gates=gates, scales={"small": scale}))
+    assert list(record["arms"]["all"]["rates"]) == tried
+
+
+def test_the_next_rate_lies_as_far_out_as_the_best_from_its_neighbour() -> None:
+    assert rate_beyond((2e-5, 1e-4, 5e-5), 1e-4) == 2e-4
+    assert rate_beyond((2e-5, 1e-4, 5e-5), 2e-5) == 8e-6
+    assert rate_beyond((2e-5, 1e-4, 5e-5), 5e-5) is None
 
 
 def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(
-    make_entry: Make, go: Go
+    make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "MOST_BEYOND", 0)
     scale = Scale(model="none", steps={"s": 1}, seeds=1, rates=(12.0, 3.0, 1.0))
 
     def make(run: Any) -> int:
@@ -151,8 +181,9 @@ def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(
 
 
 def test_arms_that_are_made_alike_and_choose_by_other_metrics_share_their_trainings(
-    make_entry: Make, go: Go, tmp_path: Path
+    make_entry: Make, go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "MOST_BEYOND", 0)
     scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(12.0, 3.0, 1.0))
     trained: list[tuple[float, int]] = []
 

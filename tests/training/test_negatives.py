@@ -261,12 +261,12 @@ def test_what_is_clearly_worse_is_what_mining_keeps() -> None:
 
 def test_negatives_are_the_first_candidates_filled_up_with_others() -> None:
     candidates = np.array([[-1, 3, 2, 1], [-1, -1, -1, -1], [0, -1, 3, -1], [1, 2, -1, 0]])
-    found = first_negatives(candidates, 3)
+    found = first_negatives(candidates, 3, np.random.default_rng(0))
     assert found[0].tolist() == [3, 2, 1]
     assert sorted(found[1].tolist()) == [0, 2, 3]
     assert found[2].tolist() == [0, 3, 1]
     assert found[3].tolist() == [1, 2, 0]
-    assert (first_negatives(candidates, 3) == found).all()
+    assert (first_negatives(candidates, 3, np.random.default_rng(0)) == found).all()
     # Who has none gets what chance gives, not what stands first.
-    none = first_negatives(np.full((50, 1), -1), 2)
+    none = first_negatives(np.full((50, 1), -1), 2, np.random.default_rng(0))
     assert len(np.unique(none)) > 20

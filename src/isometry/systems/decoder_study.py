@@ -15,11 +15,10 @@ from torch import nn
 
 from isometry.core.progress import say
 from isometry.corpora.documents import Document
+from isometry.corpora.packaged.wordnet import wordnet_synsets
 from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
 from isometry.corpora.pairs.label_triplets import label_triplets
 from isometry.corpora.pairs.lexicographer_files import lexicographer_files
-from isometry.corpora.readers.reading import ReadingReport
-from isometry.corpora.readers.wordnet import open_wordnet
 from isometry.encoders.loading import quiet_loading
 from isometry.encoders.pooled import pooled
 from isometry.encoders.surgery.bidirectional import bidirectional
@@ -101,7 +100,7 @@ DecoderArm = Arm[DecoderScale, Glosses, Glosses, TextEncoder]
 
 def data(scale: DecoderScale) -> Splits[Glosses, Glosses]:
     """Definitions with their words, and with their 45 lexicographer files, split by synset."""
-    synsets = list(open_wordnet("", name="wordnet:", limit=None).synsets(ReadingReport()))
+    synsets = wordnet_synsets()
     nouns = (Document(each.key, each.gloss, ", ".join(each.lemmas)) for each in synsets)
     words, topics = definitions(nouns)[0], lexicographer_files(synsets)
     sides = [split_definitions(rows) for rows in (words, topics)]

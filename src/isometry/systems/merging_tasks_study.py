@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from isometry.corpora.documents import Document
+from isometry.corpora.packaged.wordnet import wordnet_synsets
 from isometry.corpora.pairs.antonyms import AntonymTriplet, antonym_triplets
 from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
 from isometry.corpora.pairs.label_triplets import label_triplets
-from isometry.corpora.readers.reading import ReadingReport
-from isometry.corpora.readers.wordnet import open_wordnet
 from isometry.corpora.splits import split
 from isometry.encoders.text import Precision, Role, TextEncoder
 from isometry.evaluation.neighbor_labels import neighbor_labels
@@ -99,7 +98,7 @@ def data(scale: MergingScale) -> Splits[Tasks, Judged]:
 
     No synset is on two sides, and no two adjectives that are linked.
     """
-    synsets = list(open_wordnet("", name="wordnet:", limit=None).synsets(ReadingReport()))
+    synsets = wordnet_synsets()
     file = {each.key: str(each.file) for each in synsets}
     nouns = (
         Document(each.key, each.gloss, ", ".join(each.lemmas))

@@ -14,10 +14,9 @@ from torch import nn
 
 from isometry.corpora.documents import Document
 from isometry.corpora.packaged.word_pairs import WordPairs, word_pairs
+from isometry.corpora.packaged.wordnet import wordnet_synsets
 from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
 from isometry.corpora.pairs.lexicographer_files import lexicographer_files
-from isometry.corpora.readers.reading import ReadingReport
-from isometry.corpora.readers.wordnet import open_wordnet
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.all_layers import AllLayers
 from isometry.evaluation.nested import reciprocal_ranks
@@ -125,7 +124,7 @@ LayerArm = Arm[LayerScale, Texts, Texts, Poolers]
 
 def data(scale: LayerScale) -> Splits[Texts, Texts]:
     """Glosses with their words, files, parts of speech and lengths, split by synset."""
-    synsets = list(open_wordnet("", name="wordnet:", limit=None).synsets(ReadingReport()))
+    synsets = wordnet_synsets()
     nouns = (Document(each.key, each.gloss, ", ".join(each.lemmas)) for each in synsets)
     file = {each.key: str(each.file) for each in synsets}
     words = split_definitions(definitions(nouns)[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,9 @@ from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Arm, Scale, ScaleName, Splits
 
 WORK = Path(".cache/systems")
+
+# How many rates beyond the grid an arm tries at most.
+MOST_BEYOND = 3
 
 
 def reproduce(
@@ -150,6 +153,24 @@ def _rates(arm: Arm[Any, Any, Any, Any], scale: Scale) -> tuple[float, ...]:
     return scale.rates if arm.stages and len(scale.rates) > 1 else ()
 
 
+def rate_beyond(tried: Collection[float], best: float) -> float | None:
+    """The rate to try next where the best of those tried is the least or the greatest of them.
+
+    Args:
+        tried: At least two rates.
+        best: One of them.
+
+    Returns:
+        As far from the best one as that is from its neighbour, as a ratio and in two digits; None
+        where the best has neighbours on both sides.
+    """
+    rates = sorted(tried)
+    place = rates.index(best)
+    if 0 < place < len(rates) - 1:
+        return None
+    return float(f"{best * best / rates[1 if place == 0 else -2]:.2g}")
+
+
 class _Runner:
     """Runs arms, each at the learning rate that validation prefers and with every seed.
 
@@ -177,10 +198,8 @@ class _Runner:
         self._owners = {
             name: next(other for other in system.arms if self._alike(other, name)) for name in names
         }
-        made = {self._owners[name]: name for name in names}.values()
-        runs = len(names) * scale.seeds
-        runs += sum(len(_rates(system.arms[name], scale)) for name in made)
-        self._places: Iterator[str] = (f"{place} of {runs}" for place in range(1, runs + 1))
+        self._place = 0
+        self._runs = sum(scale.seeds + len(_rates(system.arms[name], scale)) for name in names)
         self._done: dict[str, dict[str, Any]] = {}
 
     def _alike(self, one: str, other: str) -> bool:
@@ -189,18 +208,8 @@ class _Runner:
     def run(self, name: str) -> dict[str, Any]:
         """An arm, with what it chose and the figures of every seed."""
         arm, scale = self.system.arms[name], self.scale
-        chooser, owner = self.system.chooser(name), self._owners[name]
-        rate, tried = scale.rates[0], dict[str, float]()
-        for one in _rates(arm, scale):
-            found = self._once(
-                f"{owner}-rate-{one:g}",
-                f"{name}, trying the learning rate {one:g}",
-                partial(self._measured, name, one, 0, self.data.validation),
-            )
-            tried[f"{one:g}"] = float(np.mean(found["figures"][chooser.metric]))
-        if tried:
-            sign = -1 if chooser.lower_is_better else 1
-            rate = max(scale.rates, key=lambda rate: sign * tried[f"{rate:g}"])
+        owner = self._owners[name]
+        rate, tried = self._choose(name)
         runs: list[dict[str, Any]] = []
         for seed in range(scale.seeds):
             # The first seed's training at this rate is done: its last checkpoint is taken up.
@@ -214,15 +223,47 @@ class _Runner:
                 self.steps.discard(self._folder(owner, rate, seed))
         self._left.remove(name)
         if not any(self._alike(name, other) for other in self._left):
-            for one in scale.rates:
-                self.steps.discard(self._folder(owner, one, 0))
+            self.steps.discard(f"training-{owner}")
         return {
             "about": arm.about,
             "rate": rate if arm.stages else None,
-            "rates": tried,
-            "chosen_on": chooser.metric if tried else None,
+            "rates": {f"{one:g}": tried[one] for one in sorted(tried)},
+            "chosen_on": self.system.chooser(name).metric if tried else None,
             "runs": runs,
         }
+
+    def _choose(self, name: str) -> tuple[float, dict[float, float]]:
+        """The rate that validation prefers for an arm, and what each that was tried reaches.
+
+        The best of a grid may lie beyond it: where the least or the greatest rate wins, the next
+        one on that side is tried too, as often as the winner stays at an end.
+        """
+        chooser, owner = self.system.chooser(name), self._owners[name]
+        tried: dict[float, float] = {}
+
+        def attempt(rate: float) -> None:
+            found = self._once(
+                f"{owner}-rate-{rate:g}",
+                f"{name}, trying the learning rate {rate:g}",
+                partial(self._measured, name, rate, 0, self.data.validation),
+            )
+            tried[rate] = float(np.mean(found["figures"][chooser.metric]))
+
+        def best() -> float:
+            sign = -1 if chooser.lower_is_better else 1
+            return max(tried, key=lambda rate: sign * tried[rate])
+
+        for rate in _rates(self.system.arms[name], self.scale):
+            attempt(rate)
+        if not tried:
+            return self.scale.rates[0], {}
+        for _ in range(MOST_BEYOND):
+            beyond = rate_beyond(tuple(tried), best())
+            if beyond is None:
+                break
+            self._runs += 1
+            attempt(beyond)
+        return best(), tried
 
     def cost(self) -> dict[str, float]:
         """Seconds of all that was trained and measured, also in runs that were killed later."""
@@ -232,14 +273,16 @@ class _Runner:
         }
 
     def _once(self, key: str, about: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        if key not in self._done:
-            place = next(self._places)
+        if key in self._done:
+            self._runs -= 1
+            return self._done[key]
+        self._place += 1
 
-            def make_aloud() -> dict[str, Any]:
-                say(f"{place}: {about}")
-                return make()
+        def make_aloud() -> dict[str, Any]:
+            say(f"{self._place} of about {self._runs}: {about}")
+            return make()
 
-            self._done[key] = self.steps.json(key, make_aloud)
+        self._done[key] = self.steps.json(key, make_aloud)
         return self._done[key]
 
     def _measured(self, name: str, rate: float, seed: int, held: Any) -> dict[str, Any]:
@@ -261,7 +304,7 @@ class _Runner:
 
     @staticmethod
     def _folder(owner: str, rate: float, seed: int) -> str:
-        return f"training-{owner}-{rate:g}-{seed}"
+        return f"training-{owner}/{rate:g}-{seed}"
 
 
 def _make(arm: Arm[Any, Any, Any, Any], run: Run[Any, Any, Any], name: str) -> Any:

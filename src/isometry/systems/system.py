@@ -30,7 +30,8 @@ class Scale:
         model: The pretrained encoder that the arms start from: `packaged:NAME` or a hub id.
         steps: Optimiser steps of each stage of training, by the stage's name. An arm that trains
             in a stage trains for exactly so many.
-        rates: Peak learning rates that every trained arm chooses from, on validation.
+        rates: Peak learning rates that every trained arm chooses from, on validation. Where one at
+            an end is the best, some beyond it are tried too.
         seeds: How many times everything is done, each with another seed, from 0.
         precision: Of training, and of encoding by `Run.cached`.
         gpu_gib: The memory of the GPU that it takes; 0 where a processor does.

@@ -103,12 +103,8 @@ def teacher_negatives(
         raise ValueError(f"of {len(answers)} pairs, none has {k} others")
     scores, near = top_k(queries, answers, min(_CANDIDATES, len(answers)))
     near = np.where(near == np.arange(len(answers))[:, None], -1, near)
-    rows = mine(near, scores, (queries * answers).sum(axis=1), k=k).rows
-    for query, place in np.argwhere(rows < 0):
-        while (drawn := random.integers(len(answers))) == query or drawn in rows[query]:
-            pass
-        rows[query, place] = drawn
-    return rows
+    found = mine(near, scores, (queries * answers).sum(axis=1), k=k)
+    return first_negatives(found.rows, k, random)
 
 
 def clearly_worse(
@@ -129,7 +125,7 @@ def clearly_worse(
 
 
 def first_negatives(
-    candidates: Int[np.ndarray, "queries candidates"], k: int
+    candidates: Int[np.ndarray, "queries candidates"], k: int, random: np.random.Generator
 ) -> Int[np.ndarray, "queries k"]:
     """The first candidates of each query; where there are too few, other queries' documents.
 
@@ -137,14 +133,16 @@ def first_negatives(
         candidates: Document numbers, best first; -1 is padding, in any place. Each query's own
             document has the query's number.
         k: Negatives a query; less than there are queries.
+        random: What fills up.
     """
-    generator = np.random.default_rng(0)
     rows = np.empty((len(candidates), k), dtype=np.int64)
     for query, own in enumerate(candidates):
         found = own[own >= 0][:k]
-        others = generator.permutation(len(candidates))
-        unused = others[(others != query) & ~np.isin(others, found)]
-        rows[query] = np.concatenate([found, unused])[:k]
+        if len(found) < k:
+            others = random.permutation(len(candidates))
+            unused = others[(others != query) & ~np.isin(others, found)]
+            found = np.concatenate([found, unused])[:k]
+        rows[query] = found
     return rows
 
 

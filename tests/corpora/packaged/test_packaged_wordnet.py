@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from isometry.corpora.packaged.wordnet import wordnet
+from isometry.corpora.packaged.wordnet import wordnet, wordnet_synsets
 
 
 def test_all_of_wordnet_3_1_and_its_files() -> None:
@@ -14,3 +14,9 @@ def test_all_of_wordnet_3_1_and_its_files() -> None:
     assert 82_000 < kinds["-n"] < 82_300 and 13_700 < kinds["-v"] < 13_900
     assert named["noun.animal"] == ["animal"]
     assert {"is_a", "part_of", "category"} <= {edge.relation for edge in concepts.edges}
+
+
+def test_synsets_are_the_concepts_that_are_no_file() -> None:
+    synsets = wordnet_synsets()
+    named = wordnet().by_concept("name")
+    assert {each.key for each in synsets} == {key for key in named if key[0].isdigit()}

@@ -59,12 +59,12 @@ def fused(run: AnyRun) -> Ranker:
 
 def confused(run: AnyRun, k: int) -> Int[np.ndarray, "pairs k"]:
     """What BM25 finds."""
-    return first_negatives(run.train.candidates, k)
+    return first_negatives(run.train.candidates, k, run.generator("negatives"))
 
 
 def denoised(run: AnyRun, k: int) -> Int[np.ndarray, "pairs k"]:
     """What BM25 finds and the pretrained encoder finds clearly worse."""
-    return first_negatives(run.train.clear(run.pretrained), k)
+    return first_negatives(run.train.clear(run.pretrained), k, run.generator("negatives"))
 
 
 def tuned(run: AnyRun, negatives: Negatives = denoised) -> CachedEncoder:

@@ -12,19 +12,17 @@ import torch
 from isometry.encoders.text import TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.merging.average import average
-from isometry.systems import merging_study
+from isometry.systems import mergers_study, merging_study
 from isometry.systems.catalogue import find
+from isometry.systems.mergers_study import added, averaged, folded
 from isometry.systems.merging_study import (
     PROPORTIONAL,
     UNIFORM,
     Merged,
     MergingRun,
-    added,
-    averaged,
     ceilings,
     expert,
     experts,
-    folded,
     measure,
     placed,
     probe_losses,
@@ -279,7 +277,7 @@ def test_fixed_mergers_take_what_is_best_on_validation(
         seen.append(sum((own[name] - part).norm().item() for name, part in base.items()) / far)
         return np.array([-seen[-1]])
 
-    monkeypatch.setattr(merging_study, "normalised", nearer)
+    monkeypatch.setattr(mergers_study, "normalised", nearer)
     own = weights_of(added(run).encoder)
     assert len(seen) == 2 and seen[0] < seen[1]
     chosen = sum((own[name] - part).norm().item() for name, part in base.items()) / far

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from isometry.core.errors import InputError
+from isometry.systems import rates
 from isometry.systems import reproduce as module
 from isometry.systems.catalogue import Entry
 from isometry.systems.listing import describe
-from isometry.systems.reproduce import rate_beyond, reproduce
+from isometry.systems.reproduce import reproduce
 from isometry.systems.system import Arm, Gate, Scale
 
 
@@ -151,16 +152,10 @@ def test_where_the_end_of_the_grid_is_best_rates_beyond_it_are_tried(
     assert list(record["arms"]["all"]["rates"]) == tried
 
 
-def test_the_next_rate_lies_as_far_out_as_the_best_from_its_neighbour() -> None:
-    assert rate_beyond((2e-5, 1e-4, 5e-5), 1e-4) == 2e-4
-    assert rate_beyond((2e-5, 1e-4, 5e-5), 2e-5) == 8e-6
-    assert rate_beyond((2e-5, 1e-4, 5e-5), 5e-5) is None
-
-
 def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(
     make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BEYOND", 0)
+    monkeypatch.setattr(rates, "MOST_BEYOND", 0)
     scale = Scale(model="none", steps={"s": 1}, seeds=1, rates=(12.0, 3.0, 1.0))
 
     def make(run: Any) -> int:
@@ -183,7 +178,7 @@ def test_an_arm_that_is_compared_on_another_metric_chooses_its_rate_by_it(
 def test_arms_that_are_made_alike_and_choose_by_other_metrics_share_their_trainings(
     make_entry: Make, go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BEYOND", 0)
+    monkeypatch.setattr(rates, "MOST_BEYOND", 0)
     scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(12.0, 3.0, 1.0))
     trained: list[tuple[float, int]] = []
 

@@ -1,11 +1,10 @@
-"""What merging shares: a model tuned on each task, joint trainings, fixed mergers, and figures."""
+"""What merging shares: a model tuned on each task, joint trainings, and figures."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -19,25 +18,18 @@ from isometry.core.progress import say
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.aggregation import gain_ratio, worst_group
-from isometry.evaluation.sweep import sweep
 from isometry.learners.two_towers import PairRow, TwoTowers
-from isometry.merging.average import average
-from isometry.merging.dare import dare
 from isometry.merging.probe_loss import TowersProbe
-from isometry.merging.slerp import slerp
-from isometry.merging.task_arithmetic import task_arithmetic
-from isometry.merging.ties import ties
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
 from isometry.systems.merging_tasks_study import JOINT, TASKS, Judged, MergingScale, Tasks, scores
+from isometry.systems.rates import best_rate
 from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures
 from isometry.training.task_batches import task_batches
 
 # A joint training, as proportional as the rows are, or with as many steps of each task.
 PROPORTIONAL, UNIFORM = None, dict.fromkeys(TASKS, 1.0)
-# Each model is the last one that SLERP folds in, once.
-ORDERS = tuple(order for order in permutations(range(len(TASKS))) if order[0] < order[1])
 
 
 @dataclass(frozen=True)
@@ -171,90 +163,13 @@ def expert(run: MergingRun, task: str) -> State:
         encoder = bench(run, at(0, rate))
         return float(scored(run, encoder, run.validation)[task].mean())
 
-    rates = run.scale.rates
-    best = rates[0]
-    if len(rates) > 1:
-        best = once(run, (task, "rate"), lambda: max(rates, key=validated))
+    best = once(run, (task, "rate"), lambda: best_rate(run.scale.rates, validated))
     return at(run.seed, best)
 
 
 def experts(run: MergingRun) -> tuple[State, list[State]]:
     """The weights that they started from, and those of each, in the order of the tasks."""
     return untrained(run), [expert(run, task) for task in TASKS]
-
-
-def tuned(
-    run: MergingRun,
-    merge: Callable[..., Iterable[tuple[str, Tensor]]],
-    axes: Mapping[str, Sequence[Any]],
-) -> TextEncoder:
-    """A merge with the settings that validation prefers.
-
-    Args:
-        run: The run of an arm.
-        merge: Takes the axes' names as keywords, and gives names and tensors.
-        axes: The settings to choose from.
-    """
-    encoder = fresh(run)
-
-    def score(**settings: Any) -> float:
-        placed(encoder, merge(**settings))
-        return float(normalised(run, encoder, run.validation).mean())
-
-    chosen = {name: values[0] for name, values in axes.items()}
-    if any(len(values) > 1 for values in axes.values()):
-        chosen = sweep(score, axes).best()
-    return placed(encoder, merge(**chosen))
-
-
-def averaged(run: MergingRun) -> Merged:
-    """The mean of the experts."""
-    _, models = experts(run)
-    encoder = placed(fresh(run), average(models))
-    return Merged(encoder, figures={"probe loss": probe_losses(run, encoder)})
-
-
-def added(run: MergingRun) -> Merged:
-    """Task arithmetic."""
-    base, models = experts(run)
-    return Merged(
-        tuned(
-            run,
-            lambda scale: task_arithmetic(base, models, scale=scale),
-            {"scale": run.scale.scales},
-        )
-    )
-
-
-def folded(run: MergingRun) -> Merged:
-    """SLERP of two, then of the result and the third."""
-    _, models = experts(run)
-
-    def merge(order: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-        first, second, third = (models[model] for model in order)
-        return slerp(dict(slerp(first, second, 1 / 2)), third, 1 / 3)
-
-    return Merged(tuned(run, merge, {"order": ORDERS[: run.scale.orders]}))
-
-
-def elected(run: MergingRun) -> Merged:
-    """TIES."""
-    base, models = experts(run)
-    axes = {"keep": run.scale.keeps, "scale": run.scale.lengths}
-    return Merged(tuned(run, lambda keep, scale: ties(base, models, keep=keep, scale=scale), axes))
-
-
-def thinned(run: MergingRun) -> Merged:
-    """DARE."""
-    base, models = experts(run)
-    axes = {"drop": run.scale.drops, "scale": run.scale.lengths}
-    return Merged(
-        tuned(
-            run,
-            lambda drop, scale: dare(base, models, drop=drop, scale=scale, seed=run.seed),
-            axes,
-        )
-    )
 
 
 def scored(

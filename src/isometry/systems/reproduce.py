@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from isometry.core.workspace import Workspace
 from isometry.jobs.proof import machine, versions
 from isometry.systems.catalogue import Entry
 from isometry.systems.comparison import judge, passed
+from isometry.systems.rates import best_rate
 from isometry.systems.records import (
     Identity,
     read_record,
@@ -30,9 +31,6 @@ from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Arm, Scale, ScaleName, Splits
 
 WORK = Path(".cache/systems")
-
-# How many rates beyond the grid an arm tries at most.
-MOST_BEYOND = 3
 
 
 def reproduce(
@@ -153,24 +151,6 @@ def _rates(arm: Arm[Any, Any, Any, Any], scale: Scale) -> tuple[float, ...]:
     return scale.rates if arm.stages and len(scale.rates) > 1 else ()
 
 
-def rate_beyond(tried: Collection[float], best: float) -> float | None:
-    """The rate to try next where the best of those tried is the least or the greatest of them.
-
-    Args:
-        tried: At least two rates.
-        best: One of them.
-
-    Returns:
-        As far from the best one as that is from its neighbour, as a ratio and in two digits; None
-        where the best has neighbours on both sides.
-    """
-    rates = sorted(tried)
-    place = rates.index(best)
-    if 0 < place < len(rates) - 1:
-        return None
-    return float(f"{best * best / rates[1 if place == 0 else -2]:.2g}")
-
-
 class _Runner:
     """Runs arms, each at the learning rate that validation prefers and with every seed.
 
@@ -233,37 +213,22 @@ class _Runner:
         }
 
     def _choose(self, name: str) -> tuple[float, dict[float, float]]:
-        """The rate that validation prefers for an arm, and what each that was tried reaches.
-
-        The best of a grid may lie beyond it: where the least or the greatest rate wins, the next
-        one on that side is tried too, as often as the winner stays at an end.
-        """
+        """The rate that validation prefers for an arm, and what each that was tried reaches."""
         chooser, owner = self.system.chooser(name), self._owners[name]
         tried: dict[float, float] = {}
 
-        def attempt(rate: float) -> None:
+        def score(rate: float) -> float:
+            self._runs += rate not in self.scale.rates
             found = self._once(
                 f"{owner}-rate-{rate:g}",
                 f"{name}, trying the learning rate {rate:g}",
                 partial(self._measured, name, rate, 0, self.data.validation),
             )
             tried[rate] = float(np.mean(found["figures"][chooser.metric]))
+            return -tried[rate] if chooser.lower_is_better else tried[rate]
 
-        def best() -> float:
-            sign = -1 if chooser.lower_is_better else 1
-            return max(tried, key=lambda rate: sign * tried[rate])
-
-        for rate in _rates(self.system.arms[name], self.scale):
-            attempt(rate)
-        if not tried:
-            return self.scale.rates[0], {}
-        for _ in range(MOST_BEYOND):
-            beyond = rate_beyond(tuple(tried), best())
-            if beyond is None:
-                break
-            self._runs += 1
-            attempt(beyond)
-        return best(), tried
+        rates = _rates(self.system.arms[name], self.scale) or self.scale.rates[:1]
+        return best_rate(rates, score), tried
 
     def cost(self) -> dict[str, float]:
         """Seconds of all that was trained and measured, also in runs that were killed later."""

@@ -17,25 +17,20 @@ import numpy as np
 from isometry.merging.probe_loss import TowersProbe
 from isometry.merging.self_positioning import Position, arc, learn_weights, self_positioning
 from isometry.merging.task_vectors import task_vectors
+from isometry.systems.mergers_study import ORDERS, added, averaged, elected, folded, thinned
 from isometry.systems.merging_study import (
-    ORDERS,
     PROPORTIONAL,
     UNIFORM,
     Merged,
     MergingRun,
-    added,
     alone,
-    averaged,
-    elected,
     experts,
-    folded,
     fresh,
     joint,
     keys_of,
     measure,
     placed,
     probe_losses,
-    thinned,
     towers,
 )
 from isometry.systems.merging_tasks_study import FULL, MINIATURE, SMALL, TASKS, data

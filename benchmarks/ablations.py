@@ -66,6 +66,7 @@ class Variant:
         frozen: The share of the layers that stay as they are.
         temperature: A fixed one; else what suits the base.
         rate: The learning rate.
+        tokens: Where training cuts documents.
         nested: Whether prefixes of the vectors are trained too, as `fit` does.
         both_ways: Whether documents are contrasted over queries too.
         shortest: The fewest words of a query.
@@ -80,6 +81,7 @@ class Variant:
     frozen: float = 0.0
     temperature: float | None = None
     rate: float = 5e-5
+    tokens: int = PASSAGE
     nested: bool = True
     both_ways: bool = False
     shortest: int = 1
@@ -108,6 +110,8 @@ VARIANTS = {
         tasks=("heading", "cloze"),
         alpha=0.5,
     ),
+    "long": Variant("documents cut at 256 tokens instead of 128", tokens=256),
+    "half, long": Variant("half of the way, documents cut at 256 tokens", tokens=256, alpha=0.5),
     "faster": Variant("three times the learning rate", rate=1.5e-4),
 }
 TASKS = {"heading": HeadingSection(), "cloze": InverseCloze(), "body": BodyFirst()}
@@ -206,7 +210,7 @@ class Bench:
             encoder,
             Matryoshka(InfoNCE(temperature, a_to_b=0.5 if variant.both_ways else 1.0), MRL(dims)),
             query_tokens=QUERY,
-            document_tokens=PASSAGE,
+            document_tokens=variant.tokens,
         )
         with tempfile.TemporaryDirectory() as folder:
             Trainer(

@@ -131,7 +131,7 @@ system = System(
             batch=4, lists=2, depth=6,
         ),
         "small": PropScale(
-            model="packaged:minilm", steps={"pretraining": 450, "fine-tuning": 25},
+            model="packaged:minilm", steps={"pretraining": 300, "fine-tuning": 25},
             rates=(1e-4,), passages=7_500,
         ),
         "full": PropScale(

@@ -226,6 +226,7 @@ def tiny_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         threads=2,
         measured={},
         estimate_seconds={"training": 5.0},
+        nested=(),
     )
     path = tmp_path_factory.mktemp("plan") / "plan.json"
     write_json(path, plan.to_json())

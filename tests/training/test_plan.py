@@ -16,13 +16,14 @@ from isometry.encoders.text import TextEncoder
 from isometry.learners.learner import Losses
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
-from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.objectives.matryoshka import MRL, Diagonal, Matryoshka
 from isometry.training.plan import (
     Plan,
     Workload,
     make_learner,
     make_plan,
     nested_dims,
+    speed_key,
     suitable_temperature,
 )
 
@@ -258,11 +259,80 @@ def test_a_learner_is_made_as_planned(machine: Machine, tiny: TextEncoder, work:
     torch.testing.assert_close(learner.objective(one, other), expected(one, other))
 
 
+def test_a_plan_for_nested_sizes_trains_each_and_freezes_nothing(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    plan = machine.plan(tiny, work, step=70.0, half=30.0, minutes=11, nested=[(1, 16)])
+    # So slow that half the layers were frozen without them.
+    assert machine.plan(tiny, work, step=70.0, half=30.0, minutes=11).frozen_layers == 1
+    assert (plan.nested, plan.dims, plan.alphas) == (((1, 16),), (32,), (1.0,))
+    assert plan.frozen_layers == 0 and "seconds_a_step_upper_half" not in plan.measured
+    # The time of a step is that of this objective: every layer is asked for its vectors.
+    learner = make_learner(tiny, plan)
+    batch = learner.collate([PairRow("sort a list", "def sort(): ...", row) for row in range(3)])
+    vectors = learner.vectors(batch["document"])
+    torch.testing.assert_close(vectors, tiny.pooled_layers(batch["document"]))
+    other = learner.vectors(batch["query"]) + torch.randn_like(vectors)
+    contrast = InfoNCE(plan.temperature, a_to_b=1.0)
+    expected = Matryoshka(contrast, Diagonal(((1, 16), (2, 32))))(vectors, other)
+    torch.testing.assert_close(learner.objective(vectors, other), expected)
+    trained = [name for name, part in learner.named_parameters() if part.requires_grad]
+    assert any(".layer.0." in name for name in trained)
+
+
+def test_the_step_that_is_timed_is_that_of_the_nested_sizes(
+    machine: Machine, tiny: TextEncoder, work: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled: list[int] = []
+    layers = TextEncoder.pooled_layers
+
+    def counted(encoder: TextEncoder, batch: Any) -> torch.Tensor:
+        pooled.append(len(encoder.layers()))
+        return layers(encoder, batch)
+
+    monkeypatch.setattr(TextEncoder, "pooled_layers", counted)
+    machine.plan(tiny, work)
+    assert pooled == []
+    machine.plan(tiny, work, nested=[(1, 16)])
+    assert len(pooled) >= 6
+
+
+def test_encoding_at_the_sizes_is_measured_and_counted(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    many = replace(work, passage_tokens=[*work.passage_tokens] * 50, documents=10_000, queries=900)
+    # Three of the whole, then three of the size, which takes a fifth.
+    encoding = [0.3, 0.3, 0.3, 0.06]
+    plain = machine.plan(tiny, many, encoding=encoding)
+    plan = machine.plan(tiny, many, encoding=encoding, nested=[(1, 16)])
+    whole = plan.measured["encode_tokens_per_second_float32"]
+    assert plan.measured[speed_key((1, 16))] == pytest.approx(5 * whole, rel=1e-3)
+    # What is ranked has its share of the time, and is encoded at each size by base and tuned.
+    cost = 1 + 1 / 5
+    assert plan.pool == pytest.approx(plain.pool / cost, rel=1e-3)
+    once = plan.estimate_seconds["base"] - 2 * work.probe_tokens / whole
+    selection = (2 * cost - 1) * once + work.probe_tokens / whole
+    assert plan.estimate_seconds["selection"] == pytest.approx(selection, rel=1e-2)
+    asked = plan.queries * plan.query_tokens / whole
+    test = 2 * cost * asked + work.probe_tokens / whole
+    assert plan.estimate_seconds["test"] == pytest.approx(test, abs=0.1)
+
+
+def test_a_plan_of_a_space_from_before_there_were_sizes_is_followed(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    plan = machine.plan(tiny, work)
+    values = without("nested")(plan.to_json())
+    assert Plan.from_json(values) == plan and "nested" not in values
+
+
 def test_a_plan_comes_back_from_json(machine: Machine, tiny: TextEncoder, work: Workload) -> None:
     plan = machine.plan(tiny, work, step=0.37)
     again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
     assert again == plan and isinstance(again.dims, tuple)
     assert Plan.from_json(plan.to_json()) == plan
+    nested = replace(plan, nested=((1, 16),), dims=(32,))
+    assert Plan.from_json(json.loads(json.dumps(nested.to_json()))) == nested
     # A few steps over very many pairs.
     assert Plan.from_json({**plan.to_json(), "epochs": 0.0}).epochs == 0
 
@@ -305,6 +375,17 @@ def put(**changed: Any) -> Callable[[dict[str, Any]], Any]:
         (put(frozen_layers=3), "freezes too many"),
         (put(estimate_seconds={}), "estimate_seconds is"),
         (put(measured={"speed": "fast"}), "measured is"),
+        (put(nested=None), "nested is None"),
+        (put(nested="1x16"), "nested is '1x16'"),
+        (put(nested=[16]), "nested is"),
+        (put(nested=[[1]]), "nested is"),
+        (put(nested=[[1, 16.0]]), "nested is"),
+        (put(nested=[[1, 1]]), "nested is"),
+        (put(nested=[[0, 16]]), "nested is"),
+        (put(nested=[[1, 16], [1, 24]]), "nested is"),
+        (put(nested=[[2, 16]]), "sizes do not fit"),
+        (put(nested=[[1, 32]]), "sizes do not fit"),
+        (put(nested=[[1, 16]], frozen_layers=1), "sizes do not fit"),
     ],
 )
 def test_what_is_no_plan_is_one_line(change: Callable[[dict[str, Any]], Any], said: str) -> None:
@@ -315,6 +396,8 @@ def test_what_is_no_plan_is_one_line(change: Callable[[dict[str, Any]], Any], sa
         "precision": "float32",
         "dims": [32],
         "alphas": [1.0],
+        "frozen_layers": 0,
+        "nested": [[1, 16]],
         "measured": {},
         "estimate_seconds": {"training": 1.0},
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from isometry.corpora.pairs.tasks import Pair
+from isometry.encoders.sizes import Size
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import gloss_texts
 from isometry.jobs.batching import passage
@@ -29,6 +30,7 @@ def plan_for(
     minutes: float,
     seed: int,
     spent: float,
+    nested: Sequence[Size] = (),
 ) -> Plan:
     """Measures this machine on a fit's own texts, and plans it.
 
@@ -41,6 +43,7 @@ def plan_for(
         minutes: For everything but the final index.
         seed: Of every random choice.
         spent: Seconds that went by before.
+        nested: The smaller sizes to train.
     """
     rows = [PairRow(pair.query, passage(pair.header, pair.body), pair.document) for pair in pairs]
     asked = [query for part in data.questions.values() for query in part.queries]
@@ -63,4 +66,6 @@ def plan_for(
         encoder.encode([row.query for row in drawn], "query"),
         encoder.encode([row.document for row in drawn], tokens=_SAMPLE),
     )
-    return make_plan(encoder, work, minutes=minutes, seed=seed, temperature=temperature)
+    return make_plan(
+        encoder, work, minutes=minutes, seed=seed, temperature=temperature, nested=nested
+    )

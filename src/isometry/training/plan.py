@@ -14,11 +14,13 @@ import torch
 from jaxtyping import Float
 
 from isometry.core.errors import InputError
+from isometry.encoders.sizes import Size, are_nested, size_name
 from isometry.encoders.surgery.freezing import freeze_below
+from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import Precision, TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
-from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.objectives.matryoshka import MRL, Diagonal, Matryoshka
 from isometry.training.speed import Stopwatch, encode_speeds, step_seconds, worthwhile_precision
 
 # More passes over few pairs cost what the base knew, and validation gains nothing by them.
@@ -34,6 +36,8 @@ _COMPARED = 2
 # Half of the way to the tuned weights answers people's questions better than all of it, on each of
 # three corpora (docs/ablations.md), though queries made from the documents say otherwise.
 _ALPHAS = (0.5,)
+# What lies inside a base is no vector of its own: half of the way there makes half a small size.
+_NESTED_ALPHAS = (1.0,)
 # Where training cuts passages at most: twice as many steps teach more than twice the length.
 _MOST_PASSAGE_TOKENS = 128
 
@@ -54,7 +58,7 @@ class Plan:
         layers: How many layers the encoder has.
         learning_rate: The peak.
         temperature: Of the contrast.
-        dims: The prefixes that are trained.
+        dims: The prefixes of the last layer's vectors that are trained.
         alphas: The points on the line base .. tuned that validation chooses from.
         pool: Documents that validation and test rank at most: all, or a sample with every answer.
         queries: Queries of validation, and of test, at most.
@@ -64,6 +68,7 @@ class Plan:
         threads: Processor threads.
         measured: Speeds, in tokens and steps per second.
         estimate_seconds: The expected time of each phase.
+        nested: The smaller sizes that are trained, layers and dimensions both rising.
     """
 
     minutes: float
@@ -87,6 +92,7 @@ class Plan:
     threads: int
     measured: dict[str, float]
     estimate_seconds: dict[str, float]
+    nested: tuple[Size, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -100,6 +106,9 @@ class Plan:
             InputError: When it is no plan of this version.
         """
         names = {field.name for field in fields(cls)}
+        if isinstance(values, dict):
+            # Plans of Spaces that were made before there were any.
+            values = {"nested": [], **values}
         if not isinstance(values, dict) or set(values) != names:
             given = set(values) if isinstance(values, dict) else set()
             wrong = ", ".join(sorted(names ^ given)[:4])
@@ -112,7 +121,22 @@ class Plan:
                 raise InputError(f"This is no plan that can be followed: its {name} is {value!r}.")
         if values["frozen_layers"] > values["layers"]:
             raise InputError("This is no plan that can be followed: it freezes too many layers.")
-        return cls(**{**values, "dims": tuple(values["dims"]), "alphas": tuple(values["alphas"])})
+        nested = tuple((layers, dim) for layers, dim in values["nested"])
+        if nested and not (
+            are_nested([*nested, (values["layers"], max(values["dims"]))])
+            and values["frozen_layers"] == 0
+        ):
+            raise InputError(
+                "This is no plan that can be followed: its nested sizes do not fit its layers."
+            )
+        return cls(
+            **{
+                **values,
+                "dims": tuple(values["dims"]),
+                "alphas": tuple(values["alphas"]),
+                "nested": nested,
+            }
+        )
 
 
 # The least value of every whole number in a plan.
@@ -142,6 +166,8 @@ def _may_be(name: str, value: Any) -> bool:
         return _all(value, lambda width: type(width) is int and width >= 1)
     if name == "alphas":
         return _all(value, lambda alpha: _is_number(alpha) and 0 < alpha <= 1)
+    if name == "nested":
+        return value in ([], ()) or (_all(value, _is_size) and are_nested(value))
     if name in ("measured", "estimate_seconds"):
         needed = {"training"} if name == "estimate_seconds" else set[str]()
         return (
@@ -154,6 +180,10 @@ def _may_be(name: str, value: Any) -> bool:
 
 def _all(values: Any, rule: Callable[[Any], bool]) -> bool:
     return isinstance(values, list | tuple) and len(values) > 0 and all(map(rule, values))
+
+
+def _is_size(value: Any) -> bool:
+    return _all(value, lambda part: type(part) is int) and len(value) == 2
 
 
 def _is_number(value: Any) -> bool:
@@ -187,6 +217,11 @@ class Workload:
     spent: float
 
 
+def speed_key(size: Size) -> str:
+    """Under which name a plan has the measured speed of an encoder that is cut to a size."""
+    return f"encode_tokens_per_second_{size_name(size)}"
+
+
 def nested_dims(dim: int) -> tuple[int, ...]:
     """The full width and its halves down to an eighth, at least 32."""
     return tuple(width for width in (dim, dim // 2, dim // 4, dim // 8) if width >= min(32, dim))
@@ -217,12 +252,16 @@ def make_learner(encoder: TextEncoder, plan: Plan) -> TwoTowers:
     """The learner that a plan trains, its lowest layers frozen as planned."""
     freeze_below(encoder, plan.frozen_layers)
     # Queries choose documents, as in search; the other way too gains nothing (docs/ablations.md).
-    objective = Matryoshka(InfoNCE(plan.temperature, a_to_b=1.0), MRL(plan.dims))
+    contrast = InfoNCE(plan.temperature, a_to_b=1.0)
+    # Sizes are summed, prefixes averaged: to AdamW, whose steps have the scale of the rate, that
+    # makes no difference.
+    sizes = (*plan.nested, (plan.layers, encoder.dim))
     return TwoTowers(
         encoder,
-        objective,
+        Matryoshka(contrast, Diagonal(sizes) if plan.nested else MRL(plan.dims)),
         query_tokens=plan.query_tokens,
         document_tokens=plan.passage_tokens,
+        layers=bool(plan.nested),
     )
 
 
@@ -235,6 +274,7 @@ def make_plan(
     batch: int = 32,
     learning_rate: float = 5e-5,
     temperature: float = 0.05,
+    nested: Sequence[Size] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
     """Measures this machine on the user's own texts and fills the minutes with training.
@@ -247,6 +287,7 @@ def make_plan(
         batch: Pairs a step.
         learning_rate: The peak.
         temperature: Of the contrast.
+        nested: The smaller sizes to train; see `check_sizes`.
         clock: Seconds; replaced in tests.
     """
     watch = Stopwatch(clock)
@@ -274,8 +315,8 @@ def make_plan(
         layers=layers,
         learning_rate=learning_rate,
         temperature=temperature,
-        dims=nested_dims(encoder.dim),
-        alphas=_ALPHAS,
+        dims=(encoder.dim,) if nested else nested_dims(encoder.dim),
+        alphas=_NESTED_ALPHAS if nested else _ALPHAS,
         pool=work.documents,
         queries=max(1, work.queries),
         pairs=len(work.rows),
@@ -284,6 +325,7 @@ def make_plan(
         threads=torch.get_num_threads(),
         measured={},
         estimate_seconds={},
+        nested=tuple(nested),
     )
     seconds_a_step = _step_seconds(encoder, draft, 0, work.rows, watch)
     measured = {
@@ -291,10 +333,16 @@ def make_plan(
         "encode_tokens_per_second_bfloat16": round(speeds["bfloat16"]),
         "seconds_a_step": round(seconds_a_step, 3),
     }
+    # What it takes to encode at the nested sizes too, as a multiple of the whole alone.
+    cost = 1.0
+    for size in nested:
+        own = encode_speeds(truncate(encoder, *size), sample, watch)[precision]
+        measured[speed_key(size)] = round(own)
+        cost += speed / own
 
     # The base and every point of the line encode what is ranked. Where all documents would take
     # more than their share of the minutes, validation and test rank a sample.
-    rounds = 1 + len(_ALPHAS)
+    rounds = (1 + len(draft.alphas)) * cost
     documents_a_second = speed * work.documents / max(1.0, float(lengths.sum()))
     ranked_in_time = _EVALUATION * 60 * minutes * documents_a_second / rounds
     pool = min(work.documents, max(_SMALLEST_POOL, int(ranked_in_time)))
@@ -306,9 +354,10 @@ def make_plan(
     asked = queries * query_tokens / speed
     estimate = {
         "base": one_pool + asked + 2 * probe,
-        "selection": len(_ALPHAS) * (one_pool + asked + probe),
+        "selection": len(draft.alphas) * ((one_pool + asked) * cost + probe)
+        + (one_pool + asked) * (cost - 1),
         # What was chosen has been encoded; the queries are new.
-        "test": 2 * asked + probe,
+        "test": 2 * asked * cost + probe,
     }
     left = 60 * minutes - work.spent - watch.total - sum(estimate.values())
 
@@ -322,7 +371,8 @@ def make_plan(
 
     most = math.ceil(_MOST_EPOCHS * pairs / batch)
     frozen = 0
-    if left / seconds_a_step < math.ceil(pairs / batch):
+    # What lies below is what small sizes are made of.
+    if not nested and left / seconds_a_step < math.ceil(pairs / batch):
         # Half the layers train nearly twice as fast: worth it where time, not data, is short.
         frozen = layers // 2
         seconds_a_step = _step_seconds(encoder, draft, frozen, work.rows, watch)

@@ -75,6 +75,14 @@ def fit(
         str | None,
         typer.Option(help="Put before documents, likewise.", rich_help_panel=_MODEL),
     ] = None,
+    nested: Annotated[
+        str | None,
+        typer.Option(
+            help="Train smaller sizes too, as LAYERSxDIMENSIONS that rise, such as 2x96,4x192;"
+            " isometry cut makes models of them. The whole may gain less.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(
@@ -131,6 +139,8 @@ def fit(
       isometry fit tickets.csv --text body --title subject --minutes 30
 
       isometry fit python:networkx --base ./my-model --out networkx-space
+
+      isometry fit docs/ --nested 2x96,4x192 --out nested-space
     """
     from isometry.jobs import fit as job
 
@@ -151,6 +161,7 @@ def fit(
         query_writer=query_writer,
         query_model=query_model,
         threads=threads,
+        nested=nested,
     )
     with progress(quiet):
         if dry_run:

@@ -18,6 +18,7 @@ from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
+from isometry.encoders.sizes import read_sizes, size_name
 from isometry.space import DOCUMENTS, MANIFEST, MODEL, REPORT, Space
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class FitSettings:
     query_writer: str | None = None
     query_model: str | None = None
     threads: int | None = None
+    nested: str | None = None
 
 
 def fit(
@@ -69,6 +71,7 @@ def fit(
     query_writer: str | None = None,
     query_model: str | None = None,
     threads: int | None = None,
+    nested: str | None = None,
     plan: str | Path | None = None,
     force: bool = False,
 ) -> Space:
@@ -98,6 +101,8 @@ def fit(
             queries; passages of the training documents are sent to it, and to nothing else.
         query_model: The model there.
         threads: Processor threads; all by default.
+        nested: Smaller sizes to train too, as layers and dimensions that rise: "2x96,4x192".
+            `isometry.cut` makes models of them.
         plan: Whose plan to follow instead of measuring this machine: a Space, or the file that
             `isometry fit --dry-run --json` printed.
         force: Replace a finished Space, or discard an unfinished one.
@@ -122,6 +127,7 @@ def fit(
         query_writer=query_writer,
         query_model=query_model,
         threads=threads,
+        nested=nested,
     )
     return fit_by(settings, out=out, plan=plan, force=force)
 
@@ -147,6 +153,8 @@ def fit_by(
     reader = check(settings)
     # As the reader shows it: without a password.
     settings = replace(settings, source=reader.name)
+    if settings.nested is not None:
+        settings = replace(settings, nested=",".join(map(size_name, read_sizes(settings.nested))))
     given_plan = None if plan is None else _read_plan(Path(plan))
     folder = Path(out).expanduser() if out is not None else default_out(settings.source)
     partial = folder.with_name(f"{folder.name}.partial")
@@ -215,6 +223,8 @@ def check(settings: FitSettings) -> Source:
     if (settings.query_writer is None) != (settings.query_model is None):
         raise InputError("--query-writer and --query-model belong together: give both or neither.")
     _writer(settings)
+    if settings.nested is not None:
+        read_sizes(settings.nested)
     locate(settings.base)
     return open_source(
         settings.source,
@@ -249,13 +259,17 @@ def default_out(source: str) -> Path:
 
 def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
     """What must be the same for two runs to be one: settings and contents."""
+    values = asdict(settings)
+    if settings.nested is None:
+        # Spaces that were made before there were nested sizes are those of the same command.
+        del values["nested"]
     files = [
         hash_file(Path(path))
         for path in (settings.queries, settings.judgements, settings.pairs)
         if path is not None
     ]
     return {
-        **asdict(settings),
+        **values,
         "content": source.fingerprint(),
         "model": model_files(settings.base),
         "files": files,

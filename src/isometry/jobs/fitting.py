@@ -21,6 +21,8 @@ from isometry.corpora.pairs.query_writer import OpenAIWriter
 from isometry.corpora.pairs.tasks import Pair
 from isometry.corpora.readers import Source
 from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.sizes import Size, check_sizes, read_sizes, size_names
+from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import Encode, gloss_retention
 from isometry.evaluation.retrieval import score_rankings
@@ -71,8 +73,9 @@ class Fitting:
     ) -> None:
         self.work = work
         self.settings = settings
-        self._given_plan = given_plan
         self._started = time.monotonic()
+        self._given_plan = None if given_plan is None else Plan.from_json(given_plan)
+        self.nested = self._nested()
         self.seconds: dict[str, float] = work.json("seconds", dict)
         with self.phase("data"):
             self.data: Prepared = prepare(
@@ -87,6 +90,22 @@ class Fitting:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.documents = [document.id for document in self.data.documents]
+
+    def _nested(self) -> tuple[Size, ...]:
+        """The smaller sizes to train, which the base can be cut to."""
+        asked, given = self.settings.nested, self._given_plan
+        sizes = () if asked is None else read_sizes(asked)
+        if given is not None:
+            if asked is not None and sizes != given.nested:
+                raise InputError(
+                    f"--nested says {size_names(sizes)}, but the plan is for"
+                    f" {size_names(given.nested) or 'no smaller sizes'}.",
+                    "Leave out one of --nested and --plan.",
+                )
+            sizes = given.nested
+        if sizes:
+            check_sizes(sizes, self.base_encoder)
+        return sizes
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
@@ -149,7 +168,7 @@ class Fitting:
 
         def make() -> Any:
             if self._given_plan is not None:
-                given = Plan.from_json(self._given_plan)
+                given = self._given_plan
                 encoder = self.base_encoder
                 if given.layers != len(encoder.layers()) or max(given.dims) > encoder.dim:
                     raise InputError(
@@ -171,6 +190,7 @@ class Fitting:
                     minutes=self.settings.minutes,
                     seed=self.settings.seed,
                     spent=time.monotonic() - self._started,
+                    nested=self.nested,
                 ).to_json()
 
         plan = Plan.from_json(self.work.json("plan", make))
@@ -227,13 +247,18 @@ class Fitting:
             f" because {facts['pairs']['why']}"
         )
         if self.data.too_little:
-            say(f"Nothing will be trained: {self.data.too_little}.")
+            say(
+                f"Nothing will be trained{', no smaller size either' if self.nested else ''}:"
+                f" {self.data.too_little}."
+            )
             return
         plan = self.plan
         say(
             f"Plan: {plan.steps} steps of {plan.batch} pairs in {plan.precision},"
             f" about {sum(plan.estimate_seconds.values()) / 60:.1f} minutes with the final index."
         )
+        if plan.nested:
+            say(f"Besides the whole model, {size_names(plan.nested)} will be trained.")
         if plan.pool < len(self.documents):
             say(
                 f"Validation and test rank a sample of {plan.pool:,} documents, since all would"
@@ -413,3 +438,7 @@ class Fitting:
             models = [self.base_encoder.state_dict(), encoder.state_dict()]
             encoder.load_state_dict(dict(average(models, [1 - alpha, alpha])))
         return encoder
+
+    def cut(self, alpha: float, size: Size) -> CachedEncoder:
+        """The encoder at a point of the line, cut to a nested size."""
+        return self.cached(truncate(self.merged(alpha), *size))

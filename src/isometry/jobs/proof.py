@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -13,12 +14,15 @@ import numpy as np
 from isometry.compression.precision import bytes_per_vector, round_trip
 from isometry.compression.truncation import truncate
 from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.sizes import Size, size_name
 from isometry.evaluation.retention import gloss_retention, relation_retention
 from isometry.evaluation.retrieval import rank_documents, score_rankings
+from isometry.evaluation.significance import paired_bootstrap
 from isometry.jobs import ranking
 from isometry.jobs.fitting import Fitting
 from isometry.jobs.preparation import Questions
-from isometry.jobs.ranking import Rankings
+from isometry.jobs.ranking import PerQuery, Rankings
+from isometry.training.plan import Plan, speed_key
 
 _PRECISIONS = ("float32", "float16", "int8", "binary")
 _WIDTHS = (256, 128, 64, 32)
@@ -28,6 +32,7 @@ NOTHING_PROVEN = {
     "test": None,
     "curve": [],
     "precision": [],
+    "sizes": [],
     "retention": None,
     "examples": None,
 }
@@ -85,6 +90,7 @@ def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
             "differences": changes,
         },
         **_curves(job, encoders, asked),
+        "sizes": _sizes(job, choice["alpha"], encoders, scores),
         "retention": _retention(job, encoders.get("tuned", job.base)),
         "examples": examples,
     }
@@ -130,6 +136,58 @@ def _curves(
         for row in precision:
             row[name] = score(queries, round_trip(passages, row["precision"]))
     return {"curve": curve, "precision": precision}
+
+
+def _sizes(
+    job: Fitting, alpha: float, encoders: dict[str, CachedEncoder], scores: dict[str, PerQuery]
+) -> list[dict[str, Any]]:
+    """What each nested size and, last, the whole cost, and nDCG@10 of base and tuned model so.
+
+    Args:
+        job: The fit.
+        alpha: The point on the line base .. tuned that was chosen.
+        encoders: The base and, if it was chosen, the tuned model.
+        scores: What they reach whole.
+    """
+    if not job.nested:
+        return []
+    asked = job.asked("test")
+    points = {"base": 0.0, "tuned": alpha}
+    rows: list[dict[str, Any]] = []
+    for size in job.nested:
+        cut = {name: job.cut(points[name], size) for name in encoders}
+        reached = {
+            name: score_rankings(
+                ranking.dense_rankings(encoder, job.ranked, asked.queries).order, asked.relevance
+            )
+            for name, encoder in cut.items()
+        }
+        rows.append(_size_row(size, cut["base"], reached, _speed(job.plan, size)))
+    whole = job.plan.layers, job.base.encoder.dim
+    return [*rows, _size_row(whole, job.base, scores, 1.0)]
+
+
+def _size_row(
+    size: Size, encoder: CachedEncoder, scores: dict[str, PerQuery], speed: float | None
+) -> dict[str, Any]:
+    reached = {name: scores[name]["ndcg@10"] for name in ("base", "tuned") if name in scores}
+    change = {} if "tuned" not in reached else asdict(paired_bootstrap(*reached.values()))
+    return {
+        "layers": size[0],
+        "dimensions": size[1],
+        "parameters": sum(part.numel() for part in encoder.encoder.parameters()),
+        "bytes": bytes_per_vector(size[1], "float32"),
+        "speed": speed,
+        **{name: float(own.mean()) for name, own in reached.items()},
+        **change,
+    }
+
+
+def _speed(plan: Plan, size: Size) -> float | None:
+    """How many times as fast as the whole a size encodes; None where nobody measured it."""
+    whole = plan.measured.get(f"encode_tokens_per_second_{plan.precision}")
+    own = plan.measured.get(speed_key(size))
+    return own / whole if own and whole else None
 
 
 def _examples(job: Fitting, asked: Questions, base: Rankings, tuned: Rankings) -> dict[str, Any]:
@@ -178,6 +236,11 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
         headline = (
             f"{word}: {points:+.1f} points of nDCG@10 [{low:+.1f}, {high:+.1f}] on"
             f" {proof['test']['queries']} held-out queries."
+        )
+        headline += "".join(
+            f" Cut to {size_name((row['layers'], row['dimensions']))}:"
+            f" {100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]."
+            for row in proof["sizes"][:-1]
         )
     return {
         "kept": kept,

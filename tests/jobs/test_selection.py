@@ -1,0 +1,80 @@
+"""Which point is kept where smaller sizes are trained too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isometry.jobs.selection import choose_point, why_base, why_tuned
+
+SCORES = {1.0: np.full(50, 0.6)}
+
+
+def row(**changed: Any) -> dict[str, Any]:
+    """A point that is better at all sizes, and whole no worse."""
+    return {
+        "alpha": 1.0,
+        "ndcg@10": 0.7,
+        "low": -0.02,
+        "high": 0.03,
+        "allowed": True,
+        "all_sizes": {"ndcg@10": 0.6, "low": 0.2, "high": 0.3},
+    } | changed
+
+
+def sizes(low: float, high: float) -> dict[str, float]:
+    return {"ndcg@10": 0.6, "low": low, "high": high}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, True),
+        # The whole alone would not do: it need not gain, but must not surely lose.
+        ({"low": -0.05, "high": 0.0}, True),
+        ({"low": -0.05, "high": -0.001}, False),
+        # A whole that is better does not make up for sizes that are not.
+        ({"low": 0.1, "high": 0.2, "all_sizes": sizes(-0.01, 0.2)}, False),
+        ({"all_sizes": sizes(0.0, 0.2)}, False),
+        ({"allowed": False}, False),
+    ],
+)
+def test_sizes_must_gain_on_average_and_the_whole_must_not_lose(
+    changed: dict[str, Any], kept: bool
+) -> None:
+    found = choose_point([row(**changed)], SCORES)
+    assert (found is not None) == kept
+
+
+def test_the_best_on_average_over_the_sizes_is_the_one_to_be_near_to() -> None:
+    """The point that is better as a whole may be worse at the sizes, which count as much."""
+    rows = [row(alpha=0.5, **{"ndcg@10": 0.9}), row(alpha=1.0, **{"ndcg@10": 0.7})]
+    noise = np.random.default_rng(0).normal(0, 0.01, 50)
+    found = choose_point(rows, {0.5: 0.4 + noise, 1.0: np.full(50, 0.6)})
+    assert found is not None and found["alpha"] == 1.0
+
+
+def test_the_reasons_say_what_was_compared() -> None:
+    base = {"alpha": 0.0, "ndcg@10": 0.69, "all_sizes": {"ndcg@10": 0.35}}
+    words = why_tuned(row(), base, "2x96, 4x192")
+    assert "60.0 points of nDCG@10 on validation, on average over 2x96, 4x192 and the whole" in words
+    assert "cut to the same sizes, 35.0" in words
+    assert "not surely worse than the base (70.0 and 69.0 points)" in words
+    assert words.startswith("100% of the way")
+    plain = why_tuned({"alpha": 0.5, "ndcg@10": 0.7}, {"ndcg@10": 0.6}, "")
+    assert "50% of the way from the base to the tuned weights reaches 70.0" in plain
+    assert "sizes" not in plain and "the base 60.0" in plain
+
+
+def test_why_the_base_was_kept_names_the_interval_that_decided() -> None:
+    unsure = why_base([row(all_sizes=sizes(-0.01, 0.2), low=0.1, high=0.3)], 80)
+    assert "80 validation queries on average over all sizes" in unsure
+    assert "[-1.0, +20.0] points" in unsure
+    worse = why_base([row(low=-0.05, high=-0.01)], 80)
+    assert "surely worse as a whole on 80 validation queries" in worse
+    assert "[-5.0, -1.0] points" in worse
+    assert "forgot more than a point" in why_base([row(allowed=False)], 80)
+    plain = {name: value for name, value in row().items() if name != "all_sizes"}
+    assert "sizes" not in why_base([plain], 80) and "[-2.0, +3.0]" in why_base([plain], 80)

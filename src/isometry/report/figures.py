@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isometry.encoders.sizes import size_name
+
 METRICS = {
     "ndcg@10": "nDCG@10",
     "recall@1": "Recall@1",
@@ -23,6 +25,9 @@ SYSTEMS = {
 }
 MODES = {"dense": "dense", "hybrid": "fused"}
 PROBES = {"gloss": "Dictionary glosses", "relations": "Word relations"}
+
+# What `size_cells` gives.
+SIZE_HEAD = ("Size", "Parameters", "Bytes", "Speed", "Base", "Tuned", "Difference [95 %]")
 
 _CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
 _CONTROLS |= dict.fromkeys((*range(0x7F, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)
@@ -147,11 +152,28 @@ def advice(manifest: Mapping[str, Any]) -> list[str]:
         lines.append(f"Give more documents: {pairs:,} training pairs are few.")
     if (look_up(manifest, "plan.epochs") or 1) < 1:
         lines.append("Give more minutes: training did not see every pair once.")
+    if look_up(manifest, "plan.nested"):
+        lines.append("Leave --nested out: the whole model gains more where it is trained alone.")
     lines.append(
         "Use the Space as it is: its index holds the base model's vectors, and fused search"
         " needs no tuning."
     )
     return lines
+
+
+def size_cells(row: Mapping[str, Any]) -> list[str]:
+    """What the report says of one size of a model: its size, what it costs, and how good it is."""
+    low, high = (points(row.get(end), sign=True) for end in ("low", "high"))
+    change = points(row.get("difference"), sign=True)
+    return [
+        size_name((row["layers"], row["dimensions"])),
+        f"{row['parameters'] / 1e6:,.1f} M",
+        decimal(row["bytes"], 0),
+        decimal(row.get("speed")),
+        points(row.get("base")),
+        points(row.get("tuned")),
+        change if row.get("difference") is None else f"{change} [{low}, {high}]",
+    ]
 
 
 def fit_command(manifest: Mapping[str, Any]) -> str:

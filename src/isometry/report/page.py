@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, Template
 from markupsafe import Markup
 
+from isometry.encoders.sizes import size_names
 from isometry.report import figures
 from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, look_up
 from isometry.report.plots import Interval, Series, interval_plot, line_plot
@@ -33,6 +34,7 @@ def render_report(manifest: Mapping[str, Any]) -> str:
         leaf=quoted.leaf,
         change=quoted.change,
         leaves=lambda path: figures.flatten(look_up(manifest, path) or {}, path),
+        nested=size_names(look_up(manifest, "plan.nested") or []),
         difference={mode: figures.difference_place(manifest, mode) for mode in MODES},
         best=figures.best_rows(look_up(manifest, "figures.test.rows") or []),
         plots=draw_plots(manifest),
@@ -86,13 +88,13 @@ class Quotations:
 
     def leaf(self, path: str, value: Any) -> Markup:
         """A value of any kind: a number with as many decimals as it has, or words."""
-        if isinstance(value, list):
+        if isinstance(value, list) and value:
             places = enumerate(value)
             return Markup(", ").join(self.leaf(f"{path}.{place}", one) for place, one in places)
         if isinstance(value, bool):
             return Markup("yes" if value else "no")
         if not isinstance(value, int | float) or look_up(self.manifest, path) != value:
-            return outside(value if value not in (None, "") else "none")
+            return outside(value if value not in (None, "", []) else "none")
         return self._quote(path, lambda number: f"{number:,}".replace("-", "\u2212"))
 
     def change(self, path: str, before: str, after: str) -> str:

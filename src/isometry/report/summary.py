@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def render_summary(
     manifest: Mapping[str, Any], *, space: Path, model: Path, report: Path
 ) -> RenderableType:
-    """The verdict, the five systems, the differences, what was kept, and where things are.
+    """The verdict, the five systems, smaller sizes, differences, what was kept, where things are.
 
     Args:
         manifest: What stands in `space.json`; parts that are `null` or missing are left out.
@@ -42,6 +42,9 @@ def render_summary(
     rows = look_up(manifest, "figures.test.rows") or []
     if rows:
         parts.append(Padding(_systems(rows), (1, 0)))
+    sizes = look_up(manifest, "figures.sizes") or []
+    if sizes:
+        parts.append(Padding(_sizes(sizes), (0, 0, 1, 0)))
     lines = [
         f"{METRICS.get(row['metric'], row['metric'])}, {MODES.get(row['mode'], row['mode'])}:"
         f" {points(row['difference'], sign=True)} points"
@@ -110,4 +113,19 @@ def _systems(rows: list[Mapping[str, Any]]) -> RenderableType:
             for metric in METRICS
         ]
         table.add_row(SYSTEMS.get(row["system"], figures.safe_line(row["system"])), *cells)
+    return table
+
+
+def _sizes(rows: list[Mapping[str, Any]]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title="Smaller models by isometry cut, nDCG@10 in points"
+    )
+    table.title_justify = "left"
+    for place, name in enumerate(figures.SIZE_HEAD):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*figures.size_cells(row))
     return table

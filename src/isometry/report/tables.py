@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from isometry.encoders.sizes import size_names
 from isometry.evaluation.retrieval import METRICS
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def render_plan(plan: Mapping[str, Any], data: Mapping[str, Any]) -> RenderableT
         f" {plan['precision']}; passages of {plan['passage_tokens']} tokens,"
         f" {plan['layers'] - plan['frozen_layers']} of {plan['layers']} layers trained",
     ]
+    if plan["nested"]:
+        lines.append(f"Smaller sizes that are trained too: {size_names(plan['nested'])}")
     if plan["pool"] < data["documents"]:
         lines.append(
             f"Validation and test rank a sample of {plan['pool']:,} documents: more minutes rank"

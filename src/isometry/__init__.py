@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
     from isometry.jobs.add import add
     from isometry.jobs.compact import compact
+    from isometry.jobs.cut import cut
     from isometry.jobs.distill import distill
     from isometry.jobs.encode import encode
     from isometry.jobs.evaluate import evaluate
@@ -27,6 +28,7 @@ __all__ = [
     "TextEncoder",
     "add",
     "compact",
+    "cut",
     "distill",
     "encode",
     "evaluate",
@@ -43,6 +45,7 @@ _HOMES = {
     "TextEncoder": "isometry.encoders.text",
     "add": "isometry.jobs.add",
     "compact": "isometry.jobs.compact",
+    "cut": "isometry.jobs.cut",
     "distill": "isometry.jobs.distill",
     "encode": "isometry.jobs.encode",
     "evaluate": "isometry.jobs.evaluate",

@@ -10,6 +10,7 @@ import typer
 
 from isometry.cli import (
     checklists,
+    cutting,
     distilling,
     encoding,
     evaluation,
@@ -40,6 +41,7 @@ app.command("encode")(encoding.encode)
 app.command("evaluate")(evaluation.evaluate)
 app.command("merge")(merging.merge)
 app.command("distill")(distilling.distill)
+app.command("cut")(cutting.cut)
 app.command("add")(upkeep.add)
 app.command("migrate")(upkeep.migrate)
 app.command("compact")(upkeep.compact)

@@ -1,0 +1,160 @@
+"""`isometry cut`: the first layers and dimensions of an encoder, as a model of their own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isometry import __version__
+from isometry.core.errors import InputError
+from isometry.core.files import atomic_folder, write_json
+from isometry.encoders.locate import is_static, locate, public_name
+from isometry.encoders.sizes import Size, read_size, size_name, size_names
+from isometry.space import MANIFEST, Space
+
+if TYPE_CHECKING:
+    from isometry.encoders.text import TextEncoder
+
+RECORD = "cut.json"
+
+
+def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -> dict[str, Any]:
+    """Cuts an encoder to its first layers and dimensions.
+
+    What is cut where nothing was trained for it is worth little: `fit(nested=...)` trains sizes.
+
+    Args:
+        model: A Space, a folder, `packaged:NAME`, or a hub id.
+        size: Layers and dimensions: "2x96".
+        out: The folder of the cut, which plain sentence-transformers loads.
+        force: Replace an earlier cut.
+
+    Returns:
+        The record that `out` keeps as cut.json, with `out`: `from` (what was cut), `layers`,
+        `dimensions`, `parameters`, `fingerprint`, `trained` (whether for this size; None where
+        nobody knows), `test` (what the fit measured at this size; None where it did not) and
+        `warnings`.
+
+    Raises:
+        InputError: For anything that the user can cause and cure.
+    """
+    wanted, folder = read_size(size), Path(out).expanduser()
+    if folder.exists() and not (folder / RECORD).is_file():
+        raise InputError(
+            f"{folder} exists and is no cut model; it is left alone.", "Choose another --out."
+        )
+    if folder.exists() and not force:
+        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
+    place, is_local = locate(model)
+    if is_local and is_static(Path(place)):
+        raise InputError(
+            f"The model '{model}' is a table of token vectors: it has no layers to cut.",
+            "isometry distill --static --dim makes a smaller table of an encoder.",
+        )
+    from isometry.encoders.surgery.layers import truncate
+    from isometry.encoders.text import TextEncoder
+
+    encoder = TextEncoder.load(model)
+    small = truncate(encoder, *wanted)
+    whole = len(encoder.layers()), encoder.dim
+    if wanted == whole:
+        raise InputError(
+            f"The model '{model}' is {size_name(whole)}: nothing would get smaller.",
+            "Choose fewer layers or dimensions.",
+        )
+    space = _fitted(Path(place), encoder) if is_local else None
+    trained = None if space is None else _trained_sizes(space)
+    record: dict[str, Any] = {
+        "isometry": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "from": {"model": public_name(str(model)), **_described(encoder, whole)},
+        **_described(small, wanted),
+        "trained": None if trained is None else wanted in trained,
+        "test": None if space is None else _measured(space, wanted),
+        "warnings": _warnings(public_name(str(model)), wanted, trained),
+    }
+    with atomic_folder(folder) as temporary:
+        small.save(temporary, card=_card(record))
+        write_json(temporary / RECORD, record)
+    return {"out": str(folder), **record}
+
+
+def _fitted(model: Path, encoder: TextEncoder) -> Space | None:
+    """The Space in whose folder a model lies, if its figures are of this model."""
+    if not (model.parent / MANIFEST).is_file():
+        return None
+    space = Space.open(model.parent)
+    fitted = space.manifest.get("migrated", {}).get("from") or space.manifest["encoder"]
+    return space if encoder.fingerprint() == fitted["fingerprint"] else None
+
+
+def _trained_sizes(space: Space) -> list[Size]:
+    """What a Space's model was trained for; nothing where the base was kept."""
+    plan = space.manifest["plan"]
+    if plan is None or space.manifest["figures"]["verdict"]["kept"] == "base":
+        return []
+    nested = [(layers, dim) for layers, dim in plan.get("nested", [])]
+    return [*nested, *((plan["layers"], dim) for dim in sorted(plan["dims"]))]
+
+
+def _measured(space: Space, size: Size) -> dict[str, Any] | None:
+    """What the fit found on the test split at a size, and whole."""
+    figures = space.manifest["figures"]
+    kept = figures["verdict"]["kept"]
+    reached = {(row["layers"], row["dimensions"]): row[kept] for row in figures.get("sizes") or []}
+    if size not in reached:
+        return None
+    return {
+        "queries": figures["test"]["queries"],
+        "ndcg@10": reached[size],
+        "whole": reached[max(reached)],
+    }
+
+
+def _described(encoder: TextEncoder, size: Size) -> dict[str, Any]:
+    return {
+        "layers": size[0],
+        "dimensions": size[1],
+        "parameters": sum(part.numel() for part in encoder.parameters()),
+        "fingerprint": encoder.fingerprint(),
+    }
+
+
+def _warnings(model: str, size: Size, trained: list[Size] | None) -> list[str]:
+    """What whoever uses this size should know."""
+    if trained is None:
+        return [
+            f"Nobody knows whether {model} was trained for {size_name(size)}; where it was not,"
+            " what is cut is worth little. isometry evaluate compares it with the whole."
+        ]
+    if not trained:
+        return [f"{model} kept its base, which was trained for no smaller size."]
+    if size not in trained:
+        return [
+            f"Nothing was trained for {size_name(size)}: {model} was trained for"
+            f" {size_names(trained)}."
+        ]
+    return []
+
+
+def _card(record: dict[str, Any]) -> str:
+    """A few lines for whoever finds the folder."""
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "---",
+        "",
+        f"# {record['layers']} layers, {record['dimensions']} dimensions",
+        "",
+        f"The first layers and dimensions of {record['from']['model']}, which has"
+        f" {record['from']['layers']} and {record['from']['dimensions']}, made by `isometry cut`.",
+        *record["warnings"],
+    ]
+    if (test := record["test"]) is not None:
+        lines.append(
+            f"On {test['queries']:,} held-out queries it reaches {100 * test['ndcg@10']:.1f} points"
+            f" of nDCG@10, the whole {100 * test['whole']:.1f}."
+        )
+    return "\n".join([*lines, ""])

@@ -27,7 +27,7 @@ def test_sizes_are_layers_and_dimensions() -> None:
      "2x96,", ",2x96", "2x96;4x192", "2x9999999", "9" * 5000 + "x2", "2x\n96", "²x96"],
 )  # fmt: skip
 def test_what_is_no_size_is_one_line(text: str) -> None:
-    with pytest.raises(InputError, match="--nested: .* is no size") as caught:
+    with pytest.raises(InputError, match=r"--nested: .* is no size") as caught:
         read_sizes(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 120
 

@@ -1,7 +1,8 @@
-"""A Space of a test's own, with the folder of its documents; and a table for a model."""
+"""A Space of a test's own with its documents; one with a smaller size; a table for a model."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from living_spaces import living
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+import isometry
 from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.static import StaticEncoder
 
@@ -40,3 +42,24 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("static") / "table"
     StaticEncoder(weights, tokenizer, counts).save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def nested_plan(tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plan for the small model, with a smaller size; a speed as if it had been measured."""
+    values = json.loads(tiny_plan.read_text())
+    measured = {"encode_tokens_per_second_float32": 1000, "encode_tokens_per_second_1x48": 1900}
+    values |= {"nested": [[1, 48]], "dims": [64], "alphas": [1.0], "measured": measured}
+    path = tmp_path_factory.mktemp("plan") / "nested.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+@pytest.fixture(scope="session")
+def nested_space(
+    tiny_docs: Path, small_folder: Path, nested_plan: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished Space whose model was trained for 1x48 too; do not change it."""
+    out = tmp_path_factory.mktemp("spaces") / "nested-space"
+    isometry.fit(tiny_docs, base=small_folder, plan=nested_plan, nested="1x48", out=out)
+    return out

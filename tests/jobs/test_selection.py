@@ -59,7 +59,9 @@ def test_the_best_on_average_over_the_sizes_is_the_one_to_be_near_to() -> None:
 def test_the_reasons_say_what_was_compared() -> None:
     base = {"alpha": 0.0, "ndcg@10": 0.69, "all_sizes": {"ndcg@10": 0.35}}
     words = why_tuned(row(), base, "2x96, 4x192")
-    assert "60.0 points of nDCG@10 on validation, on average over 2x96, 4x192 and the whole" in words
+    assert (
+        "60.0 points of nDCG@10 on validation, on average over 2x96, 4x192 and the whole" in words
+    )
     assert "cut to the same sizes, 35.0" in words
     assert "not surely worse than the base (70.0 and 69.0 points)" in words
     assert words.startswith("100% of the way")

@@ -82,11 +82,33 @@ def test_the_tables_hold_the_figures_of_the_test(manifest: dict[str, Any]) -> No
 def test_training_and_limits_are_told(manifest: dict[str, Any]) -> None:
     card = render_model_card(manifest)
     assert "InfoNCE" in card
-    assert "384, 192, 96, 48" in card
+    assert "nested over the sizes 2x96, 4x192 and the whole" in card
     assert "120 of 120" in card
     assert "3,840 seen" in card
     assert "beyond 256 tokens" in card
     assert "artificial" in card.split("## Limitations")[1]
+
+
+def test_sizes_are_shown_with_the_command_that_makes_them(manifest: dict[str, Any]) -> None:
+    card = render_model_card(manifest)
+    assert "isometry cut path/to/this/folder --size 2x96 --out smaller" in card
+    rows = [row for row in table_rows(card) if len(row) == 7 and row[0] not in ("Size", "---")]
+    assert rows == [
+        ["2x96", "15.7 M", "384", "2.7", "20.2", "65.2", "+45.0 [+41.0, +48.9]"],
+        ["4x192", "19.2 M", "768", "1.4", "47.4", "72.1", "+24.6 [+21.1, +28.3]"],
+        ["6x384", "22.7 M", "1,536", "1.0", "61.7", "74.3", "+12.6 [+9.5, +15.5]"],
+    ]
+    # Prefixes of the last layer were not trained.
+    assert "truncate_dim" not in card
+
+
+def test_without_sizes_the_nested_dimensions_are_told(manifest: dict[str, Any]) -> None:
+    manifest["plan"] |= {"nested": [], "dims": [384, 192, 96, 48]}
+    manifest["figures"]["sizes"] = []
+    card = render_model_card(manifest)
+    assert "nested over the first 384, 192, 96, 48 dimensions" in card
+    assert "truncate_dim=48" in card
+    assert "isometry cut" not in card
 
 
 def test_prompts_are_named_when_there_are_some(manifest: dict[str, Any]) -> None:
@@ -104,6 +126,7 @@ def test_a_kept_base_claims_no_training(manifest: dict[str, Any]) -> None:
     assert "## Training" not in card
     assert "Tuned" not in card
     assert "truncate_dim" not in card
+    assert "isometry cut" not in card
 
 
 def test_words_of_others_add_no_structure(manifest: dict[str, Any]) -> None:

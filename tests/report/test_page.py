@@ -64,7 +64,16 @@ def test_every_figure_is_the_manifests(manifest: dict[str, Any]) -> None:
 def test_every_figure_that_may_be_quoted_is_there(manifest: dict[str, Any]) -> None:
     wanted = {
         path
-        for part in ("test", "curve", "precision", "retention", "examples", "data", "batches")
+        for part in (
+            "test",
+            "curve",
+            "precision",
+            "sizes",
+            "retention",
+            "examples",
+            "data",
+            "batches",
+        )
         for path in numbers_below(manifest["figures"][part], f"figures.{part}")
     }
     wanted |= set(numbers_below(manifest["figures"]["validation"], "figures.validation"))
@@ -137,6 +146,47 @@ def test_a_kept_base_says_why_and_what_to_do(manifest: dict[str, Any]) -> None:
     assert "120 training pairs are few" in text
     assert "61.7" in text
     assert "gain" not in (LexborHTMLParser(html).css(".result")[0].attributes["class"] or "")
+
+
+def test_sizes_are_explained_where_there_are_some(manifest: dict[str, Any]) -> None:
+    page = LexborHTMLParser(render_report(manifest))
+    text = page.css("#sizes")[0].text()
+    assert "Smaller models" in text and "2x96, 4x192" in text
+    assert "it did nothing for the first dimensions of the last layer alone" in text
+    rows = [
+        [cell.text() for cell in row.css("th, td")]
+        for row in page.css("#sizes tr")
+        if row.css("td")
+    ]
+    assert [
+        *("2", "96", "15,652,224", "384", "2.7", "20.2", "65.2", "+45.0", "+41.0 to +48.9"),
+    ] in rows
+    choice = page.css("#choice")[0].text()
+    assert "All sizes" in choice and "all of the way" in choice and "Half of the way" not in choice
+
+    manifest["plan"]["nested"], manifest["figures"]["sizes"] = [], []
+    for row in manifest["figures"]["validation"]["candidates"]:
+        del row["all_sizes"]
+    html = render_report(manifest)
+    check_figures(html, manifest)
+    page = LexborHTMLParser(html)
+    assert "Smaller models" not in page.css("#sizes")[0].text()
+    assert "Training nests the dimensions" in page.css("#sizes")[0].text()
+    choice = page.css("#choice")[0].text()
+    assert "All sizes" not in choice and "Half of the way" in choice
+
+
+def test_sizes_of_a_kept_base_are_the_bases_alone(manifest: dict[str, Any]) -> None:
+    manifest["figures"]["verdict"] |= {"kept": "base", "alpha": 0.0}
+    for row in manifest["figures"]["sizes"]:
+        for name in ("tuned", "difference", "low", "high"):
+            del row[name]
+    html = render_report(manifest)
+    check_figures(html, manifest)
+    text = LexborHTMLParser(html).css("#sizes")[0].text()
+    assert "it was trained for none of them" in text and "20.2" in text
+    assert "Training was for" not in text
+    assert "Leave --nested out" in LexborHTMLParser(html).css(".verdict")[0].text()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,20 @@ def test_the_best_of_each_column_has_a_dot(manifest: dict[str, Any]) -> None:
     assert next(line for line in lines if "Tuned, dense" in line).count("•") == 1
 
 
+def test_smaller_sizes_have_a_line_each(manifest: dict[str, Any]) -> None:
+    lines = [" ".join(line.split()) for line in printed(manifest).splitlines()]
+    assert "2x96 15.7 M 384 2.7 20.2 65.2 +45.0 [+41.0, +48.9]" in lines
+    assert "6x384 22.7 M 1,536 1.0 61.7 74.3 +12.6 [+9.5, +15.5]" in lines
+    for row in manifest["figures"]["sizes"]:
+        for name in ("tuned", "difference", "low", "high"):
+            del row[name]
+    manifest["figures"]["sizes"][0]["speed"] = None
+    lines = [" ".join(line.split()) for line in printed(manifest).splitlines()]
+    assert "2x96 15.7 M 384 – 20.2 – –" in lines
+    manifest["figures"]["sizes"] = []
+    assert "isometry cut" not in printed(manifest)
+
+
 def test_a_kept_base_says_why(manifest: dict[str, Any]) -> None:
     manifest["figures"]["verdict"] = {
         "kept": "base",

@@ -67,7 +67,9 @@ def test_the_reasons_say_what_was_compared() -> None:
     assert words.startswith("100% of the way")
     plain = why_tuned({"alpha": 0.5, "ndcg@10": 0.7}, {"ndcg@10": 0.6}, "")
     assert "50% of the way from the base to the tuned weights reaches 70.0" in plain
-    assert "sizes" not in plain and "the base 60.0" in plain
+    assert "sizes" not in plain and plain.endswith("the base 60.0.")
+    several = why_tuned({"alpha": 0.5, "ndcg@10": 0.7}, {"ndcg@10": 0.6}, "", 2)
+    assert "the base 60.0; of 2 points it is the one nearest to the base" in several
 
 
 def test_why_the_base_was_kept_names_the_interval_that_decided() -> None:

@@ -17,7 +17,9 @@ from isometry.learners.learner import Losses
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Diagonal, Matryoshka
+from isometry.training import plan as plan_module
 from isometry.training.plan import (
+    HALF_OR_ALL,
     Plan,
     Workload,
     make_learner,
@@ -33,13 +35,14 @@ class Machine:
 
     Attributes:
         encoding: Seconds of each call of an encoder, by precision; the last is repeated.
-        steps: Seconds of each training step, by the number of frozen layers.
+        steps: Seconds of each training step, by the number of frozen layers, or "long" where
+            passages are cut later than at first.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.encoding: dict[str, Sequence[float]] = {}
-        self.steps: dict[int, Sequence[float]] = {}
+        self.steps: dict[Any, Sequence[float]] = {}
         self.calls: Counter[Any] = Counter()
         loss = TwoTowers.loss
 
@@ -49,8 +52,9 @@ class Machine:
 
         def slow_loss(learner: TwoTowers, batch: dict[str, Any]) -> Losses:
             layers = learner.encoder.layers()
-            frozen = [not next(layer.parameters()).requires_grad for layer in layers]
-            self.pass_time(self.steps, sum(frozen))
+            frozen = sum(not next(layer.parameters()).requires_grad for layer in layers)
+            first = plan_module._FIRST_PASSAGE_TOKENS
+            self.pass_time(self.steps, frozen if learner.document_tokens <= first else "long")
             return loss(learner, batch)
 
         monkeypatch.setattr(TextEncoder, "encode", slow_encode)
@@ -69,6 +73,7 @@ class Machine:
         bfloat16: float | Sequence[float] | None = None,
         step: float | Sequence[float] = 0.1,
         half: float | Sequence[float] | None = None,
+        long: float | Sequence[float] | None = None,
         minutes: float = 10,
         **options: Any,
     ) -> Plan:
@@ -82,7 +87,11 @@ class Machine:
             "float32": listed(encoding),
             "bfloat16": listed(encoding if bfloat16 is None else bfloat16),
         }
-        self.steps = {0: listed(step), 1: listed(step if half is None else half)}
+        self.steps = {
+            0: listed(step),
+            1: listed(step if half is None else half),
+            "long": listed(step if long is None else long),
+        }
         return make_plan(encoder, work, minutes=minutes, seed=1, clock=lambda: self.now, **options)
 
 
@@ -163,6 +172,50 @@ def test_a_slow_machine_freezes_the_lower_half(
     assert slow.estimate_seconds["training"] == slow.steps * 30
     hopeless = machine.plan(tiny, work, encoding=1000.0, step=1000.0)
     assert hopeless.steps == 10 and hopeless.frozen_layers == 1
+
+
+def test_time_that_two_passes_leave_reads_passages_further(
+    machine: Machine, tiny: TextEncoder, work: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tiny model reads 64 tokens at most.
+    monkeypatch.setattr(plan_module, "_FIRST_PASSAGE_TOKENS", 32)
+    two_passes = math.ceil(2 * len(work.rows) / 32)
+
+    def plan(minutes: float, long: float, lengths: Sequence[int] = (40, 40, 40, 64)) -> Plan:
+        texts = replace(work, passage_tokens=[*lengths] * 50, probe_tokens=0)
+        return machine.plan(tiny, texts, step=10.0, long=long, minutes=minutes)
+
+    short = plan(2 * two_passes * 10 / 60 * 0.8, 20.0)
+    assert short.passage_tokens == 32 and short.measured["seconds_a_step"] == 10
+    # Time for more than two passes: length comes before the third and fourth.
+    enough = plan(100, 20.0)
+    assert enough.passage_tokens == 64 and enough.measured["seconds_a_step_longest"] == 20
+    assert enough.steps == math.ceil(4 * len(work.rows) / 32)
+    assert enough.estimate_seconds["training"] == enough.steps * 20
+    # So long that two passes of it are not to be had: it stays as it was.
+    never = plan(2 * two_passes * 10 / 60 * 1.5, 5000.0)
+    assert never.passage_tokens == 32 and never.steps > two_passes
+    # No passage is longer than that.
+    assert plan(100, 20.0, lengths=[20, 20, 30, 30]).passage_tokens == 32
+
+
+def test_a_length_between_two_is_what_can_be_afforded() -> None:
+    longer = plan_module._longer
+    assert longer((128, 2.0), (512, 8.0), 8.0) == (512, 8.0)
+    assert longer((128, 2.0), (512, 8.0), 5.0) == (320, 5.0)
+    assert longer((128, 2.0), (512, 8.0), 4.9) == (288, 4.5)
+    assert longer((128, 2.0), (512, 8.0), 2.1) == (128, 2.0)
+
+
+def test_what_may_be_chosen_is_what_the_plan_ranks(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    one, two = (machine.plan(tiny, work, **more) for more in ({}, {"alphas": HALF_OR_ALL}))
+    assert one.alphas == (0.5,) and two.alphas == (0.5, 1.0)
+    assert two.estimate_seconds["selection"] == pytest.approx(
+        2 * one.estimate_seconds["selection"], abs=0.2
+    )
+    assert machine.plan(tiny, work, alphas=HALF_OR_ALL, nested=[(1, 16)]).alphas == (1.0,)
 
 
 def test_the_first_step_warms_up_and_the_best_measurement_counts(

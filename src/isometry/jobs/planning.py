@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isometry.corpora.pairs.tasks import Pair
+from isometry.corpora.pairs.tasks import Pair, SummaryBody
 from isometry.encoders.sizes import Size
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import gloss_texts
@@ -14,7 +14,14 @@ from isometry.jobs.batching import passage
 from isometry.jobs.preparation import Prepared
 from isometry.jobs.ranking import Collection
 from isometry.learners.two_towers import PairRow
-from isometry.training.plan import Plan, Workload, make_plan, suitable_temperature
+from isometry.training.plan import (
+    HALF,
+    HALF_OR_ALL,
+    Plan,
+    Workload,
+    make_plan,
+    suitable_temperature,
+)
 
 # So many pairs, and tokens of each document, tell how far an encoder spreads its vectors.
 _SAMPLE = 64
@@ -66,6 +73,14 @@ def plan_for(
         encoder.encode([row.query for row in drawn], "query"),
         encoder.encode([row.document for row in drawn], tokens=_SAMPLE),
     )
+    # A summary is how a person describes the text; a heading or a sentence is part of it.
+    own_words = data.given or data.facts["pairs"]["task"] == SummaryBody.name
     return make_plan(
-        encoder, work, minutes=minutes, seed=seed, temperature=temperature, nested=nested
+        encoder,
+        work,
+        minutes=minutes,
+        seed=seed,
+        temperature=temperature,
+        alphas=HALF_OR_ALL if own_words else HALF,
+        nested=nested,
     )

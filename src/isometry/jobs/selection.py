@@ -40,7 +40,7 @@ def choose(job: Fitting) -> dict[str, Any]:
     return {
         "alpha": alpha,
         "reasons": [
-            why_tuned(best, base, size_names(job.nested)),
+            why_tuned(best, base, size_names(job.nested), len(candidates)),
             f"What the base knew stays within {_MOST_FORGOTTEN:g} point on the gloss probe.",
         ],
         "dense_weight": weight,
@@ -160,20 +160,24 @@ def _is_better(row: dict[str, Any]) -> bool:
     return row["all_sizes"]["low"] > 0 and row["high"] >= 0
 
 
-def why_tuned(best: dict[str, Any], base: dict[str, Any], nested: str) -> str:
+def why_tuned(best: dict[str, Any], base: dict[str, Any], nested: str, tried: int = 1) -> str:
     """Why a point was chosen, in words.
 
     Args:
         best: The point, as for `choose_point`, with its `ndcg@10`.
         base: That of the base.
         nested: The names of the smaller sizes; empty without any.
+        tried: How many points there were to choose from.
     """
     way = f"{best['alpha']:.0%} of the way from the base to the tuned weights reaches"
     if not nested:
+        chosen = (
+            f"; of {tried} points it is the one nearest to the base that is not clearly worse than"
+            " the best"
+        ) * (tried > 1)
         return (
             f"{way} {100 * best['ndcg@10']:.1f} points of nDCG@10 on validation, the base"
-            f" {100 * base['ndcg@10']:.1f}; it is the point nearest to the base that is not"
-            " clearly worse than the best."
+            f" {100 * base['ndcg@10']:.1f}{chosen}."
         )
     return (
         f"{way} {100 * best['all_sizes']['ndcg@10']:.1f} points of nDCG@10 on validation, on"

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -34,12 +34,17 @@ _RANKED = 4
 # Where there are very many pairs: so many are compared for each that is trained on.
 _COMPARED = 2
 # Half of the way to the tuned weights answers people's questions better than all of it, on each of
-# three corpora (docs/ablations.md), though queries made from the documents say otherwise.
-_ALPHAS = (0.5,)
+# three corpora (docs/ablations.md), though queries made from headings or sentences say otherwise.
+HALF = (0.5,)
+# Where validation asks in people's own words, it may choose.
+HALF_OR_ALL = (0.5, 1.0)
 # What lies inside a base is no vector of its own: half of the way there makes half a small size.
 _NESTED_ALPHAS = (1.0,)
-# Where training cuts passages at most: twice as many steps teach more than twice the length.
-_MOST_PASSAGE_TOKENS = 128
+# Where training cuts passages at first: twice as many steps teach more than twice the length, until
+# every pair was seen so often. What time is left then reads passages to their end, which teaches
+# more than seeing the pairs again (docs/ablations.md).
+_FIRST_PASSAGE_TOKENS = 128
+_EPOCHS_BEFORE_LENGTH = 2
 
 
 @dataclass(frozen=True)
@@ -274,6 +279,7 @@ def make_plan(
     batch: int = 32,
     learning_rate: float = 5e-5,
     temperature: float = 0.05,
+    alphas: Sequence[float] = HALF,
     nested: Sequence[Size] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
@@ -287,6 +293,8 @@ def make_plan(
         batch: Pairs a step.
         learning_rate: The peak.
         temperature: Of the contrast.
+        alphas: The points on the line base .. tuned that validation may choose from, where there
+            are no smaller sizes.
         nested: The smaller sizes to train; see `check_sizes`.
         clock: Seconds; replaced in tests.
     """
@@ -294,7 +302,7 @@ def make_plan(
     lengths = np.array(work.passage_tokens)
     query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
     passage_tokens = _round_up(
-        np.median(lengths), 32, 64, min(_MOST_PASSAGE_TOKENS, encoder.max_tokens)
+        np.median(lengths), 32, 64, min(_FIRST_PASSAGE_TOKENS, encoder.max_tokens)
     )
     batch = min(batch, max(2, len({row.key for row in work.rows}) // 2))
     sample = [row.document for row in work.rows[:24]]
@@ -316,7 +324,7 @@ def make_plan(
         learning_rate=learning_rate,
         temperature=temperature,
         dims=(encoder.dim,) if nested else nested_dims(encoder.dim),
-        alphas=_NESTED_ALPHAS if nested else _ALPHAS,
+        alphas=_NESTED_ALPHAS if nested else tuple(alphas),
         pool=work.documents,
         queries=max(1, work.queries),
         pairs=len(work.rows),
@@ -377,6 +385,15 @@ def make_plan(
         frozen = layers // 2
         seconds_a_step = _step_seconds(encoder, draft, frozen, work.rows, watch)
         measured["seconds_a_step_upper_half"] = round(seconds_a_step, 3)
+    elif (affordable := left / math.ceil(_EPOCHS_BEFORE_LENGTH * pairs / batch)) > seconds_a_step:
+        longest = _round_up(np.quantile(lengths, 0.95), 32, passage_tokens, encoder.max_tokens)
+        if longest > passage_tokens:
+            whole = replace(draft, passage_tokens=longest)
+            seconds = _step_seconds(encoder, whole, 0, work.rows, watch)
+            measured["seconds_a_step_longest"] = round(seconds, 3)
+            passage_tokens, seconds_a_step = _longer(
+                (passage_tokens, seconds_a_step), (longest, seconds), affordable
+            )
     steps = min(most, max(_FEWEST_STEPS, int(left / seconds_a_step)))
     estimate["training"] = steps * seconds_a_step
     estimate["index"] = work.served_tokens / speed
@@ -385,6 +402,7 @@ def make_plan(
             **asdict(draft),
             "steps": steps,
             "frozen_layers": frozen,
+            "passage_tokens": passage_tokens,
             "pool": pool,
             "queries": queries,
             "pairs": pairs,
@@ -400,11 +418,31 @@ def _round_up(value: float, step: int, low: int, high: int) -> int:
     return int(min(high, max(low, math.ceil(value / step) * step)))
 
 
+def _longer(
+    short: tuple[int, float], long: tuple[int, float], affordable: float
+) -> tuple[int, float]:
+    """Where to cut passages, and the seconds of a step then: between two that were measured.
+
+    Args:
+        short: A length, and seconds that can be afforded.
+        long: A greater length.
+        affordable: Seconds.
+
+    Returns:
+        The greatest length, in steps of 32 tokens, that can be afforded, if seconds grow evenly.
+    """
+    if long[1] <= affordable:
+        return long
+    slope = (long[1] - short[1]) / (long[0] - short[0])
+    more = int((affordable - short[1]) / slope / 32) * 32
+    return short[0] + more, short[1] + more * slope
+
+
 def _step_seconds(
     encoder: TextEncoder, draft: Plan, frozen: int, rows: Sequence[PairRow], watch: Stopwatch
 ) -> float:
     """Seconds of one optimiser step on a copy."""
-    plan = Plan(**{**asdict(draft), "frozen_layers": frozen})
+    plan = replace(draft, frozen_layers=frozen)
 
     def batch(number: int) -> list[PairRow]:
         some = [rows[(number * plan.batch + i) % len(rows)] for i in range(plan.batch)]

@@ -1,0 +1,1 @@
+"""Spaces and encoders behind HTTP, for clients that people have."""

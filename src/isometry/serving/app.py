@@ -1,0 +1,122 @@
+"""The application: routes, what guards them, and what goes on in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+import isometry
+from isometry.core.errors import InputError
+from isometry.serving.embedding import Embedder
+from isometry.serving.errors import (
+    ErrorBody,
+    error_response,
+    http_error_response,
+    validation_response,
+)
+from isometry.serving.limits import Guard
+from isometry.serving.metrics import Metrics
+from isometry.serving.models import Models, Source
+from isometry.serving.observing import Observer
+from isometry.serving.routes import embeddings, rerank, search, status
+from isometry.serving.searching import Searcher
+from isometry.serving.settings import Settings
+
+_ABOUT = (
+    "Embeddings, reranking and search by Spaces and encoders. Every error has OpenAI's error object"
+    " as its body; every answer has the header X-Request-Id."
+)
+
+
+def create_app(
+    sources: list[Source],
+    settings: Settings,
+    on_failure: Callable[[InputError], None] = lambda _: None,
+) -> ASGIApp:
+    """The whole application, with its models loading as soon as it is started.
+
+    Args:
+        sources: What it answers for.
+        settings: Who may call it, and its limits.
+        on_failure: Called when a model cannot be loaded at the start.
+    """
+    metrics = Metrics()
+    models = Models(sources, settings.limits, metrics)
+    embedder = Embedder(settings.limits, metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        background = asyncio.create_task(_keep(models, settings, on_failure))
+        try:
+            yield
+        finally:
+            background.cancel()
+            models.close()
+            embedder.close()
+
+    app = FastAPI(
+        title="Isometry",
+        version=isometry.__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={400: {"model": ErrorBody}, 429: {"model": ErrorBody}, 503: {"model": ErrorBody}},
+        exception_handlers=_HANDLERS,
+    )
+    app.state.settings = settings
+    app.state.models = models
+    app.state.embedder = embedder
+    app.state.metrics = metrics
+    app.state.searcher = Searcher()
+    paths = {"/openapi.json"}
+    for routes in (embeddings, rerank, search, status):
+        app.include_router(routes.router)
+        paths |= {route.path for route in routes.router.routes if isinstance(route, APIRoute)}
+    return Observer(Guard(app, settings), metrics, frozenset(paths))
+
+
+async def _keep(
+    models: Models, settings: Settings, on_failure: Callable[[InputError], None]
+) -> None:
+    """Loads the models, and from then on looks now and then whether a Space was changed."""
+    try:
+        await models.load()
+    except InputError as error:
+        on_failure(error)
+        return
+    while True:
+        await asyncio.sleep(settings.limits.refresh_seconds)
+        await models.refresh()
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return validation_response(error.errors())
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return http_error_response(error)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    del error
+    return error_response(500)
+
+
+_HANDLERS: dict[Any, Any] = {
+    RequestValidationError: _invalid,
+    HTTPException: _refused,
+    Exception: _failed,
+}

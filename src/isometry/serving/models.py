@@ -1,0 +1,315 @@
+"""The Spaces and encoders of a server, each by its name: loaded in the background, kept current."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+from jaxtyping import Float
+
+from isometry.core.errors import InputError
+from isometry.encoders.locate import locate
+from isometry.encoders.packaged_models import PREFIX
+from isometry.serving.batching import Engine
+from isometry.serving.errors import ApiError, busy, invalid
+from isometry.space import MANIFEST, Space
+
+if TYPE_CHECKING:
+    from isometry.encoders.encoder import Encoder
+    from isometry.encoders.text import Precision
+    from isometry.serving.encoding import BatchEncoder
+    from isometry.serving.metrics import Metrics
+    from isometry.serving.settings import Limits
+
+_NAMED = re.compile(r"([A-Za-z0-9][\w.-]{0,99})=(.+)", re.DOTALL)
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a name stands for.
+
+    Attributes:
+        name: What clients call it.
+        place: A Space, an encoder's folder, `packaged:NAME`, or a hub id.
+        is_space: Whether it can be searched.
+    """
+
+    name: str
+    place: str
+    is_space: bool
+
+
+def read_sources(arguments: Sequence[str]) -> list[Source]:
+    """What a user typed, each `NAME=PLACE` or a place that gives the name; opens nothing heavy.
+
+    Raises:
+        InputError: When there is no such Space or model, or two have one name.
+    """
+    sources: list[Source] = []
+    for argument in arguments:
+        named = None if Path(argument).expanduser().exists() else _NAMED.fullmatch(argument)
+        place = named[2] if named else argument
+        is_space = (Path(place).expanduser() / MANIFEST).is_file()
+        if is_space:
+            Space.open(place)
+        else:
+            locate(place)
+        name = named[1] if named else _name_of(place)
+        if any(source.name == name for source in sources):
+            raise InputError(f"Two are called '{name}'.", f"Give one another name: OTHER={place}")
+        sources.append(Source(name, place, is_space))
+    return sources
+
+
+def _name_of(place: str) -> str:
+    folder = Path(place).expanduser()
+    return folder.resolve().name if folder.is_dir() else place.removeprefix(PREFIX).split("/")[-1]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One that is ready to answer.
+
+    Attributes:
+        source: What it was loaded from.
+        encoder: What makes its vectors.
+        engine: The queue in front of it.
+        fingerprint: The hash of what decides a vector.
+        dims: The widths that it was trained to be cut to, with the whole; all where unknown.
+        space: What can be searched; none for an encoder alone.
+        created: When it was loaded, in seconds since 1970.
+    """
+
+    source: Source
+    encoder: BatchEncoder
+    engine: Engine
+    fingerprint: str
+    dims: tuple[int, ...] | None
+    space: Space | None
+    created: int
+
+    def check_dimensions(self, dimensions: int | None) -> None:
+        """Refuses a width that vectors cannot be cut to.
+
+        Raises:
+            ApiError: For a width beyond the model's, or one that it was not trained for.
+        """
+        if dimensions is None or dimensions == self.encoder.dim:
+            return
+        if not 1 <= dimensions <= self.encoder.dim:
+            raise invalid(
+                f"dimensions must be 1 to {self.encoder.dim}, not {dimensions}.",
+                "dimensions",
+                "dimensions_beyond_model",
+            )
+        if self.dims is not None and dimensions not in self.dims:
+            known = ", ".join(map(str, self.dims))
+            raise invalid(
+                f"This model was trained to be cut to {known} dimensions, not {dimensions}.",
+                "dimensions",
+                "dimensions_not_nested",
+            )
+
+
+def shorten(
+    vectors: Float[np.ndarray, "texts dim"], dimensions: int | None
+) -> Float[np.ndarray, "texts cut"]:
+    """The first dimensions of vectors, to unit length again."""
+    if dimensions is None or dimensions == vectors.shape[1]:
+        return vectors
+    first = vectors[:, :dimensions]
+    # What was zero stays zero.
+    return first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
+
+
+class Models:
+    """All that a server answers for.
+
+    Args:
+        sources: What to load.
+        limits: Of the queues.
+        metrics: Where reloads are counted.
+    """
+
+    def __init__(self, sources: Iterable[Source], limits: Limits, metrics: Metrics) -> None:
+        self.sources = {source.name: source for source in sources}
+        self._limits = limits
+        self._metrics = metrics
+        self._loaded: dict[str, Model] = {}
+        self._turn = threading.Lock()
+        self._refreshing = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all are loaded."""
+        return len(self._loaded) == len(self.sources)
+
+    @property
+    def loaded(self) -> list[Model]:
+        """Those that are ready, in the order they were named."""
+        return [self._loaded[name] for name in self.sources if name in self._loaded]
+
+    def get(self, name: str | None, *, param: str = "model", space: bool = False) -> Model:
+        """The model of a name.
+
+        Args:
+            name: What a client said; where nothing, the only one is meant.
+            param: Where it said so, for complaints.
+            space: Whether it must be a Space.
+
+        Raises:
+            ApiError: When there is none of that name, or it is still being loaded.
+        """
+        suited = [source.name for source in self.sources.values() if source.is_space or not space]
+        if name is None:
+            if len(suited) != 1:
+                there = ", ".join(suited) or "none"
+                raise invalid(f"Say which {param}: {there}.", param, "missing")
+            name = suited[0]
+        if name not in suited:
+            there = ", ".join(suited) or "none"
+            # A name beyond any sense is not repeated.
+            raise ApiError(
+                404,
+                f"There is no {param} '{name[:100]}'; there are: {there}.",
+                param=param,
+                code=f"{param}_not_found",
+            )
+        if (model := self._loaded.get(name)) is None:
+            raise busy(f"The {param} '{name}' is being loaded.", 1, "loading", status=503)
+        return model
+
+    async def load(self) -> None:
+        """Loads all, one after the other.
+
+        Raises:
+            InputError: When one cannot be loaded.
+        """
+        for name, source in self.sources.items():
+            model = await in_thread(lambda source=source: self._load(source, None))
+            self._loaded[name] = model
+
+    async def refresh(self) -> None:
+        """Takes up what was written into Spaces; one that cannot be read stays as it was."""
+        async with self._refreshing:
+            for name, before in list(self._loaded.items()):
+                if before.space is None:
+                    continue
+                try:
+                    now = await in_thread(lambda b=before: self._load(b.source, b))
+                except Exception as error:
+                    self._metrics.reloaded(name, well=False)
+                    _log.error("reload failed", extra={"model": name, "error": _reason(error)})
+                    continue
+                if now is not before:
+                    self._loaded[name] = now
+                    self._metrics.reloaded(name, well=True)
+                    _log.info("reloaded", extra={"model": name})
+                    if now.engine is not before.engine:
+                        before.engine.retire()
+
+    def close(self) -> None:
+        """Lets the threads end."""
+        for model in self._loaded.values():
+            model.engine.retire()
+
+    def _load(self, source: Source, before: Model | None) -> Model:
+        """The model as it is now; the same where nothing changed."""
+        if not source.is_space:
+            from isometry.encoders.encoder import load_encoder
+
+            encoder = load_encoder(source.place)
+            return self._made(source, encoder, "float32", encoder.fingerprint(), None, None)
+        was = before.space if before else None
+        space = was.refresh() if was else Space.open(source.place)
+        if before and space is was:
+            return before
+        # All that a search needs, so that none waits for it.
+        encoder, _, _, _ = space.encoder, space.lexical, space.index.rows, space.index.view
+        if before and encoder is before.encoder.encoder:
+            return replace(before, space=space, dims=nested_widths(space), created=_now())
+        said = space.manifest["encoder"]
+        precision = cast("Precision", said["precision"])
+        dims = nested_widths(space)
+        return self._made(source, encoder, precision, said["fingerprint"], dims, space)
+
+    def _made(
+        self,
+        source: Source,
+        encoder: Encoder,
+        precision: Precision,
+        fingerprint: str,
+        dims: tuple[int, ...] | None,
+        space: Space | None,
+    ) -> Model:
+        import torch
+
+        from isometry.serving.encoding import BatchEncoder
+
+        batches = BatchEncoder(encoder, precision)
+        engine = Engine(
+            source.name,
+            batches.encode,
+            batch_tokens=self._limits.batch_tokens * torch.get_num_threads(),
+            queued_tokens=self._limits.queued_tokens,
+            turn=self._turn,
+            metrics=self._metrics,
+        )
+        return Model(source, batches, engine, fingerprint, dims, space, _now())
+
+
+def nested_widths(space: Space) -> tuple[int, ...] | None:
+    """The widths that a Space's model was trained to be cut to; none where that is unknown."""
+    manifest: dict[str, Any] = space.manifest
+    if manifest.get("migrated"):
+        # The plan is that of the model before.
+        return None
+    dims = (manifest.get("plan") or {}).get("dims")
+    return tuple(sorted(map(int, dims), reverse=True)) if dims else None
+
+
+async def in_thread(function: Callable[[], _T]) -> _T:
+    """Runs something long in a thread that the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: Any, error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except Exception as error:
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:
+            # The loop is closed: the server is gone.
+            return
+
+    threading.Thread(target=work, daemon=True).start()
+    return await done
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, InputError) else type(error).__name__

@@ -1,0 +1,118 @@
+"""`POST /search`: a Space's documents for a query."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from isometry.core.errors import InputError
+from isometry.serving.errors import busy, invalid
+from isometry.serving.json_body import StrictRoute
+from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheLimits, TheModels, json_answer
+from isometry.space import Mode, Result
+
+router = APIRouter(route_class=StrictRoute, tags=["search"])
+
+
+class SearchRequest(BaseModel):
+    """A query to a Space."""
+
+    model_config = STRICT | {
+        "json_schema_extra": {
+            "examples": [
+                {"space": "docs-space", "query": "how do I rotate the keys", "k": 3},
+                {"query": "rotate keys", "mode": "lexical"},
+            ]
+        }
+    }
+
+    query: str = Field(description="Any text; what the model cannot read of it is cut.")
+    space: str | None = Field(
+        None, description="A name out of /v1/models; may be left away where there is one Space."
+    )
+    mode: Mode = Field("hybrid", description="By vectors, by words, or by both, fused.")
+    k: int = Field(10, description="How many documents at most.")
+    dimensions: int | None = Field(
+        None, description="Compare only so many of the vectors' first dimensions."
+    )
+
+
+class FoundDocument(BaseModel):
+    """A document with its best passage."""
+
+    document: str = Field(examples=["guide/keys.md#rotate-the-keys"])
+    score: float = Field(description="Higher is better; comparable within one search only.")
+    title: str = Field(description="The heading path.")
+    text: str = Field(description="The passage that matched best.")
+    start: int = Field(description="Where the passage begins in the document, in characters.")
+    end: int
+    dense_rank: int | None = Field(description="By vectors, from 1; null beyond the candidates.")
+    lexical_rank: int | None = Field(description="By words.")
+
+
+class SearchAnswer(BaseModel):
+    """The best documents, best first."""
+
+    object: Literal["list"] = "list"
+    space: str = Field(examples=["docs-space"])
+    mode: Mode
+    results: list[FoundDocument]
+
+
+@router.post("/search", response_model=SearchAnswer)
+async def search(
+    asked: SearchRequest,
+    request: Request,
+    models: TheModels,
+    embedder: TheEmbedder,
+    limits: TheLimits,
+) -> Response:
+    """The best documents of a Space, as `isometry search` finds them."""
+    if not asked.query.strip():
+        raise invalid("query is empty.", "query", "empty_input")
+    if not 1 <= asked.k <= limits.results:
+        raise invalid(f"k must be 1 to {limits.results:,}, not {asked.k}.", "k")
+    try:
+        name, results = await _search(asked, request, models, embedder)
+    except (InputError, OSError, RuntimeError, ValueError):
+        # The state that was open may have been compacted away; the present one is there.
+        await models.refresh()
+        try:
+            name, results = await _search(asked, request, models, embedder)
+        except InputError:
+            raise busy("This Space cannot be searched now.", 5, "unavailable", status=503) from None
+    return json_answer(
+        {
+            "object": "list",
+            "space": name,
+            "mode": asked.mode,
+            "results": [asdict(result) for result in results],
+        }
+    )
+
+
+async def _search(
+    asked: SearchRequest, request: Request, models: TheModels, embedder: TheEmbedder
+) -> tuple[str, list[Result]]:
+    model = models.get(asked.space, param="space", space=True)
+    model.check_dimensions(asked.dimensions)
+    space = model.space
+    assert space is not None
+    vector = None
+    if asked.mode != "lexical":
+        vectors, _ = await embedder.vectors(model, [asked.query], "query", ["query"], truncate=True)
+        vector = vectors[0]
+    results = await asyncio.to_thread(
+        request.app.state.searcher.search,
+        space,
+        asked.query,
+        vector,
+        asked.k,
+        asked.mode,
+        asked.dimensions,
+    )
+    return model.source.name, results

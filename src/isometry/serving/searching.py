@@ -1,0 +1,105 @@
+"""Searching a Space with a query that the server's engine encoded, in any nested width."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from isometry.search.lancedb import ChunkIndex
+from isometry.search.view import Found
+from isometry.serving.models import shorten
+from isometry.space import Mode, Result, Space
+
+# Tables of shortened vectors that are kept: a Space has few nested widths.
+_KEPT = 8
+
+
+class _CutIndex(ChunkIndex):
+    """An index of the same chunks whose vectors are compared in their first dimensions."""
+
+    def __init__(self, index: ChunkIndex, vectors: Float[np.ndarray, "rows cut"]) -> None:
+        # What is open stays open: this is the same table.
+        self.__dict__.update(index.__dict__)
+        self._cut = vectors
+
+    def rank_dense(self, vector: Float[np.ndarray, " cut"], k: int) -> Found:
+        """The best row of each document by the cosine of the first dimensions; exact."""
+        # Not a matrix product: equal vectors get equal scores.
+        scores = np.vecdot(self._cut, vector)
+        numbers: Int[np.ndarray, " rows"] = np.arange(len(scores))
+
+        def best(limit: int) -> Found:
+            if limit >= len(scores):
+                return numbers, scores
+            kept = np.argpartition(scores, -limit)[-limit:]
+            return numbers[kept], scores[kept]
+
+        return self.rows.by_document(best, k)
+
+
+class _Asked(Space):
+    """A Space at the state of another one, whose query's vector is known."""
+
+    def __init__(
+        self, space: Space, vector: Float[np.ndarray, " dim"], index: ChunkIndex | None
+    ) -> None:
+        # What is loaded stays loaded.
+        self.__dict__.update(space.__dict__)
+        if index is not None:
+            self.__dict__["index"] = index
+        self._vector = vector
+
+    def encode(self, texts: Sequence[str], role: str = "query") -> Float[np.ndarray, "texts dim"]:
+        """The query's vector."""
+        del texts, role
+        return self._vector[None]
+
+
+class Searcher:
+    """Searches Spaces; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._cut: OrderedDict[tuple[ChunkIndex, int], _CutIndex] = OrderedDict()
+        self._cutting = threading.Lock()
+
+    def search(
+        self,
+        space: Space,
+        query: str,
+        vector: Float[np.ndarray, " dim"] | None,
+        k: int,
+        mode: Mode,
+        dimensions: int | None,
+    ) -> list[Result]:
+        """What `Space.search` finds.
+
+        Args:
+            space: Where to look.
+            query: What is looked for.
+            vector: The query's whole vector; not needed for words alone.
+            k: How many documents at most.
+            mode: By vectors, by words, or by both.
+            dimensions: How many of the vectors' first dimensions count; all where not given.
+        """
+        if vector is None:
+            return space.search(query, k, mode)
+        if dimensions is None or dimensions == len(vector):
+            return _Asked(space, vector, None).search(query, k, mode)
+        short = shorten(vector[None], dimensions)[0]
+        return _Asked(space, short, self._index(space.index, dimensions)).search(query, k, mode)
+
+    def _index(self, index: ChunkIndex, dimensions: int) -> _CutIndex:
+        """The index in fewer dimensions, made on first use."""
+        with self._cutting:
+            key = (index, dimensions)
+            if key not in self._cut:
+                vectors = index.vectors(np.arange(len(index.rows)))
+                self._cut[key] = _CutIndex(index, shorten(vectors, dimensions))
+            self._cut.move_to_end(key)
+            while len(self._cut) > _KEPT:
+                self._cut.popitem(last=False)
+            return self._cut[key]

@@ -73,5 +73,5 @@ def serve(
         max_seconds=max_seconds,
         cache_mib=cache_mib,
         log_requests=log_requests,
-        on_started=lambda lines: [typer.echo(line) for line in lines],
+        on_started=lambda lines: typer.echo("\n".join(lines)),
     )

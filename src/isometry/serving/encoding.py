@@ -57,7 +57,7 @@ class BatchEncoder:
 
     def __init__(self, encoder: Encoder, precision: Precision) -> None:
         self.encoder = encoder
-        self.precision = precision
+        self.precision: Precision = precision
         self.dim = encoder.dim
         self.max_tokens = encoder.max_tokens
         self._vocabulary = 1 + max(encoder.tokenizer.get_vocab(with_added_tokens=True).values())

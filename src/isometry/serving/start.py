@@ -23,7 +23,7 @@ def start(
     max_seconds: float,
     cache_mib: int,
     log_requests: bool,
-    on_started: Callable[[list[str]], object],
+    on_started: Callable[[list[str]], None],
 ) -> None:
     """Serves until Ctrl-C or SIGTERM.
 

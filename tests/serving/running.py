@@ -1,0 +1,86 @@
+"""Servers for tests: a real one in a thread, and an application without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from starlette.testclient import TestClient
+
+from isometry.serving.app import create_app
+from isometry.serving.models import Models, read_sources
+from isometry.serving.server import Server, bind
+from isometry.serving.settings import Limits, Settings
+
+
+@dataclass
+class Running:
+    """A server that takes requests."""
+
+    address: str
+    port: int
+    server: Server
+
+
+@contextlib.contextmanager
+def running(*sources: str, limits: Limits | None = None, token: str = "") -> Iterator[Running]:
+    """Runs uvicorn on a free port, in a thread, until the block ends."""
+    settings = Settings(port=0, limits=limits or Limits(), token=token)
+    started = threading.Event()
+    addresses: list[str] = []
+
+    def on_started(address: str) -> None:
+        addresses.append(address)
+        started.set()
+
+    with bind(settings) as opened:
+        server = Server(read_sources(sources), settings, on_started)
+        thread = threading.Thread(target=server.run, args=([opened],), daemon=True)
+        thread.start()
+        try:
+            assert started.wait(60)
+            until(lambda: httpx2.get(f"{addresses[0]}/readyz").status_code == 200)
+            yield Running(addresses[0], int(addresses[0].rpartition(":")[2]), server)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
+def answering(
+    *sources: str, limits: Limits | None = None, token: str = "", ready: bool = True
+) -> Iterator[tuple[TestClient, Any]]:
+    """An application that is called without a network, and its state."""
+    settings = Settings(token=token, limits=limits or Limits())
+    app: Any = create_app(read_sources(sources), settings)
+    state = app._app._app.state
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        if ready:
+            until(lambda: client.get("/readyz").status_code == 200)
+        yield client, state
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Returns as soon as something is true."""
+    while not true():
+        pass
+
+
+@contextlib.contextmanager
+def held(models: Models) -> Iterator[None]:
+    """Lets no model compute inside the block."""
+    with models._turn:
+        yield
+
+
+def sample(client: Any, name: str, **labels: str) -> float:
+    """A value of /metrics; 0 where there is none."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    for line in client.get("/metrics").text.splitlines():
+        if line.partition("{")[0].partition(" ")[0] == name and all(w in line for w in wanted):
+            return float(line.rpartition(" ")[2])
+    return 0.0

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from running import Running
+
+from isometry.encoders.text import TextEncoder
+
+QUERY = "how do I rotate the keys"
+TEXTS = ["The cafeteria is closed.", "Keys are rotated every month.", "A key opens a door."]
+
+
+@pytest.fixture(scope="module")
+def client(server: Running) -> httpx2.Client:
+    return httpx2.Client(base_url=server.address)
+
+
+@pytest.fixture(scope="module")
+def cosines(prompted: TextEncoder) -> np.ndarray:
+    return prompted.encode(TEXTS, "document") @ prompted.encode([QUERY], "query")[0]
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+def test_cohere_and_jina(client: httpx2.Client, cosines: np.ndarray, path: str) -> None:
+    documents = [TEXTS[0], {"text": TEXTS[1], "id": 7}, TEXTS[2]]
+    asked = {
+        "model": "prompted",
+        "query": QUERY,
+        "documents": documents,
+        "max_tokens_per_doc": 4096,
+    }
+    answer = client.post(path, json=asked).json()
+    order = np.argsort(-cosines)
+    assert [each["index"] for each in answer["results"]] == order.tolist()
+    scores = [each["relevance_score"] for each in answer["results"]]
+    np.testing.assert_allclose(scores, cosines[order], atol=1e-5)
+    assert all(set(each) == {"index", "relevance_score"} for each in answer["results"])
+    assert answer["model"] == "prompted"
+    shown = client.post(path, json=asked | {"top_n": 2, "return_documents": True}).json()
+    assert [each["document"] for each in shown["results"]] == [
+        {"text": TEXTS[row]} for row in order[:2]
+    ]
+    assert shown["usage"] == answer["usage"]
+
+
+def test_tokens_are_those_of_query_and_documents(
+    client: httpx2.Client, prompted: TextEncoder
+) -> None:
+    asked = {"model": "prompted", "query": QUERY, "documents": TEXTS}
+    expected = sum(prompted.lengths(TEXTS, "document")) + prompted.lengths([QUERY], "query")[0]
+    assert client.post("/rerank", json=asked).json()["usage"] == {"total_tokens": expected}
+
+
+def test_text_embeddings_inference(client: httpx2.Client, cosines: np.ndarray) -> None:
+    asked = {"model": "prompted", "query": QUERY, "texts": TEXTS, "raw_scores": False}
+    answer = client.post("/rerank", json=asked).json()
+    order = np.argsort(-cosines)
+    assert [each["index"] for each in answer] == order.tolist()
+    np.testing.assert_allclose([each["score"] for each in answer], cosines[order], atol=1e-5)
+    shown = client.post("/rerank", json=asked | {"return_text": True}).json()
+    assert [each["text"] for each in shown] == [TEXTS[row] for row in order]
+
+
+def test_equal_documents_stay_in_their_order(client: httpx2.Client) -> None:
+    texts = ["b", *["the same"] * 9, "a"]
+    answer = client.post("/rerank", json={"model": "prompted", "query": "x", "texts": texts}).json()
+    same = [each for each in answer if 1 <= each["index"] <= 9]
+    assert [each["index"] for each in same] == list(range(1, 10))
+    assert len({each["score"] for each in same}) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "code"),
+    [
+        ({"query": "a"}, "documents", "missing"),
+        ({"query": "a", "documents": ["a"], "texts": ["a"]}, "documents", "missing"),
+        ({"query": "a", "documents": []}, "documents", "empty_input"),
+        ({"query": "a", "texts": ["a", ""]}, "texts.1", "empty_input"),
+        ({"query": "", "texts": ["a"]}, "query", "empty_input"),
+        ({"documents": ["a"]}, "query", "missing"),
+        ({"query": "a", "documents": "a"}, "documents", "list_type"),
+        ({"query": "a", "documents": [{"title": "a"}]}, "documents.0.text", "missing"),
+        ({"query": "a", "documents": ["a"], "top_n": 0}, "top_n", "invalid_value"),
+        ({"query": "a", "documents": ["a"], "top_n": "1"}, "top_n", "int_type"),
+        ({"query": "a", "documents": ["a", "word " * 200]}, "documents.1", "too_many_tokens"),
+        ({"query": "word " * 200, "documents": ["a"]}, "query", "too_many_tokens"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(
+    client: httpx2.Client, asked: dict[str, Any], param: str, code: str
+) -> None:
+    answer = client.post("/v1/rerank", json={"model": "prompted", **asked})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
+
+
+def test_several_models_need_a_name(client: httpx2.Client, prompted_folder: Path) -> None:
+    error = client.post("/rerank", json={"query": "a", "texts": ["a"]}).json()["error"]
+    assert (error["param"], error["code"]) == ("model", "missing")
+    assert "docs, prompted, table" in error["message"]

@@ -62,6 +62,7 @@ class BatchEncoder:
         self.max_tokens = encoder.max_tokens
         self._vocabulary = 1 + max(encoder.tokenizer.get_vocab(with_added_tokens=True).values())
         self._like: dict[Role, dict[str, Any]] = {}
+        self._roles_apart = False
         self._ending = 0
         if isinstance(encoder, StaticEncoder):
             return
@@ -72,6 +73,8 @@ class BatchEncoder:
             encoder.model, self._device, precision == "bfloat16", _MANY_TOKENS
         )
         self._like = self._padding(encoder)
+        marks = [_marks(like) for like in self._like.values()]
+        self._roles_apart = marks[1:] != marks[:-1]
 
     def _padding(self, encoder: TextEncoder) -> dict[Role, dict[str, Any]]:
         """What batches of each role look like, where padded ids are what `collate` makes."""
@@ -202,15 +205,17 @@ class BatchEncoder:
         return vectors
 
     def _groups(self, items: Sequence[Item]) -> list[list[int]]:
-        """The rows that may stand in one batch: all, unless a role's batches have marks of it."""
-        marks = [
-            {name: value for name, value in self._like.get(role, {}).items() if _is_mark(value)}
-            for role in _ROLES
-        ]
-        if self._like and marks[0] == marks[1]:
-            return [list(range(len(items)))]
-        groups = [[row for row, item in enumerate(items) if item.role == role] for role in _ROLES]
-        return [group for group in groups if group]
+        """The rows that may stand in one batch: all, unless that would change their vectors."""
+        groups: dict[Any, list[int]] = {}
+        for row, item in enumerate(items):
+            groups.setdefault(self._kind(item), []).append(row)
+        return list(groups.values())
+
+    def _kind(self, item: Item) -> Any:
+        if not self._like:
+            # Padding in another way may move a text's positions, so that nothing is padded.
+            return item.role, len(item.ids)
+        return item.role if self._roles_apart else None
 
     def _batch(self, encoder: TextEncoder, items: Sequence[Item]) -> dict[str, Any]:
         role = items[0].role
@@ -224,8 +229,9 @@ def _within(group: list[int], batches: Any) -> list[list[int]]:
     return [[group[place] for place in places] for places in batches]
 
 
-def _is_mark(value: Any) -> bool:
-    return not isinstance(value, Tensor)
+def _marks(batch: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a batch as a whole, such as how long its prompt is."""
+    return {name: value for name, value in batch.items() if not isinstance(value, Tensor)}
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -124,7 +124,7 @@ def validation_response(errors: Sequence[Mapping[str, Any]]) -> Response:
 
 def _is_branch(part: Any) -> bool:
     """Whether a part of a place is the name of a type in a union rather than a field."""
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "TextDocument"))
+    return isinstance(part, str) and (part.startswith("<") or part in ("str", "TextDocument"))
 
 
 def _most_telling(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

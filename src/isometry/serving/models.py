@@ -148,6 +148,8 @@ class Models:
         self._loaded: dict[str, Model] = {}
         self._turn = threading.Lock()
         self._refreshing = asyncio.Lock()
+        # What could not be taken up, so that it is tried once only.
+        self._refused: dict[str, dict[str, Any]] = {}
 
     @property
     def ready(self) -> bool:
@@ -206,7 +208,7 @@ class Models:
                 if before.space is None:
                     continue
                 try:
-                    now = await in_thread(lambda b=before: self._load(b.source, b))
+                    now = await in_thread(lambda b=before: self._refreshed(b))
                 except Exception as error:
                     self._metrics.reloaded(name, well=False)
                     _log.error("reload failed", extra={"model": name, "error": _reason(error)})
@@ -222,6 +224,17 @@ class Models:
         """Lets the threads end."""
         for model in self._loaded.values():
             model.engine.retire()
+
+    def _refreshed(self, before: Model) -> Model:
+        name = before.source.name
+        manifest = Space.open(before.source.place).manifest
+        if manifest == self._refused.get(name):
+            return before
+        try:
+            return self._load(before.source, before)
+        except Exception:
+            self._refused[name] = manifest
+            raise
 
     def _load(self, source: Source, before: Model | None) -> Model:
         """The model as it is now; the same where nothing changed."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Response
 from jaxtyping import Float
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
@@ -20,6 +20,29 @@ router = APIRouter(route_class=StrictRoute, tags=["embeddings"])
 
 # So many numbers are written faster than another thread could begin.
 _AT_ONCE = 32 * 1024
+
+
+def _kind(given: Any) -> str | None:
+    """Which of its four shapes an input has, by its first part, so that one complaint is made."""
+    if isinstance(given, str):
+        return "<text>"
+    if not isinstance(given, list):
+        return None
+    first = given[0] if given else ""
+    return {int: "<ids>", bool: "<ids>", list: "<lists of ids>"}.get(type(first), "<texts>")
+
+
+Input = Annotated[
+    Annotated[str, Tag("<text>")]
+    | Annotated[list[str], Tag("<texts>")]
+    | Annotated[list[int], Tag("<ids>")]
+    | Annotated[list[list[int]], Tag("<lists of ids>")],
+    Discriminator(
+        _kind,
+        custom_error_type="input_type",
+        custom_error_message="Input should be a text, texts, or the token ids of one or several",
+    ),
+]
 
 
 class EmbeddingRequest(BaseModel):
@@ -34,9 +57,7 @@ class EmbeddingRequest(BaseModel):
         }
     }
 
-    input: str | list[str] | list[int] | list[list[int]] = Field(
-        description="A text, texts, the token ids of a text, or those of several."
-    )
+    input: Input = Field(description="A text, texts, the token ids of a text, or those of several.")
     model: str | None = Field(
         None, description="A name out of /v1/models; may be left away where there is one only."
     )

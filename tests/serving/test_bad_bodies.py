@@ -1,0 +1,122 @@
+"""Bodies that no client of good will sends: refused with 400, by name, and nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import answering
+from starlette.testclient import TestClient
+
+from isometry.serving.errors import ApiError
+from isometry.serving.json_body import nesting, parse
+from isometry.serving.settings import Limits
+
+LIMITS = Limits(inputs=4, request_tokens=100, body_bytes=50_000)
+
+
+@pytest.fixture(scope="module")
+def client(small_folder: Path) -> Iterator[TestClient]:
+    with answering(f"small={small_folder}", limits=LIMITS) as (one, _):
+        yield one
+
+
+def refusal(client: TestClient, body: bytes, kind: str = "application/json") -> dict[str, Any]:
+    answer = client.post("/v1/embeddings", content=body, headers={"content-type": kind})
+    assert answer.status_code == 400, answer.text
+    assert set(answer.json()) == {"error"}
+    return answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        (b"", None, "missing"),
+        (b"[]", None, "model_attributes_type"),
+        (b"null", None, "model_attributes_type"),
+        (b'"text"', None, "model_attributes_type"),
+        (b'{"input": "a"', None, "invalid_json"),
+        (b'{"input": "a"} x', None, "invalid_json"),
+        (b'{"input": "a", "user": NaN}', None, "invalid_json"),
+        (b'{"input": "a", "other": Infinity}', None, "invalid_json"),
+        (b'{"input": "a", "other": -Infinity}', None, "invalid_json"),
+        (b'{"input": "\xff"}', None, "invalid_utf8"),
+        (b'{"input": "\xed\xa0\x80"}', None, "invalid_utf8"),
+        (b'{"input": "\\ud800"}', None, "invalid_json"),
+        (b"\xfe\xff\x00{", None, "invalid_utf8"),
+        (b'{"input": ' + b"[" * 20 + b"]" * 20 + b"}", None, "json_too_deep"),
+        (b'{"input": "a", "other": ' + b'{"a":' * 8000 + b"1" + b"}" * 8000 + b"}", None,
+         "json_too_deep"),
+        (b"[" * 49_000, None, "json_too_deep"),
+        (b"{}", "input", "missing"),
+        (b'{"input": null}', "input", "input_type"),
+        (b'{"input": 5}', "input", "input_type"),
+        (b'{"input": {"text": "a"}}', "input", "input_type"),
+        (b'{"input": ["a", 1]}', "input.1", "string_type"),
+        (b'{"input": [1, "a"]}', "input.1", "int_type"),
+        (b'{"input": [1.5]}', "input.0", "string_type"),
+        (b'{"input": [true]}', "input.0", "int_type"),
+        (b'{"input": [[1, 2.5]]}', "input.0.1", "int_type"),
+        (b'{"input": "a", "model": 3}', "model", "string_type"),
+        (b'{"input": "a", "model": "nope/../.."}', "model", "model_not_found"),
+        (b'{"input": "a", "dimensions": "8"}', "dimensions", "int_type"),
+        (b'{"input": "a", "dimensions": 8.0}', "dimensions", "int_type"),
+        (b'{"input": "a", "dimensions": 1e400}', "dimensions", "int_type"),
+        (b'{"input": "a", "dimensions": true}', "dimensions", "int_type"),
+        (b'{"input": "a", "encoding_format": "hex"}', "encoding_format", "literal_error"),
+        (b'{"input": "a", "input_type": "passage"}', "input_type", "literal_error"),
+        (b'{"input": "a", "truncate": "yes"}', "truncate", "bool_type"),
+        (b'{"input": ["a", "b", "c", "d", "e"]}', "input", "too_many_inputs"),
+        (b'{"input": ["' + b"a " * 60 + b'", "' + b"b " * 60 + b'"]}', "input",
+         "too_many_tokens"),
+    ],
+)  # fmt: skip
+def test_it_is_refused_by_name(
+    client: TestClient, body: bytes, param: str | None, code: str
+) -> None:
+    if code == "model_not_found":
+        assert client.post("/v1/embeddings", content=body, headers=JSON).status_code == 404
+        return
+    error = refusal(client, body)
+    assert (error["param"], error["code"]) == (param, code), error
+    assert error["type"] == "invalid_request_error"
+
+
+JSON = {"content-type": "application/json"}
+
+
+def test_only_json_is_read(client: TestClient) -> None:
+    body = b'{"input": "a"}'
+    assert client.post("/v1/embeddings", content=body, headers=JSON).status_code == 200
+    # A page elsewhere may send these to a server on this machine without asking.
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert "Content-Type" in refusal(client, body, kind)["message"]
+
+
+def test_what_is_unknown_is_ignored_and_what_is_null_is_not_said(client: TestClient) -> None:
+    body = {"input": "a", "user": "me", "priority": {"high": [1]}, "dimensions": None,
+            "encoding_format": None, "input_type": None, "truncate": None}  # fmt: skip
+    assert client.post("/v1/embeddings", json=body).status_code == 200
+
+
+def test_no_answer_repeats_the_text(client: TestClient) -> None:
+    for body in (b'{"input": {"SECRET": 1}}', b'{"input": "SECRET', b'{"input": ["SECRET", 1]}',
+                 b'{"input": "a", "encoding_format": "SECRET"}', b"SECRET"):  # fmt: skip
+        assert "SECRET" not in str(refusal(client, body))
+
+
+def test_brackets_in_texts_are_no_depth(client: TestClient) -> None:
+    text = '[{"\\' * 50
+    assert client.post("/v1/embeddings", json={"input": text[:20]}).status_code == 200
+    assert nesting(b'["' + rb"[[\"[[\\" + b'", [{}]]') == 3
+    assert nesting(b'["' + b"[" * 99) == 1
+    assert nesting(b'{"a": [1], "b": [[2]]}') == 3
+
+
+def test_a_string_without_an_end_is_looked_at_once() -> None:
+    # With every quote escaped, a search that began anew at each would take hours.
+    with pytest.raises(ApiError, match="no JSON"):
+        parse(b"[[" + b'"' + b'\\"' * 2_000_000, 1 << 30)
+    assert nesting(b"[" + b'"' + b'\\"[' * 1_000_000) == 1

@@ -1,0 +1,102 @@
+"""A Space that changes while it is served."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import answering, sample, until
+
+import isometry
+from isometry import InputError, Space
+from isometry.core.files import read_json, write_json
+from isometry.serving.settings import Limits
+
+SOON = Limits(refresh_seconds=0.05)
+
+
+@pytest.fixture
+def pair(tiny_space: Path, tiny_docs: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A Space and its source, which may be changed."""
+    docs = Path(shutil.copytree(tiny_docs, tmp_path / "docs"))
+    space = Path(shutil.copytree(tiny_space, tmp_path / "docs-space"))
+    manifest = read_json(space / "space.json")
+    manifest["source"]["name"] = str(docs)
+    write_json(space / "space.json", manifest)
+    return space, docs
+
+
+def names(client: Any, query: str) -> list[str]:
+    answer = client.post("/search", json={"query": query, "k": 3})
+    assert answer.status_code == 200, answer.text
+    return [row["document"] for row in answer.json()["results"]]
+
+
+def test_what_was_added_is_found_and_nobody_is_refused(pair: tuple[Path, Path]) -> None:
+    space, docs = pair
+    query = "print a label for a parcel"
+    with answering(str(space), limits=SOON) as (client, state):
+        assert "parcels.label" not in names(client, query)
+        before = state.models.get("docs-space")
+        (docs / "parcels.py").write_text(
+            'def label(parcel):\n    """Print a label for a parcel."""\n    return parcel.address\n'
+        )
+        isometry.add(space, docs)
+        until(lambda: names(client, query)[0].startswith("parcels"))
+        after = state.models.get("docs-space")
+        # The encoder is the same: what waits for it goes on waiting for it.
+        assert after.engine is before.engine
+        assert client.get("/v1/models").json()["data"][0]["passages"] > len(before.space.index.rows)
+        assert sample(client, "isometry_reloads_total", result="ok") == 1
+        found = [result.document for result in Space.open(space).search(query, 3)]
+        assert names(client, query) == found
+
+
+def test_another_encoder_in_the_folder_is_refused(
+    pair: tuple[Path, Path], prompted_folder: Path
+) -> None:
+    space, _ = pair
+    with answering(str(space), limits=SOON) as (client, state):
+        expected = names(client, "sort a list")
+        # As if somebody had copied a model over, and a writer had gone on.
+        shutil.copytree(space / "model", space / "model-2")
+        shutil.copytree(prompted_folder, space / "model-2", dirs_exist_ok=True)
+        manifest = read_json(space / "space.json")
+        manifest["current"]["model"] = "model-2"
+        write_json(space / "space.json", manifest)
+        until(lambda: sample(client, "isometry_reloads_total", result="failed") > 0)
+        # What was loaded goes on answering.
+        assert names(client, "sort a list") == expected
+    failures: list[InputError] = []
+    from starlette.testclient import TestClient
+
+    from isometry.serving.app import create_app
+    from isometry.serving.models import read_sources
+    from isometry.serving.settings import Settings
+
+    app = create_app(read_sources([str(space)]), Settings(), failures.append)
+    with TestClient(app, base_url="http://localhost") as client:
+        until(lambda: bool(failures))
+        assert client.get("/readyz").status_code == 503
+    assert "is not the one that made the index" in failures[0].message
+
+
+def test_a_state_that_was_compacted_away_is_left_for_the_present_one(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, docs = pair
+    # Nobody looks by the clock.
+    with answering(str(space), limits=Limits(refresh_seconds=3600)) as (client, state):
+        index = state.models.get("docs-space").space.index
+        expected = names(client, "sort a list")
+
+        def gone(*_: Any) -> Any:
+            raise OSError("no such file: /home/me/docs-space/index")
+
+        (docs / "calendar.py").write_text('def nothing():\n    """Nothing at all."""\n')
+        isometry.add(space, docs)
+        monkeypatch.setattr(index, "rank_lexical", gone)
+        assert names(client, "sort a list") == expected
+        assert state.models.get("docs-space").space.index is not index

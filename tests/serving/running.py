@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +67,9 @@ def answering(
 
 def until(true: Callable[[], bool]) -> None:
     """Returns as soon as something is true."""
+    end = time.monotonic() + 120
     while not true():
-        pass
+        assert time.monotonic() < end, "this never becomes true"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,6 @@ def test_metrics_count_what_was_done(both: tuple[TestClient, Any], prompted: Any
 
 
 def test_the_queue_can_be_watched(both: tuple[TestClient, Any]) -> None:
-    import threading
 
     client, state = both
     body = {"model": "docs", "input": "a text that waits"}

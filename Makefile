@@ -36,6 +36,7 @@ bench: $(VENV)/installed  ## Figures that take longer than a test (hours, after 
 	$(RUN)/python benchmarks/encode.py
 	$(RUN)/python benchmarks/memory.py
 	$(RUN)/python benchmarks/search.py
+	$(RUN)/python benchmarks/serve.py
 	$(RUN)/python benchmarks/fit_vs_plain.py demo-space
 	$(RUN)/python benchmarks/real_queries.py
 
@@ -45,8 +46,9 @@ reproduce: $(VENV)/installed  ## Run every system that has no record of this cod
 gallery: $(VENV)/installed  ## Write the pages about systems out of their source and records
 	$(RUN)/python scripts/write_gallery.py
 
-docs: $(VENV)/installed  ## Write the list of what exists
+docs: $(VENV)/installed  ## Write the list of what exists, and the server's limits
 	$(RUN)/python scripts/list_parts.py
+	$(RUN)/python scripts/write_limits.py
 
 format: $(VENV)/installed
 	$(RUN)/ruff check --fix .

@@ -27,6 +27,7 @@ GUIDES = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/report.md",
+    "docs/serving.md",
     "docs/how-it-works.md",
     "docs/why-it-did-not-help.md",
 )

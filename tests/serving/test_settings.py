@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from isometry import InputError
 from isometry.serving.models import read_sources
 from isometry.serving.settings import (
     TOKEN_VARIABLE,
+    Limits,
     Settings,
     check_reachable,
     is_loopback,
@@ -15,6 +18,7 @@ from isometry.serving.settings import (
 )
 from isometry.serving.start import how_to_call
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "0123456789abcdef"
 
 
@@ -55,6 +59,15 @@ def test_loopback_needs_none_and_a_token_is_never_shown() -> None:
     lines = how_to_call("http://a:1", ["m"], "m", False, Settings(token=TOKEN))
     assert TOKEN not in str(lines)
     assert "Bearer TOKEN" in str(lines)
+
+
+def test_the_documented_limits_are_these() -> None:
+    command = [sys.executable, "scripts/write_limits.py", "--check"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    table = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    for name, value in vars(Limits()).items():
+        assert f"| `{name}` | {value:,} | " in table
 
 
 def test_names_are_given_or_those_of_folders(

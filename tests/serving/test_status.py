@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 
 from isometry import Space
 from isometry.serving.observing import JsonLines
-from isometry.serving.settings import Limits
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +208,3 @@ def test_the_description_has_every_route_with_an_example(client: TestClient) -> 
             example.setdefault("space" if path == "/search" else "model", "docs")
             example.pop("dimensions", None)
             assert client.post(path, json=example).status_code == 200, example
-
-
-def test_limits_have_the_meaning_that_their_text_says() -> None:
-    about = Limits.__doc__ or ""
-    for name in Limits.__dataclass_fields__:
-        assert f"        {name}: " in about

@@ -174,11 +174,8 @@ def _is_no_argument(value: ast.expr | None) -> bool:
 
 def _default(value: ast.expr) -> str:
     if isinstance(value, ast.Call) and _unparse(value.func) == "field":
-        return next(
-            f"{_unparse(option.value)}()"
-            for option in value.keywords
-            if option.arg == "default_factory"
-        )
+        options = {option.arg: _unparse(option.value) for option in value.keywords}
+        return options.get("default") or f"{options['default_factory']}()"
     return _unparse(value)
 
 

@@ -65,13 +65,13 @@ def answering(
         yield client, state
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Returns as soon as something is true."""
-    end, pause = time.monotonic() + 300, threading.Event()
+def until(true: Callable[[], bool], pause: float = 0.02) -> None:
+    """Returns as soon as something is true; asks again after so many seconds."""
+    end, never = time.monotonic() + 300, threading.Event()
     while not true():
         assert time.monotonic() < end, "this never becomes true"
         # Who asks without a pause takes the processor from who is asked.
-        pause.wait(0.02)
+        never.wait(pause)
 
 
 @contextlib.contextmanager

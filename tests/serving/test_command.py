@@ -86,32 +86,38 @@ def test_it_says_how_to_call_it_and_finishes_what_it_accepted(
         [*command, "--log-requests"], stdout=subprocess.PIPE, stderr=file, text=True,
         env=environment,
     ) as process:  # fmt: skip
-        assert process.stdout is not None
-        first, second = process.stdout.readline(), process.stdout.readline()
-        address = first.split("OPENAI_BASE_URL=")[1].partition("/v1)")[0]
-        assert second.startswith(f"curl {address}/v1/embeddings -H 'Authorization: Bearer TOKEN'")
-        until(lambda: httpx2.get(f"{address}/readyz").status_code == 200)
-        body = json.dumps({"input": ["a text that was accepted"] * 3}).encode()
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(
-                b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n"
-                b"Content-Type: application/json\r\nContent-Length: %d\r\n"
-                b"Authorization: Bearer a-token-of-some-length\r\n\r\n" % len(body)
+        try:
+            assert process.stdout is not None
+            first, second = process.stdout.readline(), process.stdout.readline()
+            address = first.split("OPENAI_BASE_URL=")[1].partition("/v1)")[0]
+            assert second.startswith(
+                f"curl {address}/v1/embeddings -H 'Authorization: Bearer TOKEN'"
             )
-            connection.sendall(body[:10])
-            # The one that asks is the other.
-            until(lambda: active(address, headers) == 2)
-            process.send_signal(signal.SIGINT)
-            until(lambda: refused(host, int(port)))
-            connection.sendall(body[10:])
-            received = b""
-            while more := connection.recv(65536):
-                received += more
-        assert received.startswith(b"HTTP/1.1 200")
-        answer = json.loads(received.partition(b"\r\n\r\n")[2])
-        assert len(answer["data"]) == 3
-        assert process.wait() == 0
+            until(lambda: httpx2.get(f"{address}/readyz").status_code == 200, pause=0.3)
+            body = json.dumps({"input": ["a text that was accepted"] * 3}).encode()
+            host, port = address.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(
+                    b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Content-Type: application/json\r\nContent-Length: %d\r\n"
+                    b"Authorization: Bearer a-token-of-some-length\r\n\r\n" % len(body)
+                )
+                connection.sendall(body[:10])
+                # The one that asks is the other.
+                until(lambda: active(address, headers) == 2)
+                process.send_signal(signal.SIGINT)
+                until(lambda: refused(host, int(port)))
+                connection.sendall(body[10:])
+                received = b""
+                while more := connection.recv(65536):
+                    received += more
+            assert received.startswith(b"HTTP/1.1 200")
+            answer = json.loads(received.partition(b"\r\n\r\n")[2])
+            assert len(answer["data"]) == 3
+            assert process.wait() == 0
+        finally:
+            # After a failure: what goes on running is waited for without end.
+            process.kill()
     errors = log.read_text()
     lines = [json.loads(line) for line in errors.splitlines()]
     assert any(line.get("route") == "/v1/embeddings" for line in lines)

@@ -44,7 +44,7 @@ def running(*sources: str, limits: Limits | None = None, token: str = "") -> Ite
         thread.start()
         try:
             assert started.wait(300)
-            until(lambda: httpx2.get(f"{addresses[0]}/readyz").status_code == 200)
+            until(lambda: httpx2.get(f"{addresses[0]}/readyz", timeout=120).status_code == 200)
             yield Running(addresses[0], int(addresses[0].rpartition(":")[2]), server)
         finally:
             server.should_exit = True

@@ -62,7 +62,7 @@ def test_a_model_that_does_not_load_ends_it_in_one_line(
 
 
 def active(address: str, headers: dict[str, str]) -> float:
-    with httpx2.Client(base_url=address, headers=headers) as client:
+    with httpx2.Client(base_url=address, headers=headers, timeout=120) as client:
         return sample(client, "isometry_requests_active")
 
 
@@ -93,7 +93,9 @@ def test_it_says_how_to_call_it_and_finishes_what_it_accepted(
             assert second.startswith(
                 f"curl {address}/v1/embeddings -H 'Authorization: Bearer TOKEN'"
             )
-            until(lambda: httpx2.get(f"{address}/readyz").status_code == 200, pause=0.3)
+            until(
+                lambda: httpx2.get(f"{address}/readyz", timeout=120).status_code == 200, pause=0.3
+            )
             body = json.dumps({"input": ["a text that was accepted"] * 3}).encode()
             host, port = address.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port))) as connection:

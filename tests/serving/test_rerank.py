@@ -16,7 +16,7 @@ TEXTS = ["The cafeteria is closed.", "Keys are rotated every month.", "A key ope
 
 @pytest.fixture(scope="module")
 def client(server: Running) -> httpx2.Client:
-    return httpx2.Client(base_url=server.address)
+    return httpx2.Client(base_url=server.address, timeout=120)
 
 
 @pytest.fixture(scope="module")

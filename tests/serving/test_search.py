@@ -16,7 +16,7 @@ QUESTIONS = ["the day of the week", "sort a list in place", "a AND \"b* -- '"]
 
 @pytest.fixture(scope="module")
 def client(server: Running) -> httpx2.Client:
-    return httpx2.Client(base_url=server.address)
+    return httpx2.Client(base_url=server.address, timeout=120)
 
 
 @pytest.fixture(scope="module")

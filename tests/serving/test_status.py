@@ -198,6 +198,7 @@ def test_the_description_has_every_route_with_an_example(client: TestClient) -> 
             "/healthz", "/readyz", "/metrics"} <= set(about["paths"])  # fmt: skip
     for path in ("/v1/embeddings", "/v1/rerank", "/search"):
         operation = about["paths"][path]["post"]
+        assert set(operation["responses"]) == {"200", "4XX", "5XX"}
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         examples = about["components"]["schemas"][name.rpartition("/")[2]]["examples"]
         assert examples

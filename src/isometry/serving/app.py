@@ -71,7 +71,10 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={400: {"model": ErrorBody}, 429: {"model": ErrorBody}, 503: {"model": ErrorBody}},
+        responses={
+            "4XX": {"model": ErrorBody, "description": "The request cannot be answered as it is."},
+            "5XX": {"model": ErrorBody, "description": "The server cannot answer it, or not now."},
+        },
         exception_handlers=_HANDLERS,
     )
     app.state.settings = settings

@@ -16,6 +16,8 @@ from isometry.serving.models import Source
 from isometry.serving.protocol import bounded_protocol
 from isometry.serving.settings import Settings
 
+# Longer than clients keep a connection that they do not use: else both close it at a time.
+_KEEP_ALIVE = 30
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -47,6 +49,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=round(settings.limits.shutdown_seconds),
             )
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 from isometry.core.errors import MissingExtraError
 from isometry.serving.settings import Limits, Settings, check_reachable, read_token
 
+# Where OpenAI's clients look for an address.
+OPENAI_VARIABLE = "OPENAI_BASE_URL"
 # What the extra brings; each is needed.
 _PACKAGES = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
@@ -84,6 +86,6 @@ def how_to_call(
     body = f'"space": "{name}", "query"' if searched else f'"model": "{name}", "input"'
     path = "/search" if searched else "/v1/embeddings"
     return [
-        f"Serving {', '.join(names)} at {address} (OPENAI_BASE_URL={address}/v1); Ctrl-C ends.",
+        f"Serving {', '.join(names)} at {address} ({OPENAI_VARIABLE}={address}/v1); Ctrl-C ends.",
         f"curl {address}{path}{token} --json '{{{body}: \"how do I rotate the keys\"}}'",
     ]

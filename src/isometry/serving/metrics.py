@@ -18,7 +18,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         registry = self._registry
         self._requests = Counter(
-            "isometry_requests",
+            "isometry_requests_total",
             "Requests that were answered.",
             ("route", "status"),
             registry=registry,
@@ -34,7 +34,9 @@ class Metrics:
         self._queue = Gauge(
             "isometry_queue_tokens", "Tokens that wait.", ("model",), registry=registry
         )
-        self._tokens = Counter("isometry_tokens", "Tokens computed.", ("model",), registry=registry)
+        self._tokens = Counter(
+            "isometry_tokens_total", "Tokens computed.", ("model",), registry=registry
+        )
         self._batches = Histogram(
             "isometry_batch_texts",
             "Texts that were computed together.",
@@ -43,16 +45,16 @@ class Metrics:
             registry=registry,
         )
         self._computing = Counter(
-            "isometry_compute_seconds", "Time spent computing.", ("model",), registry=registry
+            "isometry_compute_seconds_total", "Time spent computing.", ("model",), registry=registry
         )
         self._cache = Counter(
-            "isometry_cache_texts",
+            "isometry_cache_texts_total",
             "Texts that were looked up among former ones.",
             ("model", "result"),
             registry=registry,
         )
         self._reloads = Counter(
-            "isometry_reloads", "Changed Spaces.", ("model", "result"), registry=registry
+            "isometry_reloads_total", "Changed Spaces.", ("model", "result"), registry=registry
         )
 
     def started(self) -> None:

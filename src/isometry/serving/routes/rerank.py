@@ -49,6 +49,7 @@ class RerankRequest(BaseModel):
     top_n: int | None = Field(None, description="How many to give back; all where not given.")
     return_documents: bool | None = Field(False, description="With their texts.")
     return_text: bool | None = Field(False, description="TEI's word for return_documents.")
+    raw_scores: bool | None = Field(None, description="TEI's; ignored: scores are cosines.")
     truncate: bool | None = Field(
         False, description="Cut what the model cannot read; it is an error otherwise."
     )

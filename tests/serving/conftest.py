@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,18 @@ from running import Running, running
 
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    """The command sets up the log of its process, which here is that of all tests."""
+    loggers = [logging.getLogger(f"isometry.serving{part}") for part in ("", ".observing")]
+    loggers.append(logging.getLogger("uvicorn"))
+    before = [(each.level, each.propagate, each.handlers) for each in loggers]
+    yield
+    for each, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        each.setLevel(level)
+        each.propagate, each.handlers = propagate, handlers
 
 
 @pytest.fixture(scope="session")

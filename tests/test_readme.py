@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDES = (
     "README.md",
     "CONTRIBUTING.md",
+    "docs/operations.md",
     "docs/report.md",
     "docs/serving.md",
     "docs/how-it-works.md",
@@ -74,7 +75,11 @@ def shown(value: object) -> str:
 
 def parse(words: list[str]) -> dict[str, Any]:
     """What a command would be called with; it is not called."""
-    return COMMANDS[words[0]].make_context(words[0], list(words[1:])).params
+    command, (name, *rest) = COMMANDS[words[0]], words
+    while hasattr(command, "commands"):
+        name, *rest = rest
+        command = command.commands[name]
+    return command.make_context(name, rest).params
 
 
 def extras() -> set[str]:

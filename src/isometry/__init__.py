@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from isometry.jobs.encode import encode
     from isometry.jobs.evaluate import evaluate
     from isometry.jobs.fit import fit
+    from isometry.jobs.history import history
     from isometry.jobs.merge import merge
     from isometry.jobs.migrate import migrate
+    from isometry.jobs.rollback import rollback
     from isometry.space import Space
 
 __all__ = [
@@ -33,8 +35,10 @@ __all__ = [
     "encode",
     "evaluate",
     "fit",
+    "history",
     "merge",
     "migrate",
+    "rollback",
 ]
 
 # Loaded on first use, so that `import isometry` costs nothing.
@@ -50,8 +54,10 @@ _HOMES = {
     "encode": "isometry.jobs.encode",
     "evaluate": "isometry.jobs.evaluate",
     "fit": "isometry.jobs.fit",
+    "history": "isometry.jobs.history",
     "merge": "isometry.jobs.merge",
     "migrate": "isometry.jobs.migrate",
+    "rollback": "isometry.jobs.rollback",
 }
 
 

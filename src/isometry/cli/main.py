@@ -18,6 +18,7 @@ from isometry.cli import (
     merging,
     serving,
     spaces,
+    states,
     systems,
     upkeep,
 )
@@ -47,6 +48,7 @@ app.command("cut")(cutting.cut)
 app.command("add")(upkeep.add)
 app.command("migrate")(upkeep.migrate)
 app.command("compact")(upkeep.compact)
+app.add_typer(states.app)
 app.command("info")(spaces.info)
 app.command("verify")(spaces.verify)
 app.command("models")(spaces.models)

@@ -13,7 +13,8 @@ from isometry.core.progress import say, track
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, Source, open_source
 from isometry.corpora.readers.reading import UniqueNames
-from isometry.jobs.compact import KEEP_HOURS, compact_if_scattered
+from isometry.jobs.compact import compact_if_scattered
+from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import HELD, Writer, differences, held, held_documents, now, update_index
 from isometry.space import Space
 
@@ -217,7 +218,8 @@ def _write(
                 *space.manifest.get("additions", []),
                 {**entry, "seconds": _since(started)},
             ],
-        }
+        },
+        counts=counts,
     )
     say(f"{writer.folder} holds {change.after.num_rows:,} documents now.")
     return passages

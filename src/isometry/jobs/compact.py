@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from isometry.core.errors import InputError
+from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import Writer
 from isometry.search.versions import VIEWS
 from isometry.space import DOCUMENTS, INDEX, MODEL, Current, files_below
 
-# How long a state that was superseded stays for those who opened it before.
-KEEP_HOURS = 1.0
 # A search opens every piece of the table.
 _MOST_FRAGMENTS = 32
 _MOST_HOURS = 100_000
@@ -98,7 +97,7 @@ def compact_now(writer: Writer, keep_hours: float, *, drop_old: bool) -> dict[st
         or current != was
         or len(kept_states) != len(space.manifest.get("superseded", []))
     ):
-        writer.commit(manifest, doomed, forget=keep_hours == 0)
+        writer.commit(manifest, doomed, forget=keep_hours == 0, by="compact")
     return {
         "bytes_before": before,
         "bytes_after": _size(writer.folder),

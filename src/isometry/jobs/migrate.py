@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.encoders.locate import locate
+from isometry.jobs.history import generation, with_generation
 from isometry.jobs.upkeep import Writer, differences, held_documents, now, update_index
 from isometry.space import INDEX, MANIFEST, MODEL, Current, Space
 
 if TYPE_CHECKING:
     from isometry.encoders.cached import CachedEncoder
-
-# What belongs to a generation of a Space besides its files.
-_PARTS = ("encoder", "search", "migrated")
 
 
 def migrate(
@@ -77,12 +75,6 @@ def _found(model: str | Path, space: Space) -> tuple[str | Path, Any]:
     return model, space.manifest["encoder"]["precision"]
 
 
-def _generation(space: Space) -> dict[str, Any]:
-    """What must be kept of a Space to return to its present model."""
-    parts = {name: space.manifest[name] for name in _PARTS if name in space.manifest}
-    return {**asdict(space.current), **parts}
-
-
 def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]:
     """Builds the new generation beside the old one and makes it the current one."""
     from isometry.corpora.documents import from_table
@@ -106,7 +98,7 @@ def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]
     manifest = {
         **space.manifest,
         "current": asdict(current),
-        "former": _generation(space),
+        "former": generation(space.manifest),
         "encoder": described,
     }
     # The figures, and the weight, are of the model that was fitted, however often it is replaced.
@@ -136,10 +128,9 @@ def _return(writer: Writer) -> dict[str, Any]:
         encoder = load_encoder(writer.folder / was.model)
         cached = CachedEncoder(encoder, writer.work / "vectors", former["encoder"]["precision"])
         version, passages = update_index(writer, was.index, version, cached, before, after)
-    manifest = {name: value for name, value in space.manifest.items() if name not in _PARTS}
+    manifest = with_generation(space.manifest, former)
     current = Current(was.model, was.index, version, space.current.documents)
-    manifest |= {name: former[name] for name in _PARTS if name in former}
-    writer.commit({**manifest, "current": asdict(current), "former": _generation(space)})
+    writer.commit({**manifest, "current": asdict(current), "former": generation(space.manifest)})
     return _figures(writer.space, migrated=True, passages=passages)
 
 

@@ -6,9 +6,8 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from isometry.core.files import (
     write_json,
 )
 from isometry.corpora.documents import SCHEMA
+from isometry.jobs.history import CHANGES, generation, numbered
 from isometry.space import (
     FORMAT,
     LOCK,
@@ -86,7 +86,7 @@ class Writer(AbstractContextManager["Writer"]):
                 ) from None
         try:
             self._tidy()
-            self.space = Space.open(self.folder)
+            self.space = Space(self.folder, numbered(Space.open(self.folder).manifest))
             self._foreign = set(self.space.unlisted())
             with clear_disk_errors(self.folder):
                 # First: it says that files may now lie about which the manifest does not name.
@@ -137,7 +137,13 @@ class Writer(AbstractContextManager["Writer"]):
         return f"{stem}-{number}{suffix}"
 
     def commit(
-        self, manifest: dict[str, Any], doomed: Collection[str] = (), *, forget: bool = False
+        self,
+        manifest: dict[str, Any],
+        doomed: Collection[str] = (),
+        *,
+        forget: bool = False,
+        by: str | None = None,
+        counts: Mapping[str, int] | None = None,
     ) -> None:
         """Replaces the manifest: from here on whoever opens the Space sees the new state.
 
@@ -147,6 +153,8 @@ class Writer(AbstractContextManager["Writer"]):
                 that was damaged meanwhile would hide the damage.
             doomed: Files that no kept state needs; they go once the manifest names them no more.
             forget: Whether the state that is superseded now is among what goes.
+            by: What writes the new state, where it is not the command.
+            counts: How many documents were `added`, `changed` and `removed`, if any.
         """
         known = self.space.manifest["files"]
         files: dict[str, str] = {}
@@ -162,12 +170,17 @@ class Writer(AbstractContextManager["Writer"]):
                 flush(parent)
         was, current = self.space.current, Current.of(manifest)
         superseded = list(manifest.get("superseded", []))
-        if current != was and not forget:
-            superseded.append({**asdict(was), "until": now()})
+        writes, state = int(manifest.get("writes", 0)) + 1, manifest["state"]
+        if current != was:
+            if not forget:
+                superseded.append({**generation(self.space.manifest), "until": now()})
+            state = {"number": writes, "time": now(), "by": by or self._command}
+            state |= {name: (counts or {}).get(name, 0) for name in CHANGES}
         written = {
             **manifest,
             "format": FORMAT,
-            "writes": int(manifest.get("writes", 0)) + 1,
+            "writes": writes,
+            "state": state,
             "superseded": superseded,
             "files": files,
         }

@@ -85,6 +85,27 @@ def compact_table(folder: Path, version: int, lexical: Lexical) -> int:
         return table.version
 
 
+def restore_version(folder: Path, latest: int, version: int) -> int:
+    """Makes what a table held at an earlier version its latest version again; copies nothing.
+
+    Args:
+        folder: Where `ChunkIndex.create` made the table.
+        latest: What the latest version has to be.
+        version: The earlier one; its rows keep their ids, and words their index.
+
+    Returns:
+        The new version, or the latest one when it is that already.
+
+    Raises:
+        InputError: When the table has another version, or the disk is full.
+    """
+    with clear_disk_errors(folder):
+        table = _latest(folder, latest)
+        if version != latest:
+            table.restore(version)
+        return table.version
+
+
 def files_of_versions(folder: Path, versions: Collection[int], scratch: Path) -> set[str]:
     """The files that some versions of a table need, as POSIX paths below its folder.
 

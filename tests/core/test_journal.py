@@ -226,7 +226,7 @@ def test_many_threads_share_few_flushes(tmp_path: Path, monkeypatch: pytest.Monk
         assert not next(iter(futures.values())).cancel()
         go.set()
         numbers = {payload: future.result() for payload, future in futures.items()}
-        assert dict((p, n) for n, p in journal.records()) == {b"first": 1, **numbers}
+        assert {p: n for n, p in journal.records()} == {b"first": 1, **numbers}
         for name in range(16):
             own = [numbers[f"{name} {number}".encode()] for number in range(50)]
             assert own == sorted(own)

@@ -2,7 +2,7 @@
 
 A journal is a folder of segments `NUMBER.journal`, named by the number of their first record. A
 segment begins with a mark, the version of the format, that number and a checksum of the three. A
-record is a mark, its number, the length of its payload, a checksum of both with the payload, and that.
+record is a mark, its number, its payload's length, a checksum of all three, and the payload.
 """
 
 from __future__ import annotations

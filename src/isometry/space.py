@@ -30,7 +30,9 @@ MODEL = "model"
 INDEX = "index"
 DOCUMENTS = "documents.parquet"
 REPORT = "report.html"
-# What a writer has beside the Space's own files: the lock, who holds it, and unfinished work.
+# What a writer has beside the Space's own files: what waits to be written, the lock, who holds it,
+# and unfinished work.
+JOURNAL = "journal"
 LOCK = "lock"
 OWNER = "writer.json"
 WRITING = ".writing"
@@ -235,19 +237,27 @@ class Space:
             texts, role, precision=self.manifest["encoder"]["precision"], title="Encoding"
         )
 
-    def search(self, query: str, k: int = 10, mode: Mode = "hybrid") -> list[Result]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        *,
+        vector: Float[np.ndarray, " dim"] | None = None,
+    ) -> list[Result]:
         """The best documents for a query, each with its best passage.
 
         Args:
             query: What is looked for; any text.
             k: How many documents at most.
             mode: By vectors, by words, or by both, fused as they were evaluated.
+            vector: The query's, where it is known; no model is loaded then.
 
         Raises:
             InputError: For an empty query or a `k` below 1.
             ValueError: For another mode.
         """
-        found = self._find(query, k, mode)
+        found = self._find(query, k, mode, vector)
         return [_result(hit, found) for hit in self._fetch(found)]
 
     def explain(
@@ -313,7 +323,9 @@ class Space:
             for hit in self._fetch(found)
         ]
 
-    def _find(self, query: str, k: int, mode: Mode) -> _Found:
+    def _find(
+        self, query: str, k: int, mode: Mode, vector: Float[np.ndarray, " dim"] | None = None
+    ) -> _Found:
         from isometry.search.fusion import standard_score_fusion
 
         if mode not in get_args(Mode):
@@ -327,7 +339,10 @@ class Space:
         depth = max(k, int(settings["depth"])) if mode == "hybrid" else k
         weight = float(settings["dense_weight"])
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        vector = None if mode == "lexical" else self.encode([query])[0]
+        if mode == "lexical":
+            vector = None
+        elif vector is None:
+            vector = self.encode([query])[0]
         by_vectors = nothing if vector is None else index.rank_dense(vector, depth)
         by_words = nothing if mode == "dense" else index.rank_lexical(query, depth)
         dense, lexical = (
@@ -422,7 +437,7 @@ def counts(name: str) -> bool:
     """
     return (
         name not in (MANIFEST, LOCK, OWNER)
-        and not name.startswith(f"{WRITING}/")
+        and not name.startswith((f"{WRITING}/", f"{JOURNAL}/"))
         and not name.endswith(f"/{HINT}")
         and f"/{VIEWS}/" not in name
     )

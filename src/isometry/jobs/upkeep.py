@@ -30,6 +30,7 @@ from isometry.corpora.documents import SCHEMA
 from isometry.jobs.history import CHANGES, generation, numbered
 from isometry.space import (
     FORMAT,
+    JOURNAL,
     LOCK,
     MANIFEST,
     OWNER,
@@ -57,6 +58,7 @@ class Writer(AbstractContextManager["Writer"]):
     Args:
         folder: The Space's.
         command: What is being done, for whoever has to wait.
+        fold: Whether to bring in first what a process that stored left in the journal.
 
     Attributes:
         space: The Space as it is, after each `commit` the new one.
@@ -68,10 +70,11 @@ class Writer(AbstractContextManager["Writer"]):
 
     space: Space
 
-    def __init__(self, folder: str | Path, command: str) -> None:
+    def __init__(self, folder: str | Path, command: str, *, fold: bool = True) -> None:
         self.folder = Space.open(folder).folder
         self.work = self.folder / WRITING
         self._command = command
+        self._fold = fold
         self._lock = FileLock(self.folder / LOCK)
         self._foreign: set[str] = set()
 
@@ -93,6 +96,10 @@ class Writer(AbstractContextManager["Writer"]):
                 self.work.mkdir(exist_ok=True)
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command}
             write_json(self.folder / OWNER, {**owner, "since": now()})
+            if self._fold and (self.folder / JOURNAL).is_dir():
+                from isometry.jobs.changes import fold_journal
+
+                fold_journal(self)
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -112,6 +119,13 @@ class Writer(AbstractContextManager["Writer"]):
                 shutil.rmtree(self.work, ignore_errors=True)
         finally:
             self._lock.release()
+
+    def discard(self) -> None:
+        """Removes what was not committed, after something went wrong, and goes on from there."""
+        self._tidy()
+        now = Space.open(self.folder)
+        if now.manifest.get("writes", 0) != self.space.manifest.get("writes", 0):
+            self.space = self.space.refresh()
 
     def _tidy(self) -> None:
         """Removes what the manifest does not name and only a writer can have left."""

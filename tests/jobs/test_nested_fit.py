@@ -110,7 +110,8 @@ def test_report_card_and_summary_show_the_sizes(
     opened: Space, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = opened.manifest["figures"]["sizes"][0]
-    said = f"Cut to 1x48: {100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, "
+    gain, low = 100 * row["difference"], 100 * row["low"]
+    said = f"Smaller, against the base cut so: 1x48 {gain:+.1f} [{low:+.1f}, "
     assert said in opened.manifest["figures"]["verdict"]["headline"]
     assert f'data-figure="figures.sizes.0.tuned" data-value="{row["tuned"]!r}"' in (
         opened.report.read_text(encoding="utf-8")

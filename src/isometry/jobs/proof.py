@@ -237,17 +237,21 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
             f"{word}: {points:+.1f} points of nDCG@10 [{low:+.1f}, {high:+.1f}] on"
             f" {proof['test']['queries']} held-out queries."
         )
-        headline += "".join(
-            f" Cut to {size_name((row['layers'], row['dimensions']))}:"
-            f" {100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]."
-            for row in proof["sizes"][:-1]
-        )
+        if smaller := proof["sizes"][:-1]:
+            headline += f" Smaller, against the base cut so: {', '.join(map(_gain, smaller))}."
     return {
         "kept": kept,
         "alpha": choice["alpha"],
         "headline": headline,
         "reasons": choice["reasons"],
     }
+
+
+def _gain(row: dict[str, Any]) -> str:
+    points, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+    return (
+        f"{size_name((row['layers'], row['dimensions']))} {points:+.1f} [{low:+.1f}, {high:+.1f}]"
+    )
 
 
 def versions() -> dict[str, str]:

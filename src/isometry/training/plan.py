@@ -258,8 +258,8 @@ def make_learner(encoder: TextEncoder, plan: Plan) -> TwoTowers:
     freeze_below(encoder, plan.frozen_layers)
     # Queries choose documents, as in search; the other way too gains nothing (docs/ablations.md).
     contrast = InfoNCE(plan.temperature, a_to_b=1.0)
-    # Sizes are summed, prefixes averaged: to AdamW, whose steps have the scale of the rate, that
-    # makes no difference.
+    # Sizes are summed, prefixes averaged. That makes no difference: gradients of both are far above
+    # the norm to which the trainer clips them, and AdamW divides by their scale.
     sizes = (*plan.nested, (plan.layers, encoder.dim))
     return TwoTowers(
         encoder,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,24 +40,6 @@ class _CutIndex(ChunkIndex):
         return self.rows.by_document(best, k)
 
 
-class _Asked(Space):
-    """A Space at the state of another one, whose query's vector is known."""
-
-    def __init__(
-        self, space: Space, vector: Float[np.ndarray, " dim"], index: ChunkIndex | None
-    ) -> None:
-        # What is loaded stays loaded.
-        self.__dict__.update(space.__dict__)
-        if index is not None:
-            self.__dict__["index"] = index
-        self._vector = vector
-
-    def encode(self, texts: Sequence[str], role: str = "query") -> Float[np.ndarray, "texts dim"]:
-        """The query's vector."""
-        del texts, role
-        return self._vector[None]
-
-
 class Searcher:
     """Searches Spaces; safe to use from several threads."""
 
@@ -85,12 +66,13 @@ class Searcher:
             mode: By vectors, by words, or by both.
             dimensions: How many of the vectors' first dimensions count; all where not given.
         """
-        if vector is None:
-            return space.search(query, k, mode)
-        if dimensions is None or dimensions == len(vector):
-            return _Asked(space, vector, None).search(query, k, mode)
-        short = shorten(vector[None], dimensions)[0]
-        return _Asked(space, short, self._index(space.index, dimensions)).search(query, k, mode)
+        if vector is None or dimensions in (None, len(vector)):
+            return space.search(query, k, mode, vector=vector)
+        cut = Space(space.folder, space.manifest)
+        # What is loaded stays loaded.
+        cut.__dict__.update(space.__dict__)
+        cut.__dict__["index"] = self._index(space.index, dimensions)
+        return cut.search(query, k, mode, vector=shorten(vector[None], dimensions)[0])
 
     def _index(self, index: ChunkIndex, dimensions: int) -> _CutIndex:
         """The index in fewer dimensions, made on first use."""

@@ -7,6 +7,7 @@ import shutil
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
@@ -75,6 +76,10 @@ def library() -> Iterator[tuple[str, str]]:
                     + lines[said.end_lineno : node.end_lineno]
                 )
                 yield words, "\n".join(code)
+
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -243,3 +248,19 @@ def tiny_space(
     out = tmp_path_factory.mktemp("spaces") / "tiny-space"
     isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=out)
     return out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; not for the session, since playwright occupies the event loop."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("Pages are tested in a browser: install the Debian package 'chromium'.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()

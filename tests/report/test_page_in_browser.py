@@ -1,30 +1,16 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from contrasts import COLORS, contrast, luminance
 
 from isometry.report.page import render_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-# Every element that holds text itself, with its colour and the nearest ground behind it.
-COLORS = """() => [...document.querySelectorAll('body *')].filter(element =>
-    element.checkVisibility() && !element.matches('.unseen') &&
-    [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim())
-  ).map(element => {
-    const style = getComputedStyle(element);
-    let behind = element;
-    while (behind && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
-      behind = behind.parentElement;
-    return [element.tagName + ' ' + element.textContent.trim().slice(0, 40),
-            element instanceof SVGElement ? style.fill : style.color,
-            getComputedStyle(behind).backgroundColor];
-  })"""
 
 TEXT_BOXES = """() => [...document.querySelectorAll('svg.plot')].map(svg => {
     const frame = svg.getBoundingClientRect();
@@ -61,18 +47,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     yield context.new_page()
     context.close()
-
-
-def luminance(color: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
-    channels = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def resolve(manifest: Any, path: str) -> Any:

@@ -1,15 +1,19 @@
-"""A real server for the tests of clients; models with prompts, and a table."""
+"""Real servers for the tests of clients; models with prompts, a table; hostile documents."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from running import Running, running
 
+import isometry
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
 
@@ -58,4 +62,40 @@ def prompted(prompted_folder: Path) -> TextEncoder:
 def server(tiny_space: Path, prompted_folder: Path, static_folder: Path) -> Iterator[Running]:
     """A Space, an encoder with prompts, and a table, behind one port."""
     with running(f"docs={tiny_space}", str(prompted_folder), f"table={static_folder}") as one:
+        yield one
+
+
+ATTACK = (
+    "</script></style></textarea><script>window.taken = 1</script>"
+    "<img src='https://evil.example/x.png' onerror='window.taken = 2'>"
+    "<a href=\"javascript:window.taken = 3\">zebra</a> <svg onload='window.taken = 4'>"
+)
+_LINES = f"{'Nothing is here. ' * 6000}\nOne 🦓 or quagga.\n{'The end. ' * 3000}."
+# By id: title and text; each is found by "zebra".
+HOSTILE = {
+    "attack/<img src=x onerror=alert(1)>#a?b=c&d": (f"zebra {ATTACK}", f"The zebra. {ATTACK}"),
+    "javascript:alert(1)": ("zebra javascript:alert(1)", "A zebra, javascript:alert(document)."),
+    "guide/neighbours": ("zebra crossing", "Zebras cross the road where zebras crossed before."),
+    "\u202egro.elp 100%": ("zebra \u202eesrever\u2066", "\u202eA zebra\u202e \u2067here\u0007."),
+    "مستند/١": ("حمار وحشي zebra", "الحمار الوحشي zebra حيوان."),
+    "long#word": ("zebra without spaces", f"A zebra {'W' * 1_000_000}"),
+    "long#lines": ("zebra in the middle", _LINES),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def hostile_space(tiny_space: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small Space with documents that want to be more than text."""
+    folder = tmp_path_factory.mktemp("hostile")
+    space = Path(shutil.copytree(tiny_space, folder / "space"))
+    rows = [{"id": id, "title": title, "text": text} for id, (title, text) in HOSTILE.items()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "hostile.parquet")
+    isometry.add(space, folder / "hostile.parquet", text="text", title="title", id="id")
+    return space
+
+
+@pytest.fixture(scope="session")
+def hostile(hostile_space: Path, tiny_space: Path) -> Iterator[Running]:
+    """Two Spaces, one of them with hostile documents."""
+    with running(f"hostile={hostile_space}", f"docs={tiny_space}") as one:
         yield one

@@ -82,7 +82,7 @@ def test_headers_keep_browsers_from_anything(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/index.html", 404),
         ("GET", "/docs", 404),
         ("GET", "/v1/embeddings/", 404),
         ("GET", "/..%2f..%2fetc/passwd", 404),

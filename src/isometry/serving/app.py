@@ -26,7 +26,7 @@ from isometry.serving.limits import Guard
 from isometry.serving.metrics import Metrics
 from isometry.serving.models import Models, Source
 from isometry.serving.observing import Observer
-from isometry.serving.routes import embeddings, rerank, search, status
+from isometry.serving.routes import documents, embeddings, page, rerank, search, spaces, status
 from isometry.serving.searching import Searcher
 from isometry.serving.settings import Settings
 
@@ -83,7 +83,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.searcher = Searcher()
     paths = {"/openapi.json"}
-    for routes in (embeddings, rerank, search, status):
+    for routes in (embeddings, rerank, search, documents, spaces, status, page):
         app.include_router(routes.router)
         paths |= {route.path for route in routes.router.routes if isinstance(route, APIRoute)}
     return Observer(Guard(app, settings), metrics, frozenset(paths))

@@ -113,7 +113,8 @@ def http_error_response(error: HTTPException) -> Response:
 def validation_response(errors: Sequence[Mapping[str, Any]]) -> Response:
     """The answer to a request of a wrong shape: names the place, repeats no value."""
     first = _most_telling(errors)
-    place = [str(part) for part in first["loc"] if part != "body" and not _is_branch(part)]
+    # The first part says where it stands: in the body, the path or the query.
+    place = [str(part) for part in first["loc"][1:] if not _is_branch(part)]
     param = ".".join(place) or None
     if first["type"] in ("model_attributes_type", "model_type", "dict_type") and not place:
         message = "The body must be a JSON object, sent with Content-Type: application/json."

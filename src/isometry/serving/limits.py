@@ -14,6 +14,8 @@ from isometry.serving.settings import Settings, is_loopback
 
 # What tells whether a process lives may be asked by anybody, and must be answered under load.
 OPEN = frozenset({"/healthz", "/readyz"})
+# The page holds nothing: what it shows it asks for, with a token where one is needed.
+PAGE = frozenset({"/", "/page.css", "/page.js"})
 # Bodies that wait for their end, all together, in units of the largest.
 _BODIES = 32
 # A client that sends somewhat too much hears why, if it is let finish.
@@ -60,7 +62,7 @@ class Guard:
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
-            if scope["path"] not in OPEN:
+            if scope["path"] not in OPEN | PAGE:
                 self._check_token(headers)
             body = await self._body(headers, receive, hold)
             await self._bounded(scope, body, receive, send)

@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from conftest import HOSTILE
+from contrasts import COLORS, contrast, luminance
+from playwright.sync_api import expect
+from running import Running, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page, Route
+
+TOKEN = "a-token-of-the-tests"
+FOUND = re.compile(r"^(\d+|No) documents? in ")
+# What a person who does not see the page hears of each control.
+NAMES = """() => [...document.querySelectorAll('a, button, input, select, [tabindex]')]
+  .filter(one => one.checkVisibility())
+  .map(one => [one.outerHTML.slice(0, 80), (one.ariaLabel ??
+    document.getElementById(one.getAttribute('aria-labelledby'))?.textContent ??
+    one.labels?.[0]?.textContent ?? one.textContent).trim()])"""
+
+
+class Visit:
+    """A page of a server in a browser, and all that the browser said and asked for."""
+
+    def __init__(self, browser: Browser, address: str, path: str = "/", **options: Any) -> None:
+        settings = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
+        self.address = address
+        self.context = browser.new_context(**{**settings, **options})
+        self.page: Page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append("dialog"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(address + path)
+        expect(self.page.locator("#name")).not_to_have_text("Isometry")
+
+    @property
+    def titles(self) -> list[str]:
+        return self.page.locator("#results h2").all_text_contents()
+
+    @property
+    def address_now(self) -> str:
+        return self.page.url.removeprefix(self.address)
+
+    def search(self, query: str) -> None:
+        with self.page.expect_response("**/search"):
+            self.page.fill("#query", query)
+        expect(self.page.locator("#status")).to_have_text(FOUND)
+
+    @property
+    def focus(self) -> str:
+        return self.page.evaluate("document.activeElement.id || document.activeElement.tagName")
+
+
+@pytest.fixture
+def visit(browser: Browser, hostile: Running) -> Iterator[Visit]:
+    opened = Visit(browser, hostile.address)
+    yield opened
+    opened.context.close()
+    # Nothing was blocked, nothing failed, and nobody else was asked for anything.
+    assert opened.said == []
+    assert opened.asked
+    for url in opened.asked:
+        assert url.startswith((f"{hostile.address}/", "data:image/svg+xml,"))
+
+
+def test_files_say_what_may_run_and_are_asked_for_again(hostile: Running) -> None:
+    for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javasc")):
+        answer = httpx2.get(hostile.address + path)
+        assert answer.headers["content-type"].startswith(kind)
+        said = answer.headers["content-security-policy"]
+        policy = dict(part.partition(" ")[::2] for part in said.split("; "))
+        assert policy == {
+            "default-src": "'none'", "script-src": "'self'", "style-src": "'self'",
+            "connect-src": "'self'", "img-src": "data:", "base-uri": "'none'",
+            "form-action": "'none'", "frame-ancestors": "'none'",
+        }  # fmt: skip
+        assert answer.headers["cache-control"] == "no-cache"
+        known = {"if-none-match": f'"other", W/{answer.headers["etag"]}'}
+        again = httpx2.get(hostile.address + path, headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert httpx2.get(hostile.address + path, headers={"if-none-match": '"x"'}).content
+    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", httpx2.get(hostile.address).text)
+
+
+def test_it_searches_as_you_type(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#query").press_sequentially("the day of the week", delay=5)
+    page.wait_for_selector("#results li")
+    expect(page.locator("#results li")).to_have_count(10)
+    assert page.locator("#status").inner_text().startswith("10 documents")
+    # Keys that follow each other fast are one search.
+    assert len([url for url in visit.asked if url.endswith("/search")]) < 6
+    page.get_by_role("radio", name="Words").check(force=True)
+    expect(page.locator("#results")).not_to_contain_text("by meaning")
+    marks = page.locator("#results mark").all_text_contents()
+    assert {"day", "week"} <= {mark.lower() for mark in marks}
+    assert all(re.match("(?i)(day|week)", mark) for mark in marks)
+    assert "1st by words" in page.locator("#results li").first.inner_text()
+    page.fill("#query", "")
+    page.wait_for_selector("#results", state="hidden")
+    assert visit.titles == []
+
+
+@pytest.mark.parametrize("document", HOSTILE)
+def test_hostile_documents_are_text(visit: Visit, document: str) -> None:
+    title, text = HOSTILE[document]
+    page = visit.page
+    page.get_by_label("How many documents").select_option("50")
+    visit.search(f"zebra {title[:60]}")
+    assert title in visit.titles
+    page.get_by_role("link", name=title, exact=True).click()
+    page.wait_for_selector("#near li")
+    assert page.locator("#document-title").text_content() == title
+    assert page.locator("#text").text_content() == text
+    assert document in (page.locator("#document").text_content() or "")
+    inside = "#columns :is(script, img, svg, iframe, style, textarea, [onerror], [onload])"
+    assert page.locator(inside).count() == 0
+    links = page.eval_on_selector_all("a", "all => all.map(one => one.href)")
+    assert all(link.startswith(f"{visit.address}/") for link in links)
+    assert page.evaluate("window.taken") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_a_passage_is_shown_where_it_stands(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("radio", name="Words").check(force=True)
+    visit.search("quagga")
+    page.locator("a[data-document='long#lines']").first.click()
+    page.wait_for_selector("#near li")
+    passage = page.locator("#text .here")
+    assert "One 🦓 or quagga." in (passage.text_content() or "")
+    assert passage.locator("mark").all_text_contents() == ["quagga"]
+    assert len(passage.text_content() or "") < 2000
+    seen = passage.evaluate("one => one.getBoundingClientRect().top")
+    assert 0 < seen < 900
+
+
+def test_an_older_answer_never_takes_the_place_of_a_newer(visit: Visit) -> None:
+    page, held = visit.page, list[Any]()
+
+    def hold(route: Route) -> None:
+        if "older" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/search", hold)
+    # An answer that comes although nobody waits for it any more.
+    page.evaluate("AbortController.prototype.abort = () => {}")
+    page.fill("#query", "older zebra")
+    page.wait_for_timeout(10)
+    with page.expect_request("**/search"):
+        page.keyboard.press("Enter")
+    visit.search("calendar of a month")
+    newer = visit.titles
+    with page.expect_response("**/search"):
+        held[-1].fulfill(json={"results": []})
+    # Whatever the answer does is done when another has come and gone.
+    page.evaluate("fetch('/healthz').then(answer => answer.text())")
+    assert newer
+    assert visit.titles == newer
+    assert page.locator("#query").input_value() == "calendar of a month"
+
+
+def test_from_the_keyboard_alone(visit: Visit) -> None:
+    page = visit.page
+    page.locator("body").click(position={"x": 5, "y": 5})
+    assert visit.focus == "BODY"
+    page.keyboard.press("/")
+    assert (visit.focus, page.locator("#query").input_value()) == ("query", "")
+    page.keyboard.type("a/b zebra")
+    assert page.locator("#query").input_value() == "a/b zebra"
+    with page.expect_response("**/search"):
+        page.keyboard.press("Enter")
+    page.wait_for_selector("#results li")
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    second = page.locator("#results a").nth(1)
+    assert second.evaluate("one => one === document.activeElement")
+    outline = "getComputedStyle(document.activeElement, '::after').outlineStyle"
+    assert page.evaluate(outline) == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#near li")
+    assert visit.focus == "document"
+    assert page.locator("#document-title").text_content() == second.text_content()
+    page.keyboard.press("Escape")
+    assert page.locator("#document").is_hidden()
+    assert second.evaluate("one => one === document.activeElement")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    assert visit.focus == "query"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    assert (visit.focus, page.locator("#query").input_value()) == ("query", "a/b zebra")
+
+
+def test_the_address_is_the_search(visit: Visit, browser: Browser) -> None:
+    page = visit.page
+    visit.search("sort a list")
+    page.get_by_label("Space", exact=True).select_option("docs")
+    expect(page.locator("#name")).to_have_text("docs")
+    visit.search("zebra & 100% #q=x")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#results li")
+    page.locator("#results a").first.click()
+    page.wait_for_selector("#near li")
+    shared, title = visit.address_now, page.locator("#document-title").text_content()
+    other = Visit(browser, visit.address, shared)
+    other.page.wait_for_selector("#near li")
+    assert other.page.locator("#query").input_value() == "zebra & 100% #q=x"
+    assert other.page.locator("#document-title").text_content() == title
+    assert (other.page.locator("#name").inner_text(), other.titles) == ("docs", visit.titles)
+    other.context.close()
+    page.go_back()
+    page.wait_for_selector("#document", state="hidden")
+    assert "open=" not in page.url
+    page.go_back()
+    expect(page.locator("#query")).to_have_value("sort a list")
+    page.wait_for_selector("#results li")
+    page.go_forward()
+    page.go_forward()
+    page.wait_for_selector("#near li")
+    assert (visit.address_now, page.locator("#document-title").text_content()) == (shared, title)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_narrow_screen_does_not_scroll_sideways(visit: Visit, opened: bool) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 360, "height": 740})
+    for query in ("", "zebra without spaces", "zebra </script>"):
+        if query:
+            visit.search(query)
+        if query and opened:
+            page.locator("#results a").first.click()
+            page.wait_for_selector("#near li")
+            assert page.locator("#results").is_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_and_heard(visit: Visit, scheme: Any) -> None:
+    page = visit.page
+    page.emulate_media(color_scheme=scheme)
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (luminance(ground) > 0.5) == (scheme == "light")
+    page.wait_for_selector("#proof")
+    visit.search("zebra crossing")
+    seen = page.evaluate(COLORS)
+    page.get_by_role("link", name="zebra crossing", exact=True).click()
+    page.wait_for_selector("#near li")
+    seen += page.evaluate(COLORS)
+    assert len(seen) > 80
+    assert {"MARK", "TD", "CAPTION", "STRONG"} & {what.split()[0] for what, _, _ in seen}
+    for what, front, behind in seen:
+        assert contrast(front, behind) >= 4.5, (what, front, behind)
+    names = page.evaluate(NAMES)
+    assert len(names) > 15
+    assert all(name for _, name in names), names
+    assert page.get_by_role("search").get_attribute("aria-label") == "Documents"
+    assert page.get_by_role("main").count() == page.get_by_role("heading", level=1).count() == 1
+    assert page.get_by_role("list", name="Documents, best first").get_by_role("listitem").count()
+    assert page.locator("[role=status][aria-live=polite]").inner_text().startswith("10 documents")
+    assert page.get_by_role("region", name="zebra crossing").count() == 1
+    for part in ("#results h2", "#results .passage", "#text", "#document-title"):
+        assert page.locator(part).first.get_attribute("dir") == "auto"
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+def test_text_from_right_to_left_begins_at_the_right(visit: Visit) -> None:
+    visit.search("حمار وحشي zebra")
+    link = visit.page.locator("#results h2", has_text="حمار")
+    assert link.evaluate("one => getComputedStyle(one).direction") == "rtl"
+
+
+def test_the_proof_and_the_report(visit: Visit) -> None:
+    page = visit.page
+    page.wait_for_selector("#proof")
+    proof = httpx2.get(f"{visit.address}/spaces/hostile/proof").json()
+    assert page.locator("#verdict").inner_text() == proof["headline"]
+    row = page.get_by_role("row", name=re.compile("^Both")).inner_text()
+    for system in ("base fused", "tuned fused"):
+        metrics = next(each["metrics"] for each in proof["rows"] if each["system"] == system)
+        assert f"{100 * metrics['ndcg@10']:.1f}" in row
+    page.get_by_role("link", name="The whole report").click()
+    page.wait_for_selector("h1")
+    assert page.url == f"{visit.address}/spaces/hostile/report"
+    assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"
+
+
+def test_what_goes_wrong_is_said_in_words(browser: Browser, hostile: Running) -> None:
+    visit = Visit(browser, hostile.address)
+    page, answers = visit.page, [429, 503]
+
+    def busy(route: Route) -> None:
+        if not answers:
+            route.continue_()
+            return
+        body = {"error": {"message": "Too many requests are under way."}}
+        route.fulfill(status=answers.pop(0), json=body, headers={"retry-after": "1"})
+
+    page.route("**/search", busy)
+    page.fill("#query", "zebra")
+    page.get_by_text("Too many requests are under way. Asking again in 1 s.").wait_for()
+    page.wait_for_selector("#results li")
+    assert page.locator("#error").inner_text() == ""
+    page.unroute("**/search")
+    page.route("**/search", lambda route: route.abort())
+    page.fill("#query", "zebras")
+    page.get_by_text("The server cannot be reached.").wait_for()
+    page.unroute("**/search")
+    page.fill("#query", "zebra again")
+    expect(page.locator("#error")).to_have_text("")
+    visit.context.close()
+
+
+def test_a_token_is_asked_for_and_forgotten(browser: Browser, tiny_space: Path) -> None:
+    with running(f"docs={tiny_space}", token=TOKEN) as server:
+        for path in ("/", "/page.css", "/page.js"):
+            assert httpx2.get(server.address + path).status_code == 200
+        for path in ("/spaces/docs/proof", "/spaces/docs/report", "/documents/a", "/models"):
+            assert httpx2.get(server.address + path).status_code == 401
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(server.address)
+        page.get_by_label("Token").fill("a-token-of-somebody")
+        page.keyboard.press("Enter")
+        page.get_by_text("This is not the server's token.").wait_for()
+        assert page.locator("#search").is_hidden()
+        page.get_by_label("Token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        page.get_by_label("Search the documents").fill("calendar")
+        page.wait_for_selector("#results li")
+        assert page.locator("#token").is_hidden()
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Save the whole report").click()
+        assert saved.value.path().read_bytes() == (tiny_space / "report.html").read_bytes()
+        kept = page.evaluate("[document.cookie, {...localStorage}, {...sessionStorage}]")
+        assert kept == ["", {}, {}]
+        assert TOKEN not in page.url + page.content()
+        page.reload()
+        page.get_by_label("Token").wait_for()
+        context.close()
+
+
+def test_without_a_space_it_says_how_to_call(browser: Browser, prompted_folder: Path) -> None:
+    with running(f"small={prompted_folder}") as server:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(server.address)
+        page.wait_for_selector("#models li")
+        assert page.locator("#search").is_hidden()
+        text = page.locator("#models").inner_text()
+        assert f"curl {server.address}/v1/embeddings" in text
+        assert "64 dimensions, texts up to 128 tokens" in text
+        context.close()

@@ -1,4 +1,4 @@
-"""Takes the picture of the server's page for `docs/serving.md`, of a Space that `make demo` made."""
+"""Takes the picture of the server's page in `docs/serving.md`, of what `make demo` made."""
 
 from __future__ import annotations
 

@@ -195,7 +195,9 @@ def test_the_queue_can_be_watched(both: tuple[TestClient, Any]) -> None:
 def test_the_description_has_every_route_with_an_example(client: TestClient) -> None:
     about = client.get("/openapi.json").json()
     assert {"/v1/embeddings", "/v1/rerank", "/rerank", "/search", "/models", "/v1/models",
-            "/healthz", "/readyz", "/metrics"} <= set(about["paths"])  # fmt: skip
+            "/documents/{document}", "/documents/{document}/neighbours", "/spaces/{name}/proof",
+            "/spaces/{name}/report", "/healthz", "/readyz",
+            "/metrics"} <= set(about["paths"])  # fmt: skip
     for path in ("/v1/embeddings", "/v1/rerank", "/search"):
         operation = about["paths"][path]["post"]
         assert set(operation["responses"]) == {"200", "4XX", "5XX"}

@@ -131,7 +131,8 @@ def _whole(space: Space, document: str) -> dict[str, Any]:
 def _near(space: Space, document: str, k: int) -> list[dict[str, Any]]:
     """One search by the mean of the passages' vectors, however long the document is."""
     index = space.index
-    numbers = np.flatnonzero(pc.equal(index.rows.documents, document).to_numpy(False))
+    same = pc.equal(index.rows.documents, document)  # pyright: ignore[reportAttributeAccessIssue]
+    numbers = np.flatnonzero(same.to_numpy(zero_copy_only=False))
     if not len(numbers):
         raise _unknown(document)
     mean = index.vectors(numbers).mean(axis=0)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from conftest import HOSTILE
 from contrasts import COLORS, contrast, luminance
+from hostile_documents import HOSTILE
 from playwright.sync_api import expect
 from running import Running, running
 

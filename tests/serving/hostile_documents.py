@@ -7,7 +7,7 @@ ATTACK = (
     "<img src='https://evil.example/x.png' onerror='window.taken = 2'>"
     "<a href=\"javascript:window.taken = 3\">zebra</a> <svg onload='window.taken = 4'>"
 )
-_LINES = f"{'Nothing 🦓 is here. ' * 6000}\nOne 🦓 or quagga.\n{'The end. ' * 3000}."
+_LINES = f"{'Nothing 🦓 is here. ' * 600}\nOne 🦓 or quagga.\n{'The end. ' * 3000}."
 # By id: title and text; each is found by "zebra".
 HOSTILE = {
     "attack/<img src=x onerror=alert(1)>#a?b=c&d": (f"zebra {ATTACK}", f"The zebra. {ATTACK}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from isometry.encoders.text import TextEncoder
 from isometry.evaluation.nested import layer_vectors
 from isometry.evaluation.retrieval import rank_documents, score_rankings
 from isometry.jobs.fit import FitSettings, plan_only
-from isometry.jobs.fitting import Fitting
+from isometry.jobs.fitting import Fitting, threads_as_before
 
 Reached = dict[tuple[int, int], np.ndarray]
 
@@ -35,11 +36,13 @@ def opened(nested_space: Path) -> Space:
 @pytest.fixture(scope="module")
 def job(
     tiny_docs: Path, small_folder: Path, nested_plan: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Fitting:
+) -> Iterator[Fitting]:
     """The same fit before anything is trained: its documents and its queries."""
     settings = FitSettings(str(tiny_docs), base=str(small_folder), nested="1x48")
-    with Workspace(tmp_path_factory.mktemp("work") / "w", "test") as work:
-        return Fitting(work, open_source(tiny_docs), settings, json.loads(nested_plan.read_text()))
+    plan = json.loads(nested_plan.read_text())
+    # Its plan sets the number of threads, which is that of the tests to come too.
+    with threads_as_before(), Workspace(tmp_path_factory.mktemp("work") / "w", "test") as work:
+        yield Fitting(work, open_source(tiny_docs), settings, plan)
 
 
 def reached(job: Fitting, encoder: TextEncoder, side: str) -> Reached:

@@ -96,4 +96,5 @@ def distill(
         return
     from isometry.report.tables import render_distillation
 
-    print_rich(render_distillation(record), "", f"The student is in {out}.")
+    print_rich(render_distillation(record), "")
+    print_rich(f"The student is in {out}.")

@@ -45,7 +45,11 @@ def print_json(value: Any) -> None:
 
 
 def print_rich(*renderables: Any) -> None:
-    """Prints for people, on standard output."""
+    """Prints for people, on standard output; lines are wrapped only where a person looks."""
     from rich.console import Console
+    from rich.text import Text
 
-    Console(highlight=False).print(*renderables)
+    console = Console(highlight=False)
+    # In a pipe or a log a line stays one line, so that a path can be found and copied.
+    lines = all(isinstance(shown, str | Text) for shown in renderables)
+    console.print(*renderables, soft_wrap=lines and not console.is_terminal)

@@ -47,7 +47,9 @@ def say(text: str) -> None:
     if not _quiet.get():
         from rich.console import Console
 
-        Console(stderr=True, highlight=False).print(text)
+        console = Console(stderr=True, highlight=False)
+        # In a log a line stays one line, so that a path can be found and copied.
+        console.print(text, soft_wrap=not console.is_terminal)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -448,6 +449,13 @@ def test_killed_at_random_moments(space: Path, pool: list[Item], tmp_path: Path)
             check(store, name, expected)
     ids = pq.read_table(Space.open(space).documents)["id"].to_pylist()
     assert len(ids) == len(set(ids))
+
+
+def test_one_thread_opens_it_and_another_closes_it(space: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        store = thread.submit(Store.open, space).result()
+    store.close()
+    isometry.compact(space)
 
 
 _ALONE = """

@@ -28,9 +28,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*sources: str, limits: Limits | None = None, token: str = "") -> Iterator[Running]:
+def running(
+    *sources: str, limits: Limits | None = None, token: str = "", writable: bool = False
+) -> Iterator[Running]:
     """Runs uvicorn on a free port, in a thread, until the block ends."""
-    settings = Settings(port=0, limits=limits or Limits(), token=token)
+    settings = Settings(port=0, limits=limits or Limits(), token=token, writable=writable)
     started = threading.Event()
     addresses: list[str] = []
 
@@ -53,10 +55,14 @@ def running(*sources: str, limits: Limits | None = None, token: str = "") -> Ite
 
 @contextlib.contextmanager
 def answering(
-    *sources: str, limits: Limits | None = None, token: str = "", ready: bool = True
+    *sources: str,
+    limits: Limits | None = None,
+    token: str = "",
+    writable: bool = False,
+    ready: bool = True,
 ) -> Iterator[tuple[TestClient, Any]]:
     """An application that is called without a network, and its state."""
-    settings = Settings(token=token, limits=limits or Limits())
+    settings = Settings(token=token, limits=limits or Limits(), writable=writable)
     app: Any = create_app(read_sources(sources), settings)
     state = app._app._app.state
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:

@@ -32,6 +32,12 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", help="Take documents too; nobody else can write into the Spaces meanwhile."
+        ),
+    ] = False,
     max_body_mib: Annotated[
         int, typer.Option(min=1, help="Largest body of a request.", rich_help_panel=_LIMITS)
     ] = 8,
@@ -50,7 +56,7 @@ def serve(
         typer.Option("--log-requests", help="A JSON line on standard error for every request."),
     ] = False,
 ) -> None:
-    """Serve Spaces and models over HTTP: embeddings, reranking, search.
+    """Serve Spaces and models over HTTP: embeddings, reranking, search, documents.
 
     Clients of OpenAI's embeddings and of Cohere's, Jina's and TEI's rerank work as they are. What
     `isometry add` changes in a Space is taken up meanwhile. Ctrl-C finishes what was accepted.
@@ -59,6 +65,8 @@ def serve(
       isometry serve docs-space
 
       isometry serve docs-space small=packaged:minilm --port 0
+
+      isometry serve docs-space --write
 
       isometry serve docs-space --host 0.0.0.0 --token-file token.txt
     """
@@ -69,6 +77,7 @@ def serve(
         host=host,
         port=port,
         token_file=token_file,
+        writable=write,
         max_body_mib=max_body_mib,
         max_seconds=max_seconds,
         cache_mib=cache_mib,

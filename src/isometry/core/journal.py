@@ -123,7 +123,8 @@ class Journal(AbstractContextManager["Journal"]):
             if not folder.is_dir():
                 folder.mkdir(parents=True)
                 flush(folder.parent)
-            lock = FileLock(folder / _LOCK)
+            # It may be given back by another thread than took it.
+            lock = FileLock(folder / _LOCK, thread_local=False)
             try:
                 lock.acquire(timeout=0)
             except Timeout:

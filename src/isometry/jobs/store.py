@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
@@ -215,6 +214,12 @@ class Store(AbstractContextManager["Store"]):
             return None
         return Stored(_document(entry.document), entry.chunks.rows, entry.chunks.vectors)
 
+    def __contains__(self, id: object) -> bool:
+        """Whether there is a document of this id."""
+        with self._news:
+            entry = self._entries.get(str(id))
+            return id in self._files if entry is None else entry.document is not None
+
     def search(
         self,
         query: str,
@@ -388,6 +393,9 @@ class _Files:
         names = pq.read_table(path, columns=["id"])["id"].to_pylist()
         self._places = {name: place for place, name in enumerate(names)}
 
+    def __contains__(self, id: object) -> bool:
+        return id in self._places
+
     def get(self, id: str, space: Space) -> Stored | None:
         """A document of this id."""
         place = self._places.get(id)
@@ -400,9 +408,7 @@ class _Files:
                 group += 1
             row = file.read_row_group(group).slice(place, 1).to_pylist()[0]
         index = space.index
-        own = pc.equal(index.rows.documents, id)  # pyright: ignore[reportAttributeAccessIssue]
-        numbers = np.flatnonzero(own.to_numpy(zero_copy_only=False))
-        numbers = numbers[np.argsort(index.rows.positions[numbers])]
+        numbers = index.of_document(id)
         hits = index.fetch((numbers, np.zeros(len(numbers))))
         names = passage_schema().names
         rows = [{name: getattr(hit, name) for name in names} for hit in hits]

@@ -75,7 +75,8 @@ class Writer(AbstractContextManager["Writer"]):
         self.work = self.folder / WRITING
         self._command = command
         self._fold = fold
-        self._lock = FileLock(self.folder / LOCK)
+        # It may be given back by another thread than took it.
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
         self._foreign: set[str] = set()
 
     def __enter__(self) -> Writer:

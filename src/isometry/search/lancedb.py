@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from isometry.core.errors import InputError
@@ -352,6 +353,12 @@ class ChunkIndex:
         values = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
         place = {row: number for number, row in enumerate(table["_rowid"].to_pylist())}
         return values[[place[row] for row in ids]]
+
+    def of_document(self, document: str) -> Int[np.ndarray, " chunks"]:
+        """The rows of a document's chunks, by position; none where there is no such document."""
+        same = pc.equal(self.rows.documents, document)  # pyright: ignore[reportAttributeAccessIssue]
+        numbers = np.flatnonzero(same.to_numpy(zero_copy_only=False))
+        return numbers[np.argsort(self.rows.positions[numbers])]
 
     def word_scores(
         self, words: Sequence[str], numbers: Int[np.ndarray, " rows"]

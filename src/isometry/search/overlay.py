@@ -132,6 +132,9 @@ class LayeredIndex(ChunkIndex):
         words: What is known about its words.
         over: The chunks of every document that is new or changed.
         hidden: The documents that the table must not show: changed and removed ones.
+
+    Attributes:
+        base: The table.
     """
 
     def __init__(
@@ -142,7 +145,7 @@ class LayeredIndex(ChunkIndex):
         hidden: Collection[str],
     ) -> None:
         super().__init__(base._table, base._folder)
-        self._base = base
+        self.base = base
         self._words = words
         self._over = [chunks for chunks in over if chunks.rows.num_rows]
         names = pa.array(sorted(hidden), pa.string())
@@ -158,7 +161,7 @@ class LayeredIndex(ChunkIndex):
 
     @cached_property
     def _all_rows(self) -> Rows:
-        base = self._base.rows
+        base = self.base.rows
         return Rows(
             np.concatenate([base.ids, np.zeros(len(self._top), dtype=base.ids.dtype)]),
             pa.concat_arrays([base.documents.cast(pa.string()), self._top.documents]),
@@ -177,15 +180,15 @@ class LayeredIndex(ChunkIndex):
 
     def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
         """As `ChunkIndex.rank_dense`, over all."""
-        below = self._visible(lambda limit: self._base.rank_dense(vector, limit), k)
+        below = self._visible(lambda limit: self.base.rank_dense(vector, limit), k)
         if not self._over:
             return below
         query = np.ascontiguousarray(vector, dtype=np.float32)
-        return self._merged(below, np.vecdot(self._vectors, query), k)
+        return self._merged(below, np.vecdot(self.over_vectors, query), k)
 
     def rank_lexical(self, query: str, k: int) -> Found:
         """As `ChunkIndex.rank_lexical`, over all."""
-        below = self._visible(lambda limit: self._base.rank_lexical(query, limit), k)
+        below = self._visible(lambda limit: self.base.rank_lexical(query, limit), k)
         if not self._over:
             return below
         return self._merged(below, self._bm25(query), k, least=0.0)
@@ -195,7 +198,7 @@ class LayeredIndex(ChunkIndex):
         numbers, scores = found
         low = numbers < self._first
         hits = dict(
-            zip(numbers[low].tolist(), self._base.fetch((numbers[low], scores[low])), strict=True)
+            zip(numbers[low].tolist(), self.base.fetch((numbers[low], scores[low])), strict=True)
         )
         rows = self._rows_over.take(numbers[~low] - self._first).to_pylist()
         for number, score, row in zip(
@@ -209,10 +212,15 @@ class LayeredIndex(ChunkIndex):
         low = numbers < self._first
         values = np.empty((len(numbers), self.dim), dtype=np.float32)
         if low.any():
-            values[low] = self._base.vectors(numbers[low])
+            values[low] = self.base.vectors(numbers[low])
         if not low.all():
-            values[~low] = self._vectors[numbers[~low] - self._first]
+            values[~low] = self.over_vectors[numbers[~low] - self._first]
         return values
+
+    def of_document(self, document: str) -> Int[np.ndarray, " chunks"]:
+        """The rows of a document's chunks, by position; hidden ones are left out."""
+        numbers = super().of_document(document)
+        return numbers[~self.hidden[numbers]]
 
     def word_scores(
         self, words: Sequence[str], numbers: Int[np.ndarray, " rows"]
@@ -220,7 +228,7 @@ class LayeredIndex(ChunkIndex):
         """The BM25 of each word alone, for the chunks in these rows."""
         low = numbers < self._first
         scores = np.zeros((len(numbers), len(words)))
-        scores[low] = self._base.word_scores(words, numbers[low])
+        scores[low] = self.base.word_scores(words, numbers[low])
         for column, word in enumerate(words):
             if not low.all():
                 scores[~low, column] = self._bm25(word)[numbers[~low] - self._first]
@@ -233,8 +241,10 @@ class LayeredIndex(ChunkIndex):
         )
 
     @cached_property
-    def _vectors(self) -> Float[np.ndarray, "over dim"]:
-        return np.concatenate([chunks.vectors for chunks in self._over]).astype(np.float32)
+    def over_vectors(self) -> Float[np.ndarray, "over dim"]:
+        """The vectors of the chunks that lie over the table, whose rows follow the table's."""
+        nothing = np.empty((0, self.dim), dtype=np.float32)
+        return np.concatenate([nothing, *(chunks.vectors for chunks in self._over)])
 
     def _visible(self, rank: Callable[[int], Found], k: int) -> Found:
         """The best `k` documents of the table that are not hidden."""

@@ -20,13 +20,22 @@ from isometry.serving.errors import (
     ErrorBody,
     error_response,
     http_error_response,
-    validation_response,
+    validation_error,
 )
 from isometry.serving.limits import Guard
 from isometry.serving.metrics import Metrics
 from isometry.serving.models import Models, Source
 from isometry.serving.observing import Observer
-from isometry.serving.routes import documents, embeddings, page, rerank, search, spaces, status
+from isometry.serving.routes import (
+    documents,
+    embeddings,
+    page,
+    rerank,
+    search,
+    spaces,
+    status,
+    writing,
+)
 from isometry.serving.searching import Searcher
 from isometry.serving.settings import Settings
 
@@ -49,7 +58,7 @@ def create_app(
         on_failure: Called when a model cannot be loaded at the start.
     """
     metrics = Metrics()
-    models = Models(sources, settings.limits, metrics)
+    models = Models(sources, settings, metrics)
     embedder = Embedder(settings.limits, metrics)
 
     @contextlib.asynccontextmanager
@@ -83,7 +92,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.searcher = Searcher()
     paths = {"/openapi.json"}
-    for routes in (embeddings, rerank, search, documents, spaces, status, page):
+    for routes in (embeddings, rerank, search, documents, writing, spaces, status, page):
         app.include_router(routes.router)
         paths |= {route.path for route in routes.router.routes if isinstance(route, APIRoute)}
     return Observer(Guard(app, settings), metrics, frozenset(paths))
@@ -105,7 +114,7 @@ async def _keep(
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return validation_response(error.errors())
+    return validation_error(error.errors()).response()
 
 
 async def _refused(_: Request, error: Exception) -> Response:

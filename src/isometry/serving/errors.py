@@ -63,6 +63,10 @@ class ApiError(HTTPException):
         self.param = param
         self.code = code
 
+    def body(self) -> ErrorBody:
+        """What it says."""
+        return error_body(self.status_code, self.message, param=self.param, code=self.code)
+
     def response(self) -> Response:
         """The answer."""
         return error_response(
@@ -91,15 +95,22 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error as an answer."""
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    text = message or _MESSAGES.get(status, "This cannot be answered.")
-    detail = ErrorDetail(message=text, type=kind, param=param, code=code)
     return Response(
-        to_json(ErrorBody(error=detail)),
+        to_json(error_body(status, message, param=param, code=code)),
         status_code=status,
         headers=dict(headers or {}),
         media_type="application/json",
     )
+
+
+def error_body(
+    status: int, message: str = "", *, param: str | None = None, code: str | None = None
+) -> ErrorBody:
+    """What an error says."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    text = message or _MESSAGES.get(status, "This cannot be answered.")
+    detail = ErrorDetail(message=text, type=kind, param=param, code=code)
+    return ErrorBody(error=detail)
 
 
 def http_error_response(error: HTTPException) -> Response:
@@ -110,8 +121,8 @@ def http_error_response(error: HTTPException) -> Response:
     return error_response(error.status_code, headers=error.headers)
 
 
-def validation_response(errors: Sequence[Mapping[str, Any]]) -> Response:
-    """The answer to a request of a wrong shape: names the place, repeats no value."""
+def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """The error of a request of a wrong shape: names the place, repeats no value."""
     first = _most_telling(errors)
     # The first part says where it stands: in the body, the path or the query.
     place = [str(part) for part in first["loc"][1:] if not _is_branch(part)]
@@ -120,7 +131,7 @@ def validation_response(errors: Sequence[Mapping[str, Any]]) -> Response:
         message = "The body must be a JSON object, sent with Content-Type: application/json."
     else:
         message = f"{param or 'The body'}: {first['msg']}."
-    return error_response(400, message, param=param, code=first["type"])
+    return invalid(message, param, first["type"])
 
 
 def _is_branch(part: Any) -> bool:

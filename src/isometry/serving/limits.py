@@ -124,21 +124,23 @@ class Guard:
         if self._answering >= self._limits.concurrent:
             raise busy("Too many requests are under way.", 1, "too_many_requests")
         started = False
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._limits.request_seconds
 
         async def noticed(message: Message) -> None:
-            nonlocal started
+            nonlocal started, end
             started = True
+            end = clock() + self._limits.request_seconds
             await send(message)
 
         self._answering += 1
         answer = asyncio.ensure_future(self._app(scope, _replay(body), noticed))
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            await asyncio.wait(
-                {answer, gone},
-                timeout=self._limits.request_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            while not answer.done() and not gone.done() and (left := end - clock()) > 0:
+                await asyncio.wait(
+                    {answer, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
             if answer.done():
                 await answer
                 return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -57,6 +59,31 @@ class Metrics:
             "isometry_reloads_total", "Changed Spaces.", ("model", "result"), registry=registry
         )
 
+        self._waiting = Gauge(
+            "isometry_documents_waiting",
+            "Writes that are on the disk and not in the table yet.",
+            ("model",),
+            registry=registry,
+        )
+        self._failing = Gauge(
+            "isometry_documents_failing",
+            "Whether writes cannot be brought into the table; the log says why.",
+            ("model",),
+            registry=registry,
+        )
+        self._torn = Gauge(
+            "isometry_journal_torn_bytes",
+            "What was cut off of an unfinished write when the journal was opened.",
+            ("model",),
+            registry=registry,
+        )
+        self._written = Counter(
+            "isometry_documents_written_total",
+            "Documents that were acknowledged.",
+            ("model", "how"),
+            registry=registry,
+        )
+
     def started(self) -> None:
         """A request came."""
         self._active.inc()
@@ -85,6 +112,16 @@ class Metrics:
     def reloaded(self, model: str, *, well: bool) -> None:
         """A Space was changed, and taken up or not."""
         self._reloads.labels(model, "ok" if well else "failed").inc()
+
+    def stored(self, model: str, *, waiting: int, failing: bool, torn_bytes: int) -> None:
+        """How what takes a Space's documents is now."""
+        self._waiting.labels(model).set(waiting)
+        self._failing.labels(model).set(failing)
+        self._torn.labels(model).set(torn_bytes)
+
+    def wrote(self, model: str, how: Literal["put", "deleted"], documents: int) -> None:
+        """Documents were acknowledged."""
+        self._written.labels(model, how).inc(documents)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -25,12 +25,15 @@ from isometry.space import MANIFEST, Space
 if TYPE_CHECKING:
     from isometry.encoders.encoder import Encoder
     from isometry.encoders.text import Precision
+    from isometry.jobs.store import Store
     from isometry.serving.encoding import BatchEncoder
     from isometry.serving.metrics import Metrics
-    from isometry.serving.settings import Limits
+    from isometry.serving.settings import Settings
 
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]{0,99})=(.+)", re.DOTALL)
 _T = TypeVar("_T")
+# What reading a state gives that was compacted away.
+_UNREADABLE = (InputError, OSError, RuntimeError, ValueError)
 _log = logging.getLogger(__name__)
 
 
@@ -86,8 +89,9 @@ class Model:
         engine: The queue in front of it.
         fingerprint: The hash of what decides a vector.
         dims: The widths that it was trained to be cut to, with the whole; all where unknown.
-        space: What can be searched; none for an encoder alone.
+        opened: The Space as it was when it was loaded; none for an encoder alone.
         created: When it was loaded, in seconds since 1970.
+        store: What takes documents; none where nothing is written.
     """
 
     source: Source
@@ -95,8 +99,14 @@ class Model:
     engine: Engine
     fingerprint: str
     dims: tuple[int, ...] | None
-    space: Space | None
+    opened: Space | None
     created: int
+    store: Store | None = None
+
+    @property
+    def space(self) -> Space | None:
+        """What can be searched: all that was acknowledged until now; none for an encoder alone."""
+        return self.store.space if self.store else self.opened
 
     def check_dimensions(self, dimensions: int | None) -> None:
         """Refuses a width that vectors cannot be cut to.
@@ -137,17 +147,19 @@ class Models:
 
     Args:
         sources: What to load.
-        limits: Of the queues.
+        settings: Limits of the queues, and whether Spaces take documents.
         metrics: Where reloads are counted.
     """
 
-    def __init__(self, sources: Iterable[Source], limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, sources: Iterable[Source], settings: Settings, metrics: Metrics) -> None:
         self.sources = {source.name: source for source in sources}
-        self._limits = limits
+        self._limits = settings.limits
+        self._writable = settings.writable
         self._metrics = metrics
         self._loaded: dict[str, Model] = {}
         self._turn = threading.Lock()
         self._refreshing = asyncio.Lock()
+        self._failures: dict[str, str | None] = {}
         # What could not be taken up, so that it is tried once only.
         self._refused: dict[str, dict[str, Any]] = {}
 
@@ -205,7 +217,11 @@ class Models:
         """Takes up what was written into Spaces; one that cannot be read stays as it was."""
         async with self._refreshing:
             for name, before in list(self._loaded.items()):
-                if before.space is None:
+                if before.opened is None:
+                    continue
+                if before.store is not None:
+                    # Nobody else writes into it.
+                    self._watch(name, before.store.failure)
                     continue
                 try:
                     now = await in_thread(lambda b=before: self._refreshed(b))
@@ -220,10 +236,40 @@ class Models:
                     if now.engine is not before.engine:
                         before.engine.retire()
 
+    async def reading(self, read: Callable[[], Awaitable[_T]]) -> _T:
+        """What is read out of a Space, also where its state is compacted away meanwhile.
+
+        Args:
+            read: Reads out of the Space as it is now.
+
+        Raises:
+            ApiError: When it cannot be read.
+        """
+        try:
+            return await read()
+        except _UNREADABLE:
+            await self.refresh()
+            try:
+                return await read()
+            except (InputError, OSError):
+                raise busy("This Space cannot be read now.", 5, "unavailable", status=503) from None
+
     def close(self) -> None:
-        """Lets the threads end."""
+        """Lets the threads end, and writes what waits."""
         for model in self._loaded.values():
             model.engine.retire()
+            if model.store is not None:
+                model.store.close()
+
+    def _watch(self, name: str, failure: Exception | None) -> None:
+        """Says once that documents cannot be applied, and once that they can again."""
+        said = _reason(failure) if failure else None
+        if said != self._failures.get(name):
+            self._failures[name] = said
+            if said:
+                _log.error("documents wait in the journal", extra={"model": name, "error": said})
+            else:
+                _log.info("documents are applied again", extra={"model": name})
 
     def _refreshed(self, before: Model) -> Model:
         name = before.source.name
@@ -243,18 +289,36 @@ class Models:
 
             encoder = load_encoder(source.place)
             return self._made(source, encoder, "float32", encoder.fingerprint(), None, None)
-        was = before.space if before else None
+        if self._writable:
+            return self._stored(source)
+        was = before.opened if before else None
         space = was.refresh() if was else Space.open(source.place)
         if before and space is was:
             return before
         # All that a search needs, so that none waits for it.
         encoder, _, _, _ = space.encoder, space.lexical, space.index.rows, space.index.view
         if before and encoder is before.encoder.encoder:
-            return replace(before, space=space, dims=nested_widths(space), created=_now())
+            return replace(before, opened=space, dims=nested_widths(space), created=_now())
         said = space.manifest["encoder"]
         precision = cast("Precision", said["precision"])
         dims = nested_widths(space)
         return self._made(source, encoder, precision, said["fingerprint"], dims, space)
+
+    def _stored(self, source: Source) -> Model:
+        """A Space that takes documents; this process holds its lock from now on."""
+        from isometry.jobs.store import Store
+
+        store = Store.open(source.place, "serve --write")
+        try:
+            space = store.space
+            said = space.manifest["encoder"]
+            precision = cast("Precision", said["precision"])
+            dims = nested_widths(space)
+            made = self._made(source, space.encoder, precision, said["fingerprint"], dims, space)
+        except BaseException:
+            store.close()
+            raise
+        return replace(made, store=store)
 
     def _made(
         self,

@@ -8,8 +8,9 @@ from collections import OrderedDict
 import numpy as np
 from jaxtyping import Float, Int
 
-from isometry.search.lancedb import ChunkIndex
-from isometry.search.view import Found
+from isometry.search.lancedb import ChunkIndex, Hit
+from isometry.search.overlay import LayeredIndex
+from isometry.search.view import Found, Rows
 from isometry.serving.models import shorten
 from isometry.space import Mode, Result, Space
 
@@ -20,24 +21,43 @@ _KEPT = 8
 class _CutIndex(ChunkIndex):
     """An index of the same chunks whose vectors are compared in their first dimensions."""
 
-    def __init__(self, index: ChunkIndex, vectors: Float[np.ndarray, "rows cut"]) -> None:
+    def __init__(
+        self,
+        index: ChunkIndex,
+        numbers: Int[np.ndarray, " shown"],
+        vectors: Float[np.ndarray, "shown cut"],
+    ) -> None:
         # What is open stays open: this is the same table.
-        self.__dict__.update(index.__dict__)
+        super().__init__(index._table, index._folder)
+        self._index = index
+        self._numbers = numbers
         self._cut = vectors
+
+    @property
+    def rows(self) -> Rows:
+        """Those of the index."""
+        return self._index.rows
 
     def rank_dense(self, vector: Float[np.ndarray, " cut"], k: int) -> Found:
         """The best row of each document by the cosine of the first dimensions; exact."""
         # Not a matrix product: equal vectors get equal scores.
         scores = np.vecdot(self._cut, vector)
-        numbers: Int[np.ndarray, " rows"] = np.arange(len(scores))
 
         def best(limit: int) -> Found:
             if limit >= len(scores):
-                return numbers, scores
+                return self._numbers, scores
             kept = np.argpartition(scores, -limit)[-limit:]
-            return numbers[kept], scores[kept]
+            return self._numbers[kept], scores[kept]
 
         return self.rows.by_document(best, k)
+
+    def rank_lexical(self, query: str, k: int) -> Found:
+        """As the index does."""
+        return self._index.rank_lexical(query, k)
+
+    def fetch(self, found: Found) -> list[Hit]:
+        """As the index does."""
+        return self._index.fetch(found)
 
 
 class Searcher:
@@ -77,11 +97,24 @@ class Searcher:
     def _index(self, index: ChunkIndex, dimensions: int) -> _CutIndex:
         """The index in fewer dimensions, made on first use."""
         with self._cutting:
-            key = (index, dimensions)
-            if key not in self._cut:
-                vectors = index.vectors(np.arange(len(index.rows)))
-                self._cut[key] = _CutIndex(index, shorten(vectors, dimensions))
-            self._cut.move_to_end(key)
-            while len(self._cut) > _KEPT:
-                self._cut.popitem(last=False)
-            return self._cut[key]
+            if isinstance(index, LayeredIndex):
+                # It lives until the next write only; its table for longer.
+                whole = np.concatenate(
+                    [
+                        self._table(index.base, dimensions)._cut,
+                        shorten(index.over_vectors, dimensions),
+                    ]
+                )
+                shown = np.flatnonzero(~index.hidden)
+                return _CutIndex(index, shown, whole[shown])
+            return self._table(index, dimensions)
+
+    def _table(self, index: ChunkIndex, dimensions: int) -> _CutIndex:
+        key = (index, dimensions)
+        if key not in self._cut:
+            numbers = np.arange(len(index.rows))
+            self._cut[key] = _CutIndex(index, numbers, shorten(index.vectors(numbers), dimensions))
+        self._cut.move_to_end(key)
+        while len(self._cut) > _KEPT:
+            self._cut.popitem(last=False)
+        return self._cut[key]

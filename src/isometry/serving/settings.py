@@ -27,13 +27,15 @@ class Limits:
         inputs: Texts in a request.
         request_tokens: Tokens of all texts in a request; also what a text may have for a model
             without a limit of its own.
-        request_seconds: For an answer, once the body is there.
+        request_seconds: For an answer, once the body is there; for each part of one that comes in
+            parts.
         concurrent: Requests that are answered at once.
         connections: That are open at once.
         queued_tokens: That wait for a model; more are refused until it has caught up.
         batch_tokens: That a core computes in a row before newcomers have their turn.
         cache_bytes: For the vectors of texts that were asked for before; 0 keeps none.
         results: That a search gives at most.
+        batch_passages: Of documents that come together, written at once.
         refresh_seconds: Between looks whether a Space was changed.
         shutdown_seconds: For what was accepted to finish after Ctrl-C.
     """
@@ -51,6 +53,7 @@ class Limits:
     batch_tokens: int = 2048
     cache_bytes: int = 64 * 2**20
     results: int = 1000
+    batch_passages: int = 256
     refresh_seconds: float = 5.0
     shutdown_seconds: float = 30.0
 
@@ -63,12 +66,14 @@ class Settings:
         host: The address that it listens on.
         port: The port; 0 takes a free one.
         token: What clients must send as bearer; nobody is asked for one where it is empty.
+        writable: Whether documents are taken; this process alone writes into its Spaces then.
         limits: What a client may ask for.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = field(default="", repr=False)
+    writable: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @property

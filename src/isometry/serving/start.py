@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from isometry.core.errors import MissingExtraError
+from isometry.core.errors import InputError, MissingExtraError
 from isometry.serving.settings import Limits, Settings, check_reachable, read_token
 
 # Where OpenAI's clients look for an address.
@@ -21,6 +21,7 @@ def start(
     host: str,
     port: int,
     token_file: Path | None,
+    writable: bool,
     max_body_mib: int,
     max_seconds: float,
     cache_mib: int,
@@ -34,6 +35,7 @@ def start(
         host: The address to listen on.
         port: The port; 0 takes a free one.
         token_file: Where the clients' token stands.
+        writable: Whether documents are taken.
         max_body_mib: The largest body.
         max_seconds: The longest time for an answer.
         cache_mib: For vectors of former texts.
@@ -50,7 +52,8 @@ def start(
     limits = Limits(
         body_bytes=max_body_mib * 2**20, request_seconds=max_seconds, cache_bytes=cache_mib * 2**20
     )
-    settings = Settings(host=host, port=port, token=read_token(token_file), limits=limits)
+    token = read_token(token_file)
+    settings = Settings(host=host, port=port, token=token, writable=writable, limits=limits)
     check_reachable(settings)
     from isometry.serving.models import read_sources
 
@@ -61,6 +64,8 @@ def start(
     log_to_stderr(requests=log_requests)
     name = next((source.name for source in sources if source.is_space), sources[0].name)
     searched = any(source.is_space for source in sources)
+    if writable and not searched:
+        raise InputError("There is no Space among these that could take documents.")
     run(
         sources,
         settings,

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from isometry.core.errors import InputError
-from isometry.corpora.documents import SCHEMA, from_table
-from isometry.serving.errors import ApiError, busy, invalid
+from isometry.corpora.documents import SCHEMA, Document, from_table
+from isometry.serving.errors import ApiError, invalid
+from isometry.serving.models import Model
 from isometry.serving.routes.shapes import TheLimits, TheModels, json_answer
-from isometry.space import Space
 
 router = APIRouter(tags=["documents"])
 
@@ -78,41 +77,30 @@ async def neighbours(
         return await one_document(document + _NEIGHBOURS, models, space)
     if not 1 <= k <= limits.results:
         raise invalid(f"k must be 1 to {limits.results:,}, not {k}.", "k")
-    name, found = await _from(models, space, lambda opened: _near(opened, document, k))
+    name, found = await _from(models, space, lambda model: _near(model, document, k))
     return json_answer({"object": "list", "space": name, "document": document, "results": found})
 
 
 @router.get("/documents/{document:path}", response_model=DocumentAnswer)
 async def one_document(document: str, models: TheModels, space: SpaceName = None) -> Response:
     """A document's title, text and metadata; slashes of an id are best written as %2F."""
-    name, found = await _from(models, space, lambda opened: _whole(opened, document))
+    name, found = await _from(models, space, lambda model: _whole(model, document))
     return json_answer({"object": "document", "space": name, **found})
 
 
-async def _from(models: TheModels, name: str | None, read: Callable[[Space], _T]) -> tuple[str, _T]:
+async def _from(models: TheModels, name: str | None, read: Callable[[Model], _T]) -> tuple[str, _T]:
     """What is read out of a Space, in another thread, and the Space's name."""
 
     async def once() -> tuple[str, _T]:
         model = models.get(name, param="space", space=True)
-        assert model.space is not None
-        return model.source.name, await asyncio.to_thread(read, model.space)
+        return model.source.name, await asyncio.to_thread(read, model)
 
-    try:
-        return await once()
-    except (InputError, OSError, RuntimeError, ValueError):
-        # The state that was open may have been compacted away; the present one is there.
-        await models.refresh()
-        try:
-            return await once()
-        except (InputError, OSError):
-            raise busy("This Space cannot be read now.", 5, "unavailable", status=503) from None
+    return await models.reading(once)
 
 
-def _whole(space: Space, document: str) -> dict[str, Any]:
-    table = pq.read_table(space.documents, columns=SCHEMA.names, filters=pc.field("id") == document)
-    if not len(table):
+def _whole(model: Model, document: str) -> dict[str, Any]:
+    if (found := _stored(model, document)) is None:
         raise _unknown(document)
-    found = from_table(table)[0]
     return {
         "id": found.id,
         "title": found.header(),
@@ -128,11 +116,22 @@ def _whole(space: Space, document: str) -> dict[str, Any]:
     }
 
 
-def _near(space: Space, document: str, k: int) -> list[dict[str, Any]]:
+def _stored(model: Model, document: str) -> Document | None:
+    if model.store is not None:
+        found = model.store.get(document)
+        return found.document if found else None
+    assert model.space is not None
+    table = pq.read_table(
+        model.space.documents, columns=SCHEMA.names, filters=pc.field("id") == document
+    )
+    return from_table(table)[0] if len(table) else None
+
+
+def _near(model: Model, document: str, k: int) -> list[dict[str, Any]]:
     """One search by the mean of the passages' vectors, however long the document is."""
-    index = space.index
-    same = pc.equal(index.rows.documents, document)  # pyright: ignore[reportAttributeAccessIssue]
-    numbers = np.flatnonzero(same.to_numpy(zero_copy_only=False))
+    assert model.space is not None
+    index = model.space.index
+    numbers = index.of_document(document)
     if not len(numbers):
         raise _unknown(document)
     mean = index.vectors(numbers).mean(axis=0)

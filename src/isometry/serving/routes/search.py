@@ -9,10 +9,10 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from isometry.core.errors import InputError
-from isometry.serving.errors import busy, invalid
+from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
 from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheLimits, TheModels, json_answer
+from isometry.serving.searching import Searcher
 from isometry.space import Mode, Result
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
@@ -76,15 +76,7 @@ async def search(
         raise invalid("query is empty.", "query", "empty_input")
     if not 1 <= asked.k <= limits.results:
         raise invalid(f"k must be 1 to {limits.results:,}, not {asked.k}.", "k")
-    try:
-        name, results = await _search(asked, request, models, embedder)
-    except (InputError, OSError, RuntimeError, ValueError):
-        # The state that was open may have been compacted away; the present one is there.
-        await models.refresh()
-        try:
-            name, results = await _search(asked, request, models, embedder)
-        except InputError:
-            raise busy("This Space cannot be searched now.", 5, "unavailable", status=503) from None
+    name, results = await models.reading(lambda: _search(asked, request, models, embedder))
     return json_answer(
         {
             "object": "list",
@@ -100,19 +92,15 @@ async def _search(
 ) -> tuple[str, list[Result]]:
     model = models.get(asked.space, param="space", space=True)
     model.check_dimensions(asked.dimensions)
-    space = model.space
-    assert space is not None
     vector = None
     if asked.mode != "lexical":
         vectors, _ = await embedder.vectors(model, [asked.query], "query", ["query"], truncate=True)
         vector = vectors[0]
-    results = await asyncio.to_thread(
-        request.app.state.searcher.search,
-        space,
-        asked.query,
-        vector,
-        asked.k,
-        asked.mode,
-        asked.dimensions,
-    )
-    return model.source.name, results
+    searcher: Searcher = request.app.state.searcher
+
+    def found() -> list[Result]:
+        space = model.space
+        assert space is not None
+        return searcher.search(space, asked.query, vector, asked.k, asked.mode, asked.dimensions)
+
+    return model.source.name, await asyncio.to_thread(found)

@@ -31,6 +31,7 @@ class ModelEntry(BaseModel):
     precision: Literal["float32", "bfloat16"]
     fingerprint: str = Field(description="A hash of all that decides a vector.")
     passages: int | None = Field(examples=[5000], description="What a Space searches.")
+    writable: bool = Field(description="Whether documents are taken; see PUT /documents/{id}.")
 
 
 class ModelList(BaseModel):
@@ -50,13 +51,14 @@ def _entry(model: Model) -> ModelEntry:
     return ModelEntry(
         id=model.source.name,
         created=model.created,
-        kind="space" if model.space else "encoder",
+        kind="space" if model.opened else "encoder",
         dimensions=model.encoder.dim,
         nested_dimensions=None if model.dims is None else list(model.dims),
         max_tokens=model.encoder.max_tokens,
         precision=model.encoder.precision,
         fingerprint=model.fingerprint,
-        passages=len(model.space.index.rows) if model.space else None,
+        passages=model.space.index.chunks if model.space else None,
+        writable=model.store is not None,
     )
 
 
@@ -88,6 +90,14 @@ async def readyz(models: TheModels) -> Health:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(request: Request) -> Any:
+async def metrics(request: Request, models: TheModels) -> Any:
     """Counters for Prometheus."""
+    for model in models.loaded:
+        if model.store is not None:
+            request.app.state.metrics.stored(
+                model.source.name,
+                waiting=model.store.waiting,
+                failing=model.store.failure is not None,
+                torn_bytes=model.store.recovered.torn_bytes,
+            )
     return Response(request.app.state.metrics.text(), headers={"content-type": CONTENT_TYPE})

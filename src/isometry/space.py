@@ -18,9 +18,12 @@ from isometry.core.files import hash_file, read_json, write_json
 from isometry.search.versions import HINT, VIEWS, version_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from isometry.encoders.encoder import Encoder
     from isometry.encoders.text import Role
     from isometry.search.explanation import Contribution
+    from isometry.search.filters import Filter
     from isometry.search.lancedb import ChunkIndex, Hit, Lexical
     from isometry.search.view import Found
 
@@ -218,6 +221,15 @@ class Space:
             ) from None
 
     @cached_property
+    def known(self) -> pa.Table:
+        """What documents can be filtered by, read on first use: the `COLUMNS` of `Filter`."""
+        import pyarrow.parquet as pq
+
+        from isometry.search.filters import COLUMNS
+
+        return pq.read_table(self.documents, columns=list(COLUMNS))
+
+    @cached_property
     def lexical(self) -> Lexical:
         """How words are matched in this Space."""
         from isometry.search.lancedb import Lexical
@@ -244,6 +256,7 @@ class Space:
         mode: Mode = "hybrid",
         *,
         vector: Float[np.ndarray, " dim"] | None = None,
+        filter: Filter | Mapping[str, Any] | None = None,
     ) -> list[Result]:
         """The best documents for a query, each with its best passage.
 
@@ -252,16 +265,23 @@ class Space:
             k: How many documents at most.
             mode: By vectors, by words, or by both, fused as they were evaluated.
             vector: The query's, where it is known; no model is loaded then.
+            filter: Which documents may be found, as `Filter.parse` takes it:
+                `{"kind": "code", "source": {"prefix": "docs/"}}`.
 
         Raises:
-            InputError: For an empty query or a `k` below 1.
+            InputError: For an empty query, a `k` below 1, or a filter that cannot be applied.
             ValueError: For another mode.
         """
-        found = self._find(query, k, mode, vector)
+        found = self._find(query, k, mode, vector, filter)
         return [_result(hit, found) for hit in self._fetch(found)]
 
     def explain(
-        self, query: str, k: int = 10, mode: Mode = "hybrid"
+        self,
+        query: str,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        *,
+        filter: Filter | Mapping[str, Any] | None = None,
     ) -> list[tuple[Result, list[Contribution]]]:
         """What `search` finds, each with named contributions that sum to its score.
 
@@ -275,6 +295,7 @@ class Space:
             query: What is looked for; any text.
             k: How many documents at most.
             mode: As in `search`.
+            filter: As in `search`.
 
         Raises:
             InputError: As `search` does.
@@ -282,7 +303,7 @@ class Space:
         """
         from isometry.search.explanation import Parts, concept_names, query_words
 
-        found = self._find(query, k, mode)
+        found = self._find(query, k, mode, filter=filter)
         sides: list[tuple[Parts, float, int]] = []
         if found.vector is not None and len(found.dense):
             hits = self.index.fetch(found.by_vectors)
@@ -324,7 +345,12 @@ class Space:
         ]
 
     def _find(
-        self, query: str, k: int, mode: Mode, vector: Float[np.ndarray, " dim"] | None = None
+        self,
+        query: str,
+        k: int,
+        mode: Mode,
+        vector: Float[np.ndarray, " dim"] | None = None,
+        filter: Filter | Mapping[str, Any] | None = None,
     ) -> _Found:
         from isometry.search.fusion import standard_score_fusion
 
@@ -335,7 +361,7 @@ class Space:
         if k < 1:
             raise InputError(f"The number of results must be at least 1, not {k}.")
         settings = self.manifest["search"]
-        index = self.index
+        index = self.index if filter is None else self._filtered(filter)
         depth = max(k, int(settings["depth"])) if mode == "hybrid" else k
         weight = float(settings["dense_weight"])
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
@@ -354,6 +380,13 @@ class Space:
         else:
             best = (dense or lexical)[:k]
         return _Found(vector, by_vectors, by_words, dense, lexical, best, depth, weight)
+
+    def _filtered(self, filter: Filter | Mapping[str, Any]) -> ChunkIndex:
+        from isometry.search.filters import Filter, FilteredIndex
+
+        chosen = filter if isinstance(filter, Filter) else Filter.parse(filter)
+        kept = self.known["id"].filter(chosen.mask(self.known))
+        return FilteredIndex(self.index, kept.to_pylist())
 
     def _fetch(self, found: _Found) -> list[Hit]:
         # Where both found a document, the passage that the vectors chose is shown.

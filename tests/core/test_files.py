@@ -63,6 +63,8 @@ def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
         with atomic_folder(path) as temporary:
             (temporary / "inner").mkdir()
             write_text(temporary / "inner" / name, name)
+            (temporary / "inner" / name).chmod(0o600)
+    assert stat.S_IMODE((path / "inner" / "other").stat().st_mode) == 0o644
     assert [file.name for file in path.rglob("*")] == ["inner", "other"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o755
     assert names(path.parent) == ["folder"]

@@ -451,6 +451,30 @@ def test_killed_at_random_moments(space: Path, pool: list[Item], tmp_path: Path)
     assert len(ids) == len(set(ids))
 
 
+def test_what_is_not_in_the_table_yet_can_be_filtered_by(space: Path, pool: list[Item]) -> None:
+    def found(store: Store, filter: dict[str, Any]) -> set[str]:
+        vector = np.ones(64, dtype=np.float32) / 8
+        hits = store.space.search("heap", 1000, "dense", vector=vector, filter=filter)
+        return {hit.document for hit in hits}
+
+    with Store.open(space, limits=NEVER) as store:
+        before = found(store, {"group": "heapq"})
+        assert {"heapq.heappush", "heapq.nlargest"} < before
+        for item in pool[:4]:
+            item.put(store).result()
+        new = {item.document.id for item in pool[:4]}
+        assert "heapq.heappush" in new
+        assert found(store, {"id": sorted(new)}) == new
+        # What was put is of no group.
+        assert found(store, {"group": "heapq"}) == before - new
+        store.delete(["heapq.nlargest", "a"]).result()
+        assert found(store, {"id": sorted(new)}) == new - {"a"}
+        assert found(store, {"group": "heapq"}) == before - new - {"heapq.nlargest"}
+        store.apply()
+        assert found(store, {"id": sorted(new)}) == new - {"a"}
+        assert found(store, {"group": "heapq"}) == before - new - {"heapq.nlargest"}
+
+
 def test_one_thread_opens_it_and_another_closes_it(space: Path) -> None:
     with ThreadPoolExecutor(1) as thread:
         store = thread.submit(Store.open, space).result()

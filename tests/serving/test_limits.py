@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -15,7 +16,8 @@ import pytest
 from running import Running, answering, held, running, sample, until
 from starlette.testclient import TestClient
 
-from isometry.serving.settings import Limits
+from isometry.serving.limits import Guard
+from isometry.serving.settings import Limits, Settings
 
 TOKEN = "a-token-of-some-length"
 # What must pass soon in these tests, so that nobody waits for it.
@@ -189,6 +191,37 @@ def test_what_takes_too_long_ends_and_leaves_the_queue(small_folder: Path) -> No
             assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline")
             assert engine.waiting_tokens == 0
         assert sample(client, "isometry_requests_total", status="504") == 1
+
+
+def test_an_answer_in_parts_has_its_time_for_each() -> None:
+    sent: list[bytes] = []
+
+    async def drips(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for part in (b"a", b"b", b"c", b"d"):
+            await asyncio.sleep(0.4)
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        # And then nothing, for ever.
+        await asyncio.Event().wait()
+
+    async def client() -> None:
+        waiting = asyncio.Event()
+        arrived = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Any:
+            if (message := next(arrived, None)) is not None:
+                return message
+            return await waiting.wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        scope = {"type": "http", "path": "/documents", "headers": [(b"host", b"localhost")]}
+        await Guard(drips, Settings(limits=Limits(request_seconds=1)))(scope, receive, send)
+
+    asyncio.run(asyncio.wait_for(client(), 60))
+    assert b"".join(sent) == b"abcd"
 
 
 def test_a_client_that_goes_away_leaves_the_queue(short: Running) -> None:

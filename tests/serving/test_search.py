@@ -61,6 +61,43 @@ def test_fewer_dimensions_rank_by_their_own_cosine(client: httpx2.Client, space:
     assert hybrid != found(client, query=QUESTIONS[0], k=5)
 
 
+def test_only_what_a_filter_lets_through_is_found(client: httpx2.Client, space: Space) -> None:
+    asked = {"group": {"prefix": "heapq"}, "order": {"lt": 5}}
+    for question in QUESTIONS:
+        results = found(client, query=question, k=4, filter=asked)
+        expected = space.search(question, 4, filter=asked)
+        assert [row["document"] for row in results] == [hit.document for hit in expected]
+        assert all(row["document"].startswith("heapq") for row in results)
+        # In fewer dimensions too, where the vectors that are compared are others.
+        everything = found(client, query=question, k=1000, mode="dense", dimensions=32)
+        chosen = [row for row in everything if row["document"] in {"heapq.heappush", "heapq.merge"}]
+        assert len(chosen) == 2
+        some = {"id": ["heapq.heappush", "heapq.merge", "nothing"]}
+        short = found(client, query=question, k=3, mode="dense", dimensions=32, filter=some)
+        assert short == [row | {"dense_rank": place} for place, row in enumerate(chosen, 1)]
+
+
+@pytest.mark.parametrize(
+    ("filter", "param", "code"),
+    [
+        ('{"colour": "red"}', "filter.colour", "filter_column"),
+        ('{"kind": {"like": "x"}}', "filter.kind.like", "filter_operator"),
+        ('{"order": {"gte": "x"}}', "filter.order.gte", "filter_value"),
+        ('{"order": 1e400}', "filter.order.in", "filter_value"),
+        ('{"order": NaN}', None, "invalid_json"),
+        ('["kind"]', "filter", "dict_type"),
+    ],
+)
+def test_a_filter_that_cannot_be_applied_is_named(
+    client: httpx2.Client, filter: str, param: str | None, code: str
+) -> None:
+    body = f'{{"space": "docs", "query": "x", "filter": {filter}}}'
+    answer = client.post("/search", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == (param, code)
+
+
 def test_where_one_can_be_searched_it_needs_no_name(client: httpx2.Client) -> None:
     answer = client.post("/search", json={"query": QUESTIONS[0]}).json()
     assert (answer["space"], answer["mode"], len(answer["results"])) == ("docs", "hybrid", 10)

@@ -30,6 +30,15 @@ def search(
         Literal["hybrid", "dense", "lexical"],
         typer.Option(help="By vectors (dense), by words (lexical), or both."),
     ] = "hybrid",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            help="Find only documents with, e.g., kind=code, source^=docs/ (begins), group!=a.md,"
+            " order>=2; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which concepts and words make up each score.")
     ] = False,
@@ -40,17 +49,21 @@ def search(
 
     Example:
       isometry search docs-space "how do I rotate the keys" -k 3 --explain
+
+      isometry search docs-space "rotate" --filter source^=guide/ --filter kind=prose
     """
+    from isometry.search.filters import Filter
     from isometry.space import Space
 
+    chosen = Filter.parse_text(filter) if filter else None
     why: list[list[Contribution]] = []
     with progress(quiet):
         opened = Space.open(space)
         if explain:
-            explained = opened.explain(query, k, mode)
+            explained = opened.explain(query, k, mode, filter=chosen)
             results, why = [each for each, _ in explained], [each for _, each in explained]
         else:
-            results = opened.search(query, k, mode)
+            results = opened.search(query, k, mode, filter=chosen)
     if as_json:
         rows = [asdict(result) for result in results]
         for row, parts in zip(rows, why, strict=False):

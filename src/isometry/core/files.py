@@ -116,6 +116,8 @@ def atomic_folder(path: Path) -> Generator[Path]:
             temporary.chmod(0o755)
             for file in temporary.rglob("*"):
                 if file.is_file():
+                    # Libraries write some files for their owner alone.
+                    file.chmod(0o644)
                     flush(file)
             if path.is_dir():
                 path.replace(aside)

@@ -9,20 +9,23 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from isometry.core.errors import InputError, IsometryError
 from isometry.core.journal import Journal, Recovered
-from isometry.corpora.documents import Document
+from isometry.corpora.documents import SCHEMA, Document
 from isometry.jobs.changes import (
     Change,
+    Entry,
     check_encoder,
     entries_of,
     open_journal,
@@ -353,8 +356,7 @@ class Store(AbstractContextManager["Store"]):
     def _layered(self) -> Space:
         if not self._entries:
             return self._base
-        view = Space(self._base.folder, self._base.manifest)
-        view.__dict__.update(self._base.__dict__)
+        view = _View(self._base, self._entries)
         over = [entry.chunks for entry in self._entries.values() if entry.chunks is not None]
         view.__dict__["index"] = LayeredIndex(self._base.index, self._words, over, self._entries)
         return view
@@ -379,6 +381,28 @@ class Store(AbstractContextManager["Store"]):
         much = len(self._sizes) >= self._limits.records or self._bytes >= self._limits.bytes
         # What failed is tried again when there is reason to hope, or after a while.
         return self._full or (much and self._failure is None)
+
+
+class _View(Space):
+    """A Space with what is acknowledged and not in it yet."""
+
+    def __init__(self, base: Space, entries: Mapping[str, Entry]) -> None:
+        super().__init__(base.folder, base.manifest)
+        self._base = base
+        self._entries = entries
+        # What is loaded stays loaded.
+        self.__dict__.update({**base.__dict__, **self.__dict__})
+        self.__dict__.pop("known", None)
+
+    @cached_property
+    def known(self) -> pa.Table:
+        """What documents can be filtered by."""
+        base = self._base.known
+        names = pa.array(list(self._entries), pa.string())
+        old = pc.is_in(base["id"], names)  # pyright: ignore[reportAttributeAccessIssue]
+        rows = [entry.document for entry in self._entries.values() if entry.document is not None]
+        new = pa.Table.from_pylist(rows, SCHEMA).select(base.column_names)
+        return pa.concat_tables([base.filter(pc.invert(old)), new.cast(base.schema)])  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -356,9 +356,14 @@ class ChunkIndex:
 
     def of_document(self, document: str) -> Int[np.ndarray, " chunks"]:
         """The rows of a document's chunks, by position; none where there is no such document."""
-        same = pc.equal(self.rows.documents, document)  # pyright: ignore[reportAttributeAccessIssue]
-        numbers = np.flatnonzero(same.to_numpy(zero_copy_only=False))
+        numbers = self.of_documents([document])
         return numbers[np.argsort(self.rows.positions[numbers])]
+
+    def of_documents(self, documents: Collection[str]) -> Int[np.ndarray, " chunks"]:
+        """The rows of these documents' chunks, ascending."""
+        names = pa.array(documents, pa.string())
+        found = pc.is_in(self.rows.documents, names)  # pyright: ignore[reportAttributeAccessIssue]
+        return np.flatnonzero(found.to_numpy(zero_copy_only=False))
 
     def word_scores(
         self, words: Sequence[str], numbers: Int[np.ndarray, " rows"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from isometry.search.lancedb import ChunkIndex, Hit, Lexical, chunk_schema
-from isometry.search.view import Found, Rows
+from isometry.search.view import Found, Rows, first_shown
 
 # Those of Lance.
 _K1, _B = 1.2, 0.75
@@ -180,7 +180,8 @@ class LayeredIndex(ChunkIndex):
 
     def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
         """As `ChunkIndex.rank_dense`, over all."""
-        below = self._visible(lambda limit: self.base.rank_dense(vector, limit), k)
+        shown = ~self._hidden
+        below = first_shown(lambda limit: self.base.rank_dense(vector, limit), shown, k)
         if not self._over:
             return below
         query = np.ascontiguousarray(vector, dtype=np.float32)
@@ -188,7 +189,8 @@ class LayeredIndex(ChunkIndex):
 
     def rank_lexical(self, query: str, k: int) -> Found:
         """As `ChunkIndex.rank_lexical`, over all."""
-        below = self._visible(lambda limit: self.base.rank_lexical(query, limit), k)
+        shown = ~self._hidden
+        below = first_shown(lambda limit: self.base.rank_lexical(query, limit), shown, k)
         if not self._over:
             return below
         return self._merged(below, self._bm25(query), k, least=0.0)
@@ -217,9 +219,9 @@ class LayeredIndex(ChunkIndex):
             values[~low] = self.over_vectors[numbers[~low] - self._first]
         return values
 
-    def of_document(self, document: str) -> Int[np.ndarray, " chunks"]:
-        """The rows of a document's chunks, by position; hidden ones are left out."""
-        numbers = super().of_document(document)
+    def of_documents(self, documents: Collection[str]) -> Int[np.ndarray, " chunks"]:
+        """The rows of these documents' chunks, ascending; hidden ones are left out."""
+        numbers = super().of_documents(documents)
         return numbers[~self.hidden[numbers]]
 
     def word_scores(
@@ -245,16 +247,6 @@ class LayeredIndex(ChunkIndex):
         """The vectors of the chunks that lie over the table, whose rows follow the table's."""
         nothing = np.empty((0, self.dim), dtype=np.float32)
         return np.concatenate([nothing, *(chunks.vectors for chunks in self._over)])
-
-    def _visible(self, rank: Callable[[int], Found], k: int) -> Found:
-        """The best `k` documents of the table that are not hidden."""
-        limit = k
-        while True:
-            numbers, scores = rank(limit)
-            kept = ~self._hidden[numbers]
-            if kept.sum() >= k or len(numbers) < limit:
-                return numbers[kept][:k], scores[kept][:k]
-            limit = 2 * limit + int(k - kept.sum())
 
     def _merged(
         self, below: Found, scores: Float[np.ndarray, " over"], k: int, least: float = -math.inf

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder, hash_file, read_json, write_json
@@ -112,6 +112,25 @@ class Rows:
             if certain or len(rows) < limit:
                 return rows[kept].astype(np.int64), scores[kept]
             limit *= 4
+
+
+def first_shown(rank: Callable[[int], Found], shown: Bool[np.ndarray, " rows"], k: int) -> Found:
+    """The best documents among those that may be shown.
+
+    Args:
+        rank: From a number to the best row of that many documents, best first, or of all.
+        shown: Which rows may be; all or none of a document's.
+        k: How many documents at most.
+    """
+    limit = k
+    while True:
+        numbers, scores = rank(limit)
+        kept = shown[numbers]
+        enough = int(kept.sum())
+        if enough >= k or len(numbers) < limit:
+            return numbers[kept][:k], scores[kept][:k]
+        # As many as it takes, if they lie further down as densely as so far.
+        limit = max(2 * limit + k - enough, min(8 * limit, limit * k // max(1, enough)))
 
 
 class VectorView:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
+from copy import copy
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from isometry.search.filters import Filter
 from isometry.search.lancedb import ChunkIndex, Hit
 from isometry.search.overlay import LayeredIndex
 from isometry.search.view import Found, Rows
@@ -55,6 +58,14 @@ class _CutIndex(ChunkIndex):
         """As the index does."""
         return self._index.rank_lexical(query, k)
 
+    def vectors(self, numbers: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows cut"]:
+        """The first dimensions of what is shown in these rows."""
+        return self._cut[np.searchsorted(self._numbers, numbers)]
+
+    def of_documents(self, documents: Collection[str]) -> Int[np.ndarray, " chunks"]:
+        """As the index does."""
+        return self._index.of_documents(documents)
+
     def fetch(self, found: Found) -> list[Hit]:
         """As the index does."""
         return self._index.fetch(found)
@@ -75,6 +86,7 @@ class Searcher:
         k: int,
         mode: Mode,
         dimensions: int | None,
+        filter: Filter | None = None,
     ) -> list[Result]:
         """What `Space.search` finds.
 
@@ -85,14 +97,17 @@ class Searcher:
             k: How many documents at most.
             mode: By vectors, by words, or by both.
             dimensions: How many of the vectors' first dimensions count; all where not given.
+            filter: Which documents may be shown.
         """
         if vector is None or dimensions in (None, len(vector)):
-            return space.search(query, k, mode, vector=vector)
-        cut = Space(space.folder, space.manifest)
-        # What is loaded stays loaded.
-        cut.__dict__.update(space.__dict__)
+            return space.search(query, k, mode, vector=vector, filter=filter)
+        if filter is not None:
+            # Loaded here, it is there for the next search too.
+            _ = space.known
+        cut = copy(space)
         cut.__dict__["index"] = self._index(space.index, dimensions)
-        return cut.search(query, k, mode, vector=shorten(vector[None], dimensions)[0])
+        short = shorten(vector[None], dimensions)[0]
+        return cut.search(query, k, mode, vector=short, filter=filter)
 
     def _index(self, index: ChunkIndex, dimensions: int) -> _CutIndex:
         """The index in fewer dimensions, made on first use."""

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
+from isometry.search.filters import Filter, FilterError
 from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
 from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheLimits, TheModels, json_answer
@@ -26,6 +27,7 @@ class SearchRequest(BaseModel):
             "examples": [
                 {"space": "docs-space", "query": "how do I rotate the keys", "k": 3},
                 {"query": "rotate keys", "mode": "lexical"},
+                {"query": "rotate keys", "filter": {"source": {"prefix": "guide/"}}},
             ]
         }
     }
@@ -38,6 +40,12 @@ class SearchRequest(BaseModel):
     k: int = Field(10, description="How many documents at most.")
     dimensions: int | None = Field(
         None, description="Compare only so many of the vectors' first dimensions."
+    )
+    filter: dict[str, JsonValue] | None = Field(
+        None,
+        description="Which documents may be found: for each column (id, title, context, group,"
+        " order, kind, source) a value, a list of values, or operators (in, not, prefix, gte, gt,"
+        " lte, lt). All must hold.",
     )
 
 
@@ -76,7 +84,8 @@ async def search(
         raise invalid("query is empty.", "query", "empty_input")
     if not 1 <= asked.k <= limits.results:
         raise invalid(f"k must be 1 to {limits.results:,}, not {asked.k}.", "k")
-    name, results = await models.reading(lambda: _search(asked, request, models, embedder))
+    chosen = _filter(asked.filter)
+    name, results = await models.reading(lambda: _search(asked, request, models, embedder, chosen))
     return json_answer(
         {
             "object": "list",
@@ -87,8 +96,21 @@ async def search(
     )
 
 
+def _filter(given: dict[str, JsonValue] | None) -> Filter | None:
+    if not given:
+        return None
+    try:
+        return Filter.parse(given)
+    except FilterError as error:
+        raise invalid(error.message, f"filter.{error.place}", f"filter_{error.kind}") from None
+
+
 async def _search(
-    asked: SearchRequest, request: Request, models: TheModels, embedder: TheEmbedder
+    asked: SearchRequest,
+    request: Request,
+    models: TheModels,
+    embedder: TheEmbedder,
+    chosen: Filter | None,
 ) -> tuple[str, list[Result]]:
     model = models.get(asked.space, param="space", space=True)
     model.check_dimensions(asked.dimensions)
@@ -101,6 +123,8 @@ async def _search(
     def found() -> list[Result]:
         space = model.space
         assert space is not None
-        return searcher.search(space, asked.query, vector, asked.k, asked.mode, asked.dimensions)
+        return searcher.search(
+            space, asked.query, vector, asked.k, asked.mode, asked.dimensions, chosen
+        )
 
     return model.source.name, await asyncio.to_thread(found)

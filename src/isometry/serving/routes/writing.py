@@ -38,12 +38,12 @@ class Metadata(BaseModel):
 
     model_config = STRICT
 
-    context: str = Field("", description="The headings above the title.")
-    group: str = Field("", description="What a fit never divides: a page, a file.")
-    order: int = Field(0, ge=0, lt=2**31, description="The place in the group.")
+    context: str = Field(default="", description="The headings above the title.")
+    group: str = Field(default="", description="What a fit never divides: a page, a file.")
+    order: int = Field(default=0, ge=0, lt=2**31, description="The place in the group.")
     kind: Kind = "prose"
     links: list[str] = Field(default=[], max_length=_MOST_LINKS, description="Groups.")
-    source: str = Field("", description="Where it came from, for people.")
+    source: str = Field(default="", description="Where it came from, for people.")
 
 
 class DocumentBody(BaseModel):
@@ -55,10 +55,12 @@ class DocumentBody(BaseModel):
         }
     }
 
-    title: str = Field("", description="The heading path.")
+    title: str = Field(default="", description="The heading path.")
     text: str
     metadata: Metadata = Field(default_factory=Metadata)
-    truncate: bool = Field(False, description="Search its beginning only, if it is too long.")
+    truncate: bool = Field(
+        default=False, description="Search its beginning only, if it is too long."
+    )
 
     def document(self, id: str) -> Document:
         """It, as a Space holds it."""

@@ -29,7 +29,11 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    *sources: str, limits: Limits | None = None, token: str = "", writable: bool = False
+    *sources: str,
+    limits: Limits | None = None,
+    token: str = "",
+    writable: bool = False,
+    beside_base: bool = False,
 ) -> Iterator[Running]:
     """Runs uvicorn on a free port, in a thread, until the block ends."""
     settings = Settings(port=0, limits=limits or Limits(), token=token, writable=writable)
@@ -41,7 +45,8 @@ def running(
         started.set()
 
     with bind(settings) as opened:
-        server = Server(read_sources(sources), settings, on_started)
+        read = read_sources(sources, beside_base=beside_base)
+        server = Server(read, settings, on_started)
         thread = threading.Thread(target=server.run, args=([opened],), daemon=True)
         thread.start()
         try:
@@ -59,11 +64,12 @@ def answering(
     limits: Limits | None = None,
     token: str = "",
     writable: bool = False,
+    beside_base: bool = False,
     ready: bool = True,
 ) -> Iterator[tuple[TestClient, Any]]:
     """An application that is called without a network, and its state."""
     settings = Settings(token=token, limits=limits or Limits(), writable=writable)
-    app: Any = create_app(read_sources(sources), settings)
+    app: Any = create_app(read_sources(sources, beside_base=beside_base), settings)
     state = app._app._app.state
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         if ready:

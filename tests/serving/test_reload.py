@@ -6,12 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from running import answering, sample, until
 
 import isometry
 from isometry import InputError, Space
 from isometry.core.files import read_json, write_json
+from isometry.encoders.encoder import load_encoder
+from isometry.serving.models import read_sources
 from isometry.serving.settings import Limits
 
 SOON = Limits(refresh_seconds=0.05)
@@ -102,3 +105,48 @@ def test_a_state_that_was_compacted_away_is_left_for_the_present_one(
         monkeypatch.setattr(index, "rank_lexical", gone)
         assert names(client, "sort a list") == expected
         assert state.models.get("docs-space").space.index is not index
+
+
+def test_the_base_follows_what_is_added(pair: tuple[Path, Path]) -> None:
+    space, docs = pair
+    sources = read_sources([str(space)], beside_base=True)
+    assert [source.name for source in sources] == ["docs-space", "docs-space.base"]
+    base = load_encoder(Space.open(space).manifest["encoder"]["base"])
+    query = "print a label for a parcel"
+
+    def expected() -> list[tuple[str, float]]:
+        index = Space.open(space).index
+        numbers = np.arange(len(index.rows))
+        hits = index.fetch((numbers, np.zeros(len(numbers))))
+        scores = base.encode([hit.text for hit in hits], "document") @ base.encode([query])[0]
+        best: dict[str, float] = {}
+        for hit, score in zip(hits, scores.tolist(), strict=True):
+            best[hit.document] = max(score, best.get(hit.document, -1.0))
+        return sorted(best.items(), key=lambda each: (-each[1], each[0]))[:5]
+
+    with answering(str(space), limits=SOON, beside_base=True) as (client, state):
+
+        def found() -> list[tuple[str, float]]:
+            asked = {"query": query, "k": 5, "mode": "dense", "space": "docs-space.base"}
+            rows = client.post("/search", json=asked).json()["results"]
+            return [(row["document"], row["score"]) for row in rows]
+
+        def check() -> None:
+            names, scores = zip(*expected(), strict=True)
+            assert [name for name, _ in found()] == list(names)
+            np.testing.assert_allclose([score for _, score in found()], scores, atol=1e-5)
+
+        check()
+        entries = client.get("/v1/models").json()["data"]
+        assert [entry["base_of"] for entry in entries] == [None, "docs-space"]
+        encoded = state.models._encoded["docs-space.base"]
+        (docs / "parcels.py").write_text(
+            'def label(parcel):\n    """Print a label for a parcel."""\n    return parcel.address\n'
+        )
+        isometry.add(space, docs)
+        until(lambda: found()[0][0].startswith("parcels"))
+        check()
+        # What was there is not encoded again.
+        now = state.models._encoded["docs-space.base"]
+        assert len(now) > len(encoded)
+        assert all(now[text] is encoded[text] for text in encoded)

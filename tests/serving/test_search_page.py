@@ -288,6 +288,54 @@ def test_text_from_right_to_left_begins_at_the_right(visit: Visit) -> None:
     assert link.evaluate("one => getComputedStyle(one).direction") == "rtl"
 
 
+def test_beside_it_stands_what_the_base_finds(browser: Browser, tiny_space: Path) -> None:
+    query = "push an item onto the heap"
+    with running(f"docs={tiny_space}", beside_base=True) as server:
+        answers = [
+            httpx2.post(f"{server.address}/search", json={"query": query, "space": name, "k": 10})
+            for name in ("docs", "docs.base")
+        ]
+        here, there = ([row["document"] for row in each.json()["results"]] for each in answers)
+        # Tuning changed something, and not everything.
+        assert here != there
+        assert set(here) & set(there)
+        visit = Visit(browser, server.address)
+        page = visit.page
+        others = page.locator("#others li")
+        expect(page.locator("#beside")).to_be_hidden()
+        visit.search(query)
+        expect(others).to_have_count(10)
+        said = others.locator("p:last-child").all_text_contents()
+        shown = [each.get_attribute("data-document") for each in others.locator("a").all()]
+        assert shown == there
+        for document, place in zip(there, said, strict=True):
+            known = document in here
+            assert place.startswith(str(here.index(document) + 1) if known else "not among")
+        chips = page.locator("#results .base").all_text_contents()
+        for document, chip in zip(here, chips, strict=True):
+            known = document in there
+            assert chip.startswith(str(there.index(document) + 1) if known else "not found")
+        # It opens as any other, and steps back.
+        others.locator("a").last.click()
+        expect(page.locator("#document-title")).to_be_visible()
+        expect(page.locator("#beside")).to_be_hidden()
+        page.keyboard.press("Escape")
+        expect(page.locator("#beside")).to_be_visible()
+        page.get_by_role("checkbox", name="beside what its base finds").uncheck()
+        expect(page.locator("#beside")).to_be_hidden()
+        expect(page.locator("#results .base")).to_have_count(0)
+        assert "base=no" in visit.address_now
+        page.set_viewport_size({"width": 360, "height": 740})
+        page.get_by_role("checkbox").check()
+        expect(others).to_have_count(10)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert all(name for _, name in page.evaluate(NAMES))
+        # Only the Space itself is offered.
+        expect(page.locator("#spaces")).to_be_hidden()
+        assert visit.said == []
+        visit.context.close()
+
+
 def test_the_proof_and_the_report(visit: Visit) -> None:
     page = visit.page
     page.wait_for_selector("#proof")

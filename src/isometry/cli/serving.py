@@ -38,6 +38,14 @@ def serve(
             "--write", help="Take documents too; nobody else can write into the Spaces meanwhile."
         ),
     ] = False,
+    beside_base: Annotated[
+        bool,
+        typer.Option(
+            "--beside-base",
+            help="Search each Space by the model that its fit began with as well, as NAME.base; its"
+            " passages are encoded at the start.",
+        ),
+    ] = False,
     max_body_mib: Annotated[
         int, typer.Option(min=1, help="Largest body of a request.", rich_help_panel=_LIMITS)
     ] = 8,
@@ -78,6 +86,7 @@ def serve(
         port=port,
         token_file=token_file,
         writable=write,
+        beside_base=beside_base,
         max_body_mib=max_body_mib,
         max_seconds=max_seconds,
         cache_mib=cache_mib,

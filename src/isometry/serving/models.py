@@ -18,6 +18,7 @@ from jaxtyping import Float
 from isometry.core.errors import InputError
 from isometry.encoders.locate import locate
 from isometry.encoders.packaged_models import PREFIX
+from isometry.search.other_vectors import OtherVectors
 from isometry.serving.batching import Engine
 from isometry.serving.errors import ApiError, busy, invalid
 from isometry.space import MANIFEST, Space
@@ -45,15 +46,22 @@ class Source:
         name: What clients call it.
         place: A Space, an encoder's folder, `packaged:NAME`, or a hub id.
         is_space: Whether it can be searched.
+        base_of: The Space whose documents are searched by the encoder that its fit began with; none
+            where it is their own.
     """
 
     name: str
     place: str
     is_space: bool
+    base_of: str | None = None
 
 
-def read_sources(arguments: Sequence[str]) -> list[Source]:
+def read_sources(arguments: Sequence[str], *, beside_base: bool = False) -> list[Source]:
     """What a user typed, each `NAME=PLACE` or a place that gives the name; opens nothing heavy.
+
+    Args:
+        arguments: What was typed.
+        beside_base: Whether each Space is also served by its base, as `NAME.base`.
 
     Raises:
         InputError: When there is no such Space or model, or two have one name.
@@ -63,14 +71,21 @@ def read_sources(arguments: Sequence[str]) -> list[Source]:
         named = None if Path(argument).expanduser().exists() else _NAMED.fullmatch(argument)
         place = named[2] if named else argument
         is_space = (Path(place).expanduser() / MANIFEST).is_file()
-        if is_space:
-            Space.open(place)
-        else:
-            locate(place)
         name = named[1] if named else _name_of(place)
-        if any(source.name == name for source in sources):
-            raise InputError(f"Two are called '{name}'.", f"Give one another name: OTHER={place}")
-        sources.append(Source(name, place, is_space))
+        found = [Source(name, place, is_space)]
+        if not is_space:
+            locate(place)
+        else:
+            space = Space.open(place)
+            if beside_base:
+                locate(space.manifest["encoder"]["base"])
+                found.append(Source(f"{name}.base", place, True, name))
+        for source in found:
+            if any(other.name == source.name for other in sources):
+                raise InputError(
+                    f"Two are called '{source.name}'.", f"Give one another name: OTHER={place}"
+                )
+            sources.append(source)
     return sources
 
 
@@ -160,6 +175,8 @@ class Models:
         self._turn = threading.Lock()
         self._refreshing = asyncio.Lock()
         self._failures: dict[str, str | None] = {}
+        # The passages of each Space that is searched by its base, and their vectors.
+        self._encoded: dict[str, dict[str, Float[np.ndarray, " dim"]]] = {}
         # What could not be taken up, so that it is tried once only.
         self._refused: dict[str, dict[str, Any]] = {}
 
@@ -291,6 +308,8 @@ class Models:
             return self._made(source, encoder, "float32", encoder.fingerprint(), None, None)
         if self._writable:
             return self._stored(source)
+        if source.base_of:
+            return self._by_base(source, before)
         was = before.opened if before else None
         space = was.refresh() if was else Space.open(source.place)
         if before and space is was:
@@ -303,6 +322,30 @@ class Models:
         precision = cast("Precision", said["precision"])
         dims = nested_widths(space)
         return self._made(source, encoder, precision, said["fingerprint"], dims, space)
+
+    def _by_base(self, source: Source, before: Model | None) -> Model:
+        """A Space with the encoder that its fit began with; its passages are encoded here."""
+        was = before.opened if before else None
+        space = Space.open(source.place)
+        if before and was and space.manifest == was.manifest:
+            return before
+        encoder = before.encoder.encoder if before else base_of(space)
+        precision = cast("Precision", space.manifest["encoder"]["precision"])
+        index = space.index
+        numbers = np.arange(len(index.rows))
+        texts = [hit.text for hit in index.fetch((numbers, np.zeros(len(numbers))))]
+        # Most of them are those of the state before.
+        known = self._encoded.get(source.name, {})
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        _log.info("encoding", extra={"model": source.name, "passages": len(fresh)})
+        made = encoder.encode(fresh, "document", precision=precision)
+        known = known | dict(zip(fresh, made, strict=True))
+        self._encoded[source.name] = {text: known[text] for text in texts}
+        vectors = np.stack([known[text] for text in texts])
+        space.__dict__["index"] = OtherVectors(index, numbers, vectors)
+        if before:
+            return replace(before, opened=space, created=_now())
+        return self._made(source, encoder, precision, encoder.fingerprint(), None, space)
 
     def _stored(self, source: Source) -> Model:
         """A Space that takes documents; this process holds its lock from now on."""
@@ -343,6 +386,26 @@ class Models:
             metrics=self._metrics,
         )
         return Model(source, batches, engine, fingerprint, dims, space, _now())
+
+
+def base_of(space: Space) -> Encoder:
+    """The encoder that a Space's fit began with, with the Space's prompts.
+
+    Raises:
+        InputError: When it is not there any more.
+    """
+    from isometry.encoders.encoder import load_encoder
+    from isometry.encoders.text import TextEncoder
+
+    said = space.manifest["encoder"]
+    encoder = load_encoder(said["base"])
+    if isinstance(encoder, TextEncoder):
+        prompts = {role: said[f"{role}_prompt"] for role in ("query", "document")}
+        if prompts != dict(encoder.prompts):
+            return TextEncoder.load(
+                said["base"], query_prompt=prompts["query"], document_prompt=prompts["document"]
+            )
+    return encoder
 
 
 def nested_widths(space: Space) -> tuple[int, ...] | None:

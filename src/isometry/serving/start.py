@@ -22,6 +22,7 @@ def start(
     port: int,
     token_file: Path | None,
     writable: bool,
+    beside_base: bool,
     max_body_mib: int,
     max_seconds: float,
     cache_mib: int,
@@ -36,6 +37,7 @@ def start(
         port: The port; 0 takes a free one.
         token_file: Where the clients' token stands.
         writable: Whether documents are taken.
+        beside_base: Whether Spaces are searched by their bases as well.
         max_body_mib: The largest body.
         max_seconds: The longest time for an answer.
         cache_mib: For vectors of former texts.
@@ -57,7 +59,12 @@ def start(
     check_reachable(settings)
     from isometry.serving.models import read_sources
 
-    sources = read_sources(arguments)
+    if writable and beside_base:
+        raise InputError(
+            "What is being written cannot be compared with its base.",
+            "Leave --write or --beside-base away.",
+        )
+    sources = read_sources(arguments, beside_base=beside_base)
     from isometry.serving.observing import log_to_stderr
     from isometry.serving.server import run
 

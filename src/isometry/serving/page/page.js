@@ -13,6 +13,7 @@ const box = $("query");
 
 let token = ""; // kept here only
 let spaces = [];
+let bases = new Map(); // the name under which a Space is searched by its base
 let opened = ""; // the id of the document that is shown
 let passages = new Map(); // where the best passage of a document is, by its id
 let searching = null; // what cancels the search under way
@@ -157,6 +158,7 @@ function fragment(open = opened) {
   const parts = new URLSearchParams();
   if (query) parts.set("q", query);
   if (spaces.length > 1) parts.set("space", space);
+  if (!$("base").checked) parts.set("base", "no");
   if (mode !== DEFAULTS.mode) parts.set("mode", mode);
   if (String(k) !== DEFAULTS.k) parts.set("k", k);
   if (open) parts.set("open", open);
@@ -185,6 +187,7 @@ async function follow() {
   const k = String(Math.min(1000, Math.max(1, parseInt(parts.get("k"), 10) || DEFAULTS.k)));
   if (![...$("k").options].some((option) => option.value === k)) $("k").add(new Option(k));
   $("k").value = k;
+  $("base").checked = parts.get("base") !== "no";
   const space = parts.get("space");
   if (space && spaces.some((each) => each.id === space)) $("space").value = space;
   settled = Boolean(box.value);
@@ -211,17 +214,27 @@ async function search() {
     well();
     return;
   }
+  const base = $("base").checked && bases.get(wanted.space);
   const began = performance.now();
-  const announced = setTimeout(() => ($("status").textContent = "Searching …"), LONG);
+  const announced = setTimeout(() => {
+    if (mine === searching) $("status").textContent = "Searching …";
+  }, LONG);
   try {
     const { results } = await json("search", { body: wanted, signal: mine.signal });
     // An older answer never takes the place of a newer one.
     if (mine !== searching) return;
+    clearTimeout(announced);
     well();
     list(results, wanted);
     const many = results.length === 1 ? "1 document" : `${results.length || "No"} documents`;
     const none = results.length ? "" : ". Other words, or another way to search, may find some.";
     $("status").textContent = `${many} in ${Math.round(performance.now() - began)} ms${none}`;
+    if (!base) {
+      $("beside").hidden = true;
+      return;
+    }
+    const other = await json("search", { body: { ...wanted, space: base }, signal: mine.signal });
+    if (mine === searching) compare(results, other.results);
   } catch (error) {
     if (mine === searching) refuse(error, search);
   } finally {
@@ -229,7 +242,31 @@ async function search() {
   }
 }
 
+// What the base finds, and on which place it has what was found here.
+function compare(results, others) {
+  const places = (found) => new Map(found.map(({ document }, place) => [document, place + 1]));
+  const [here, there] = [places(results), places(others)];
+  $("others").replaceChildren(...others.map(({ document, title }) => {
+    const [last, path] = heading(title, document);
+    const place = here.get(document);
+    return element(
+      "li", {},
+      ...(path ? [element("p", { className: "path", dir: "auto" }, path)] : []),
+      element("p", { dir: "auto" }, opener(document, [element("bdi", {}, last)])),
+      element("p", { className: place ? "muted" : "muted lost" },
+        place ? `${ordinal(place)} here` : "not among these"),
+    );
+  }));
+  for (const link of links()) {
+    const place = there.get(link.dataset.document);
+    const said = place ? `${ordinal(place)} by the base` : "not found by the base";
+    link.closest("li").querySelector(".id").before(element("span", { className: "base" }, said));
+  }
+  $("beside").hidden = !others.length;
+}
+
 function list(results, wanted) {
+  if (!wanted.query.trim()) $("beside").hidden = true;
   const words = matcher(wanted.query);
   passages = new Map(results.map((result) => [result.document, result]));
   $("results").replaceChildren(...results.map((result) => entry(result, words, wanted.mode)));
@@ -383,6 +420,7 @@ function hide(push = false) {
 function introduce() {
   const space = spaces.find((each) => each.id === $("space").value);
   $("name").textContent = space.id;
+  $("bases").hidden = !bases.has(space.id);
   $("about").textContent =
     `${space.passages.toLocaleString("en")} passages, ${space.dimensions} dimensions`;
   entitle();
@@ -477,7 +515,8 @@ async function load() {
     }
     $("status").textContent = "";
     $("token").hidden = true;
-    spaces = models.filter((model) => model.kind === "space");
+    spaces = models.filter((model) => model.kind === "space" && !model.base_of);
+    bases = new Map(models.filter((model) => model.base_of).map(({ id, base_of }) => [base_of, id]));
     $("models").hidden = spaces.length > 0;
     $("models").querySelector("ul").replaceChildren(...models.map(describe));
     $("search").hidden = !spaces.length;

@@ -31,6 +31,9 @@ class ModelEntry(BaseModel):
     precision: Literal["float32", "bfloat16"]
     fingerprint: str = Field(description="A hash of all that decides a vector.")
     passages: int | None = Field(examples=[5000], description="What a Space searches.")
+    base_of: str | None = Field(
+        description="The Space whose documents are searched here by the model its fit began with."
+    )
     writable: bool = Field(description="Whether documents are taken; see PUT /documents/{id}.")
 
 
@@ -58,6 +61,7 @@ def _entry(model: Model) -> ModelEntry:
         precision=model.encoder.precision,
         fingerprint=model.fingerprint,
         passages=model.space.index.chunks if model.space else None,
+        base_of=model.source.base_of,
         writable=model.store is not None,
     )
 

@@ -3,13 +3,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx2
+import numpy as np
 import pytest
 from contrasts import COLORS, contrast, luminance
 from hostile_documents import HOSTILE
 from playwright.sync_api import expect
 from running import Running, running
+
+from isometry import Space
+from isometry.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -334,6 +339,71 @@ def test_beside_it_stands_what_the_base_finds(browser: Browser, tiny_space: Path
         expect(page.locator("#spaces")).to_be_hidden()
         assert visit.said == []
         visit.context.close()
+
+
+@pytest.fixture(scope="module")
+def file(hostile_space: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one file, with hostile documents in it."""
+    out = tmp_path_factory.mktemp("page") / "page.html"
+    assert main(["page", str(hostile_space), "--out", str(out), "-q"]) == 0
+    return out
+
+
+def test_one_file_searches_by_words_without_a_server(
+    browser: Browser, file: Path, hostile_space: Path
+) -> None:
+    space = Space.open(hostile_space)
+    visit = Visit(browser, file.as_uri(), "")
+    page = visit.page
+    page.context.set_offline(True)
+    expect(page.locator("#modes")).to_be_hidden()
+    for query in ("quagga", "push an item onto the heap", "the day of the week"):
+        page.fill("#query", query)
+        expect(page.locator("#status")).to_have_text(FOUND)
+        expected = [hit.document for hit in space.search(query, 10, "lexical")]
+        expect(page.locator("#results a").first).to_have_attribute("data-document", expected[0])
+        shown = [each.get_attribute("data-document") for each in page.locator("#results a").all()]
+        # Other stems than Lance's: most of it is the same.
+        assert len(set(shown) & set(expected)) >= 0.6 * len(expected)
+    page.locator("#results a").first.click()
+    page.wait_for_selector("#near li")
+    name = page.locator("#results a").first.get_attribute("data-document")
+    index = space.index
+    mean = index.vectors(index.of_document(name or "")).mean(axis=0)
+    near = [hit.document for hit in index.dense(mean / np.linalg.norm(mean), 9)]
+    shown = [each.get_attribute("data-document") for each in page.locator("#near a").all()]
+    assert shown == [document for document in near if document != name][:8]
+    expect(page.locator("#verdict")).to_have_text(space.manifest["figures"]["verdict"]["headline"])
+    # A link to what was found opens it in another window too.
+    other = Visit(browser, page.url, "")
+    expect(other.page.locator("#document-title")).to_be_visible()
+    for each in (visit, other):
+        assert each.said == []
+        # Nobody is asked for anything but the file.
+        assert all(url.startswith(("file:", "data:image/svg+xml,")) for url in each.asked)
+        each.context.close()
+
+
+@pytest.mark.parametrize("document", list(HOSTILE))
+def test_hostile_documents_are_text_in_one_file_too(
+    browser: Browser, file: Path, document: str
+) -> None:
+    visit = Visit(browser, f"{file.as_uri()}#open={quote(document, safe='')}", "")
+    title, text = HOSTILE[document]
+    expect(visit.page.locator("#text")).to_have_text(text, use_inner_text=False)
+    assert visit.page.locator("#document-title").text_content() == title.split(" > ")[-1]
+    assert visit.said == []
+    visit.context.close()
+
+
+def test_one_file_is_not_overwritten(
+    file: Path, hostile_space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["page", str(hostile_space), "--out", str(file)]) == 2
+    assert "--force" in capsys.readouterr().err
+    before = file.read_bytes()
+    assert main(["page", str(hostile_space), "--out", str(file), "--force", "-q"]) == 0
+    assert file.read_bytes() == before
 
 
 def test_the_proof_and_the_report(visit: Visit) -> None:

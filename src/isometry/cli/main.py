@@ -16,6 +16,7 @@ from isometry.cli import (
     evaluation,
     fitting,
     merging,
+    pages,
     serving,
     spaces,
     states,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("fit")(fitting.fit)
 app.command("search")(spaces.search)
 app.command("serve")(serving.serve)
+app.command("page")(pages.page)
 app.command("encode")(encoding.encode)
 app.command("evaluate")(evaluation.evaluate)
 app.command("merge")(merging.merge)

@@ -6,7 +6,9 @@ const LONG = 400;
 // More words are not marked in a text: nobody reads on, and each is an element.
 const MOST_MARKS = 2000;
 const NEIGHBOURS = 8;
-const DEFAULTS = { mode: "hybrid", k: "10" };
+// Where there is no server, a file of its own answers out of what stands in the page.
+const { offline } = globalThis;
+const DEFAULTS = { mode: offline ? "lexical" : "hybrid", k: "10" };
 
 const $ = (id) => document.getElementById(id);
 const box = $("query");
@@ -38,6 +40,11 @@ class Refused extends Error {
 }
 
 async function call(path, { body, signal } = {}) {
+  if (offline) {
+    const found = offline(path, body);
+    if (!found) throw new Refused("There is no such document here.", 404);
+    return { json: () => found };
+  }
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   if (body) headers["content-type"] = "application/json";
   let answer;
@@ -422,7 +429,8 @@ function introduce() {
   $("name").textContent = space.id;
   $("bases").hidden = !bases.has(space.id);
   $("about").textContent =
-    `${space.passages.toLocaleString("en")} passages, ${space.dimensions} dimensions`;
+    `${space.passages.toLocaleString("en")} passages, ` +
+    (offline ? "searched by their words only" : `${space.dimensions} dimensions`);
   entitle();
   if ($("proof").dataset.space !== space.id) prove(space.id);
 }
@@ -520,6 +528,7 @@ async function load() {
     $("models").hidden = spaces.length > 0;
     $("models").querySelector("ul").replaceChildren(...models.map(describe));
     $("search").hidden = !spaces.length;
+    $("modes").hidden = Boolean(offline);
     if (!spaces.length) return;
     $("space").replaceChildren(...spaces.map(({ id }) => new Option(id)));
     $("spaces").hidden = spaces.length < 2;

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from isometry.corpora.documents import SCHEMA, Document, from_table
+from isometry.serving.documents import nearest, shown
 from isometry.serving.errors import ApiError, invalid
 from isometry.serving.models import Model
 from isometry.serving.routes.shapes import TheLimits, TheModels, json_answer
@@ -101,19 +101,7 @@ async def _from(models: TheModels, name: str | None, read: Callable[[Model], _T]
 def _whole(model: Model, document: str) -> dict[str, Any]:
     if (found := _stored(model, document)) is None:
         raise _unknown(document)
-    return {
-        "id": found.id,
-        "title": found.header(),
-        "text": found.body(),
-        "metadata": {
-            "context": found.context,
-            "group": found.group,
-            "kind": found.kind,
-            "links": list(found.links),
-            "order": found.order,
-            "source": found.source,
-        },
-    }
+    return shown(found)
 
 
 def _stored(model: Model, document: str) -> Document | None:
@@ -134,12 +122,6 @@ def _near(model: Model, document: str, k: int) -> list[dict[str, Any]]:
     numbers = index.of_document(document)
     if not len(numbers):
         raise _unknown(document)
-    mean = index.vectors(numbers).mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    if length == 0:
-        # Passages that cancel each other out point nowhere.
-        return []
-    hits = index.dense(mean / length, k + 1)
     return [
         {
             "document": hit.document,
@@ -149,9 +131,8 @@ def _near(model: Model, document: str, k: int) -> list[dict[str, Any]]:
             "start": hit.start,
             "end": hit.end,
         }
-        for hit in hits
-        if hit.document != document
-    ][:k]
+        for hit in index.fetch(nearest(index, document, index.vectors(numbers), k))
+    ]
 
 
 def _unknown(document: str) -> ApiError:

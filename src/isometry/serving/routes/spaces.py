@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from isometry.report.figures import METRICS, SYSTEMS, look_up, safe_line
+from isometry.report.proof import proof_figures
 from isometry.serving.errors import ApiError
 from isometry.serving.routes.shapes import TheModels
 from isometry.space import Space
@@ -60,28 +58,9 @@ class Proof(BaseModel):
 async def proof(name: str, models: TheModels) -> Proof:
     """The verdict, and base and tuned model on the held-out test."""
     space = _space(models, name)
-    test = look_up(space.manifest, "figures.test")
-    headline = look_up(space.manifest, "figures.verdict.headline")
-    if not isinstance(test, Mapping) or not headline:
+    if (figures := proof_figures(space.manifest)) is None:
         raise ApiError(404, "This Space has no figures.", param="name", code="no_figures")
-    return Proof(
-        space=name,
-        headline=safe_line(headline),
-        kept=look_up(space.manifest, "figures.verdict.kept"),
-        queries=test.get("queries"),
-        artificial=test.get("kind") == "artificial",
-        migrated=bool(space.manifest.get("migrated")),
-        rows=[
-            ProofRow(system=row["system"], label=SYSTEMS[row["system"]], metrics=_metrics(row))
-            for row in test.get("rows") or ()
-            if row["system"] in SYSTEMS
-        ],
-        differences=[
-            ProofDifference(**{key: row[key] for key in ProofDifference.model_fields})
-            for row in test.get("differences") or ()
-        ],
-        report=space.report.is_file(),
-    )
+    return Proof(space=name, report=space.report.is_file(), **figures)
 
 
 @router.get(
@@ -107,7 +86,3 @@ def _space(models: TheModels, name: str) -> Space:
     space = models.get(name, param="space", space=True).space
     assert space is not None
     return space
-
-
-def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: row[name] for name in METRICS if isinstance(row.get(name), float | int)}

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from isometry.core.progress import progress_shown
 from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs.ranking import (
+    MOST_CHUNKS,
     Collection,
     Rankings,
     collection,
+    cut_into_passages,
     dense_rankings,
     reread_rankings,
     row_against,
@@ -112,3 +117,17 @@ def test_the_first_documents_are_read_at_the_passage_that_was_found() -> None:
     dense = dense_rankings(encoder, passages(), queries)
     assert read(3, 0.0).order.tolist() == dense.order.tolist()
     assert len(seen) == 6
+
+
+def test_what_is_beyond_the_most_passages_is_said(
+    small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = TextEncoder.load(small_folder).tokenizer
+    texts = [("", "heap " * 32 * MOST_CHUNKS), ("", "heap " * 32)]
+    with progress_shown(True):
+        chunks = cut_into_passages(["long", "short"], texts, tokenizer, 32)
+    assert chunks["document"].to_pylist().count("long") == MOST_CHUNKS
+    assert f"1 of 2 documents have more than {MOST_CHUNKS}" in capsys.readouterr().err
+    with progress_shown(True):
+        cut_into_passages(["short"], texts[1:], tokenizer, 32)
+    assert "more than" not in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
-from isometry.core.progress import track
+from isometry.core.progress import say, track
 from isometry.corpora.views.chunks import chunk
 from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
 from isometry.evaluation.significance import paired_bootstrap
@@ -120,16 +120,23 @@ def cut_into_passages(
     """
     names = [name for name in chunk_schema(1).names if name != "vector"]
     columns: dict[str, list[Any]] = {name: [] for name in names}
+    cut_off = 0
     with track("Cutting into passages", len(documents), "documents") as task:
         for document, (header, body) in zip(documents, texts, strict=True):
             # A token holds four characters or so: this bounds the work on one enormous text.
             clipped = body[: MOST_CHUNKS * tokens * 16]
             pieces = chunk(clipped, header, tokenizer, tokens=tokens, stride=tokens // 8)
+            cut_off += len(pieces) > MOST_CHUNKS
             for position, piece in enumerate(pieces[:MOST_CHUNKS]):
                 row = (document, header, position, piece.start, piece.end, piece.text)
                 for name, value in zip(names, row, strict=True):
                     columns[name].append(value)
             task.advance()
+    if cut_off:
+        say(
+            f"{cut_off:,} of {len(documents):,} documents have more than {MOST_CHUNKS} passages:"
+            " what is beyond is not searched."
+        )
     return pa.table(columns, schema=pa.schema([chunk_schema(1).field(name) for name in names]))
 
 

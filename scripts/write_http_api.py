@@ -28,7 +28,8 @@ Written by `{COMMAND}` out of the server's `/openapi.json`; do not edit it.
 [Serving](serving.md) says how a server is started, [what errors mean](serving.md#errors) and
 [what bounds a request](serving.md#limits). The body of every error is an
 [ErrorBody](#errorbody)."""
-_ERRORS = ("4XX", "5XX")
+# What Pydantic calls a value that may be anything.
+_ANYTHING = "JsonValue"
 
 Schema = dict[str, Any]
 
@@ -47,7 +48,8 @@ def render() -> str:
             parts += _operation(f"{method.upper()} {path}", operation, schemas)
     parts.append("## Bodies")
     for name in sorted(schemas):
-        parts += _body(name, schemas[name])
+        if name != _ANYTHING:
+            parts += _body(name, schemas[name])
     return "\n\n".join(parts) + "\n"
 
 
@@ -66,10 +68,10 @@ def _operation(title: str, operation: dict[str, Any], schemas: dict[str, Schema]
     lines = []
     if body := operation.get("requestBody"):
         lines.append(f"- Body: {_content(body, schemas)}.")
-    for status, answer in sorted(operation["responses"].items()):
-        if status not in _ERRORS:
-            said = answer["description"].replace("Successful Response", "")
-            lines.append(f"- {status}: {_content(answer, schemas)}. {prose(said)}".rstrip())
+    for status in sorted(set(operation["responses"]) - {"4XX", "5XX"}):
+        answer = operation["responses"][status]
+        said = answer["description"].replace("Successful Response", "")
+        lines.append(f"- {status}: {_content(answer, schemas)}. {prose(said)}".rstrip())
     yield "\n".join(lines)
 
 
@@ -112,7 +114,7 @@ def _type(schema: Schema) -> str:
     """What a value may be, in words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return "anything" if name == _ANYTHING else f"[{name}](#{name.lower()})"
     for choice in ("anyOf", "oneOf"):
         if choice in schema:
             return " or ".join(dict.fromkeys(map(_type, schema[choice])))

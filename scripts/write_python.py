@@ -18,8 +18,8 @@ from generated_page import ROOT, write_or_check
 
 PAGE = "docs/python.md"
 COMMAND = "python scripts/write_python.py"
-# What these names give back.
-_GIVEN_BACK = ("space.Result", "search.explanation.Contribution")
+# What these names take and give back.
+_BESIDE = ("space.Result", "search.explanation.Contribution", "search.filters.Filter")
 # A docstring's "Returns" is prose, and no list of named values.
 _PROSE = {"returns_multiple_items": False, "returns_named_value": False}
 _WIDTH = 100
@@ -39,7 +39,7 @@ def render() -> str:
     groups = {
         "Functions": [each for each in public if each.is_function],
         "Classes": [each for each in public if each.is_class],
-        "What they give back": [package[name] for name in _GIVEN_BACK],
+        "Beside them": [package[name] for name in _BESIDE],
     }
     parts = [_HEAD]
     for title, members in groups.items():

@@ -153,10 +153,11 @@ def test_every_route_and_shape_is_listed(script: Import) -> None:
     for path, operations in about["paths"].items():
         for method in operations:
             assert re.sub(r"[^\w\- ]", "", f"{method} {path}").replace(" ", "-") in anchors
+    page = read("docs/http-api.md")
     for name, schema in about["components"]["schemas"].items():
-        own = read("docs/http-api.md").partition(f"\n### {name}\n")[2].partition("\n### ")[0]
-        assert name.lower() in anchors
-        assert [field for field in schema["properties"] if f"| `{field}` |" not in own] == []
+        own = page.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+        fields = schema.get("properties", ())  # what may be anything has none, and is not listed
+        assert [field for field in fields if f"| `{field}` |" not in own] == []
 
 
 def test_every_public_name_is_in_the_reference() -> None:

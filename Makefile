@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: demo test check bench faults reproduce gallery docs format clean
+.PHONY: demo test check bench faults reproduce gallery docs site format clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,13 +46,19 @@ reproduce: $(VENV)/installed  ## Run every system that has no record of this cod
 gallery: $(VENV)/installed  ## Write the pages about systems out of their source and records
 	$(RUN)/python scripts/write_gallery.py
 
-docs: $(VENV)/installed  ## Write the list of what exists, and the server's limits
+docs: $(VENV)/installed  ## Write the pages that are made out of the source
 	$(RUN)/python scripts/list_parts.py
 	$(RUN)/python scripts/write_limits.py
+	$(RUN)/python scripts/write_commands.py
+	$(RUN)/python scripts/write_http_api.py
+	$(RUN)/python scripts/write_python.py
+
+site: $(VENV)/installed  ## Build the documentation in site/; what is broken in it is an error
+	$(RUN)/python scripts/build_site.py
 
 format: $(VENV)/installed
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .cache demo-space demo-space.partial
+	rm -rf $(VENV) .cache site demo-space demo-space.partial

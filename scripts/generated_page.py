@@ -1,0 +1,36 @@
+"""What the scripts share that write a whole page of `docs` out of the source."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from isometry.core.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def write_or_check(name: str, render: Callable[[], str], command: str) -> int:
+    """Writes a page, or with `--check` only says whether it is stale.
+
+    Args:
+        name: The file below the repository.
+        render: Makes its text.
+        command: What writes it, for people.
+
+    Returns:
+        The exit code: 1 when the page is stale.
+    """
+    parser = argparse.ArgumentParser(description=f"Write {name} out of the source.")
+    parser.add_argument("--check", action="store_true", help="Only say whether it is stale.")
+    check = parser.parse_args().check
+    text, page = render(), ROOT / name
+    if not check:
+        write_text(page, text)
+        return 0
+    if page.is_file() and page.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{name} is stale; run: {command}", file=sys.stderr)
+    return 1

@@ -30,6 +30,12 @@ def search(
         Literal["hybrid", "dense", "lexical"],
         typer.Option(help="By vectors (dense), by words (lexical), or both."),
     ] = "hybrid",
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Where export has put the passages: postgresql://..., s3://...  \\[default: SPACE]"
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which concepts and words make up each score.")
     ] = False,
@@ -38,14 +44,17 @@ def search(
 ) -> None:
     """Search a Space.
 
-    Example:
+    Examples:
       isometry search docs-space "how do I rotate the keys" -k 3 --explain
+
+      isometry search docs-space "how do I rotate the keys" --at postgresql://me@localhost/shop
     """
     from isometry.space import Space
 
     why: list[list[Contribution]] = []
     with progress(quiet):
         opened = Space.open(space)
+        opened = opened if at is None else opened.at(at)
         if explain:
             explained = opened.explain(query, k, mode)
             results, why = [each for each, _ in explained], [each for _, each in explained]

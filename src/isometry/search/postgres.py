@@ -201,7 +201,8 @@ class PostgresPassages:
             asked = written(vector)
             if held.chunks <= _COMPARED:
                 return best_of_documents(lambda limit: held._nearest(_COMPARE, asked, limit), k)
-            return best_of_documents(lambda limit: held._walk(asked, limit), k, _CANDIDATES)
+            first = max(_CANDIDATES, 3 * k)
+            return best_of_documents(lambda limit: held._walk(asked, limit), k, first)
 
     def rank_lexical(self, query: str, k: int) -> Found:
         """The best row of each document that shares terms with a query, by BM25."""

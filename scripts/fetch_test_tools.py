@@ -1,4 +1,4 @@
-"""Fetches what the tests need beyond Python packages: Chromium, and the programs of PostgreSQL.
+"""Fetches what the tests need beyond Python packages: Chromium, PostgreSQL, pgvector.
 
 Does nothing where they are there. As root on Debian it installs the packages, without starting a
 service; elsewhere it says what to install, and the tests that need it fail with the same words.
@@ -26,6 +26,11 @@ def has_postgresql() -> bool:
     )
 
 
+def has_pgvector() -> bool:
+    """Some server's folder of extensions has it; the tests start that server."""
+    return any(Path("/usr/share/postgresql").glob("*/extension/vector.control"))
+
+
 @contextmanager
 def no_services() -> Iterator[None]:
     """Debian asks this script before it starts the service of a new package; 101 is a no."""
@@ -43,6 +48,7 @@ def no_services() -> Iterator[None]:
 TOOLS = (
     (has_chromium, "chromium", "the tests of the report"),
     (has_postgresql, "postgresql", "the tests of databases"),
+    (has_pgvector, "postgresql-17-pgvector", "the tests of Spaces in a database"),
 )
 
 

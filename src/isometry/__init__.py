@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from isometry.jobs.distill import distill
     from isometry.jobs.encode import encode
     from isometry.jobs.evaluate import evaluate
+    from isometry.jobs.export import export
     from isometry.jobs.fit import fit
     from isometry.jobs.history import history
     from isometry.jobs.merge import merge
@@ -34,6 +35,7 @@ __all__ = [
     "distill",
     "encode",
     "evaluate",
+    "export",
     "fit",
     "history",
     "merge",
@@ -53,6 +55,7 @@ _HOMES = {
     "distill": "isometry.jobs.distill",
     "encode": "isometry.jobs.encode",
     "evaluate": "isometry.jobs.evaluate",
+    "export": "isometry.jobs.export",
     "fit": "isometry.jobs.fit",
     "history": "isometry.jobs.history",
     "merge": "isometry.jobs.merge",

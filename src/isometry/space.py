@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from isometry.search.explanation import Contribution
     from isometry.search.filters import Filter
     from isometry.search.lancedb import ChunkIndex, Hit, Lexical
+    from isometry.search.passages import Passages
     from isometry.search.view import Found
 
 FORMAT = 2
@@ -128,6 +130,8 @@ class Space:
         self.folder = folder
         self.manifest = manifest
         self.current = Current.of(manifest)
+        self._target: str | None = None
+        self._elsewhere: Passages | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> Space:
@@ -171,7 +175,7 @@ class Space:
             return self
         if now.current.model == self.current.model and "encoder" in self.__dict__:
             now.__dict__["encoder"] = self.encoder
-        return now
+        return now if self._target is None else now.at(self._target)
 
     @property
     def model(self) -> Path:
@@ -219,6 +223,40 @@ class Space:
                 f"{self.folder} was changed and compacted since it was opened.",
                 "Use space.refresh().",
             ) from None
+
+    @property
+    def passages(self) -> Passages:
+        """What is searched: the index, or what was exported to another place."""
+        return self.index if self._elsewhere is None else self._elsewhere
+
+    def at(self, target: str) -> Space:
+        """This Space, searched where `isometry export` has put its passages.
+
+        The model and what was evaluated stay those of the folder. On a server each search sees what
+        was exported last, in object storage what was there when it was opened.
+
+        Args:
+            target: What `isometry export` was given.
+
+        Raises:
+            InputError: When nothing was exported there, it cannot be read, or another encoder than
+                this Space's made its vectors.
+        """
+        from isometry.core import postgres
+
+        encoder = self.manifest["encoder"]["fingerprint"]
+        there = Space(self.folder, self.manifest)
+        there.__dict__.update(self.__dict__)
+        there._target = target
+        if target.startswith(postgres.SCHEMES):
+            from isometry.search.postgres import PostgresPassages
+
+            there._elsewhere = PostgresPassages.open(target, encoder)
+        else:
+            from isometry.search.object_storage import open_exported
+
+            there._elsewhere = open_exported(target, encoder)
+        return there
 
     @cached_property
     def known(self) -> pa.Table:
@@ -272,8 +310,10 @@ class Space:
             InputError: For an empty query, a `k` below 1, or a filter that cannot be applied.
             ValueError: For another mode.
         """
-        found = self._find(query, k, mode, vector, filter)
-        return [_result(hit, found) for hit in self._fetch(found)]
+        vector = self._vector(query, k, mode, vector)
+        with self._searched(filter) as passages:
+            found = self._find(passages, query, k, mode, vector)
+            return [_result(hit, found) for hit in _fetch(passages, found)]
 
     def explain(
         self,
@@ -301,17 +341,24 @@ class Space:
             InputError: As `search` does.
             ValueError: As `search` does.
         """
+        vector = self._vector(query, k, mode)
+        with self._searched(filter) as passages:
+            found = self._find(passages, query, k, mode, vector)
+            return self._explained(passages, query, mode, found)
+
+    def _explained(
+        self, passages: Passages, query: str, mode: Mode, found: _Found
+    ) -> list[tuple[Result, list[Contribution]]]:
         from isometry.search.explanation import Parts, concept_names, query_words
 
-        found = self._find(query, k, mode, filter=filter)
         sides: list[tuple[Parts, float, int]] = []
         if found.vector is not None and len(found.dense):
-            hits = self.index.fetch(found.by_vectors)
+            hits = passages.fetch(found.by_vectors)
             names = concept_names(query, [hit.title for hit in hits], [hit.text for hit in hits])
             parts = Parts.of_vectors(
                 [document for document, _ in found.dense],
                 found.by_vectors[1],
-                self.index.vectors(found.by_vectors[0]),
+                passages.vectors(found.by_vectors[0]),
                 found.vector,
                 names,
                 self.encode(names, "document"),
@@ -319,7 +366,7 @@ class Space:
             sides.append((parts, found.dense_weight, 0))
         if mode != "dense":
             words = query_words(query)
-            alone = self.index.word_scores(list(words), found.by_words[0])
+            alone = passages.word_scores(list(words), found.by_words[0])
             parts = Parts.of_words(
                 [document for document, _ in found.lexical],
                 found.by_words[1],
@@ -341,38 +388,41 @@ class Space:
                     )
                 ],
             )
-            for hit in self._fetch(found)
+            for hit in _fetch(passages, found)
         ]
 
-    def _find(
-        self,
-        query: str,
-        k: int,
-        mode: Mode,
-        vector: Float[np.ndarray, " dim"] | None = None,
-        filter: Filter | Mapping[str, Any] | None = None,
-    ) -> _Found:
-        from isometry.search.fusion import standard_score_fusion
-
+    def _vector(
+        self, query: str, k: int, mode: Mode, vector: Float[np.ndarray, " dim"] | None = None
+    ) -> Float[np.ndarray, " dim"] | None:
+        """The query's vector, where it is needed; refuses what cannot be searched for."""
         if mode not in get_args(Mode):
             raise ValueError(f"the mode must be hybrid, dense or lexical, not {mode!r}")
         if not query.strip():
             raise InputError("The query is empty.")
         if k < 1:
             raise InputError(f"The number of results must be at least 1, not {k}.")
+        if mode == "lexical":
+            return None
+        return self.encode([query])[0] if vector is None else vector
+
+    def _find(
+        self,
+        passages: Passages,
+        query: str,
+        k: int,
+        mode: Mode,
+        vector: Float[np.ndarray, " dim"] | None,
+    ) -> _Found:
+        from isometry.search.fusion import standard_score_fusion
+
         settings = self.manifest["search"]
-        index = self.index if filter is None else self._filtered(filter)
         depth = max(k, int(settings["depth"])) if mode == "hybrid" else k
         weight = float(settings["dense_weight"])
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        if mode == "lexical":
-            vector = None
-        elif vector is None:
-            vector = self.encode([query])[0]
-        by_vectors = nothing if vector is None else index.rank_dense(vector, depth)
-        by_words = nothing if mode == "dense" else index.rank_lexical(query, depth)
+        by_vectors = nothing if vector is None else passages.rank_dense(vector, depth)
+        by_words = nothing if mode == "dense" else passages.rank_lexical(query, depth)
         dense, lexical = (
-            list(zip(index.rows.names(numbers), scores.tolist(), strict=True))
+            list(zip(passages.names(numbers), scores.tolist(), strict=True))
             for numbers, scores in (by_vectors, by_words)
         )
         if mode == "hybrid":
@@ -381,25 +431,22 @@ class Space:
             best = (dense or lexical)[:k]
         return _Found(vector, by_vectors, by_words, dense, lexical, best, depth, weight)
 
-    def _filtered(self, filter: Filter | Mapping[str, Any]) -> ChunkIndex:
+    @contextmanager
+    def _searched(self, filter: Filter | Mapping[str, Any] | None) -> Iterator[Passages]:
+        """What is searched, as it is now; only what a filter lets through."""
+        if filter is None:
+            with self.passages.snapshot() as passages:
+                yield passages
+            return
         from isometry.search.filters import Filter, FilteredIndex
 
         chosen = filter if isinstance(filter, Filter) else Filter.parse(filter)
-        kept = self.known["id"].filter(chosen.mask(self.known))
-        return FilteredIndex(self.index, kept.to_pylist())
-
-    def _fetch(self, found: _Found) -> list[Hit]:
-        # Where both found a document, the passage that the vectors chose is shown.
-        row = {
-            document: number
-            for side, (numbers, _) in (
-                (found.lexical, found.by_words),
-                (found.dense, found.by_vectors),
+        if self._elsewhere is not None:
+            raise InputError(
+                "What was exported cannot be filtered.", "Search the Space itself, without --at."
             )
-            for (document, _), number in zip(side, numbers.tolist(), strict=True)
-        }
-        chosen = np.array([row[document] for document, _ in found.best], dtype=np.int64)
-        return self.index.fetch((chosen, np.array([score for _, score in found.best])))
+        kept = self.known["id"].filter(chosen.mask(self.known))
+        yield FilteredIndex(self.index, kept.to_pylist())
 
     def verify(self) -> int:
         """Compares every file with the manifest; what an unfinished write left is no damage.
@@ -505,6 +552,20 @@ class _Found:
             for side in (self.dense, self.lexical)
         )
         return dense, lexical
+
+
+def _fetch(passages: Passages, found: _Found) -> list[Hit]:
+    # Where both found a document, the passage that the vectors chose is shown.
+    row = {
+        document: number
+        for side, (numbers, _) in (
+            (found.lexical, found.by_words),
+            (found.dense, found.by_vectors),
+        )
+        for (document, _), number in zip(side, numbers.tolist(), strict=True)
+    }
+    chosen = np.array([row[document] for document, _ in found.best], dtype=np.int64)
+    return passages.fetch((chosen, np.array([score for _, score in found.best])))
 
 
 def _result(hit: Hit, found: _Found) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import isometry
+from isometry.core.files import read_json, write_json
 from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.static import StaticEncoder
 
@@ -29,6 +31,29 @@ def space(pair: tuple[Path, Path]) -> Path:
 @pytest.fixture
 def docs(pair: tuple[Path, Path]) -> Path:
     return pair[1]
+
+
+@pytest.fixture(scope="session")
+def few_origin(tiny_space: Path, tiny_docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Space of few documents, and so a quick one, beside its source, which it calls "docs"."""
+    folder = tmp_path_factory.mktemp("few")
+    space, docs = living(tiny_space, tiny_docs, folder)
+    manifest = read_json(space / "space.json")
+    manifest["source"]["name"] = "docs"
+    write_json(space / "space.json", manifest)
+    for path in docs.glob("*.py"):
+        if path.stem not in ("calendar", "heapq", "queue", "random", "shelve", "textwrap"):
+            path.unlink()
+    isometry.add(space, docs, name="docs")
+    isometry.compact(space, keep_hours=0)
+    return folder
+
+
+@pytest.fixture
+def few(few_origin: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A Space of few documents and its source "docs", which a test may change."""
+    shutil.copytree(few_origin, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "space", tmp_path / "docs"
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from isometry.cli import (
     distilling,
     encoding,
     evaluation,
+    exporting,
     fitting,
     merging,
     pages,
@@ -50,6 +51,7 @@ app.command("cut")(cutting.cut)
 app.command("add")(upkeep.add)
 app.command("migrate")(upkeep.migrate)
 app.command("compact")(upkeep.compact)
+app.command("export")(exporting.export)
 app.add_typer(states.app)
 app.command("info")(spaces.info)
 app.command("verify")(spaces.verify)

@@ -39,6 +39,12 @@ def search(
             show_default=False,
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Where export has put the passages: postgresql://..., s3://...  \\[default: SPACE]"
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which concepts and words make up each score.")
     ] = False,
@@ -47,10 +53,12 @@ def search(
 ) -> None:
     """Search a Space.
 
-    Example:
+    Examples:
       isometry search docs-space "how do I rotate the keys" -k 3 --explain
 
       isometry search docs-space "rotate" --filter source^=guide/ --filter kind=prose
+
+      isometry search docs-space "how do I rotate the keys" --at postgresql://me@localhost/shop
     """
     from isometry.search.filters import Filter
     from isometry.space import Space
@@ -59,6 +67,7 @@ def search(
     why: list[list[Contribution]] = []
     with progress(quiet):
         opened = Space.open(space)
+        opened = opened if at is None else opened.at(at)
         if explain:
             explained = opened.explain(query, k, mode, filter=chosen)
             results, why = [each for each, _ in explained], [each for _, each in explained]

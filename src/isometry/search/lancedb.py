@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -151,11 +152,14 @@ class Lexical:
 class ChunkIndex:
     """A Lance table of chunks with a full text index; make one by `create` or `open`.
 
+    One that lies in no folder has no place for the graph of its vectors: where they are many, Lance
+    compares them, or `prepare_view` makes a graph in memory.
+
     Both searches return documents, each with its best chunk: the same index gives the same hits in
     the same order, equal scores ordered by document id. Safe to use from several threads.
     """
 
-    def __init__(self, table: Table, folder: Path) -> None:
+    def __init__(self, table: Table, folder: Path | None) -> None:
         self._table = table
         self._folder = folder
         self._opening = Lock()
@@ -254,14 +258,25 @@ class ChunkIndex:
 
     def prepare_view(self) -> None:
         """Builds and saves what makes dense search fast; takes a minute for 100,000 chunks."""
-        self._open_view(build=True)
+        view = self._open_view(build=True)
+        with self._opening:
+            self._view = view
 
     def _open_view(self, *, build: bool) -> VectorView | None:
-        folder = self._folder / VIEWS
+        folder = None if self._folder is None else self._folder / VIEWS
         return VectorView.open(folder, str(self.version), self._read, self._rows, build=build)
 
     def _read(self, columns: list[str]) -> pa.Table:
         return self._table.search().select(columns).to_arrow()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[ChunkIndex]:
+        """This index, which stays at its version anyway."""
+        yield self
+
+    def names(self, numbers: Int[np.ndarray, " rows"]) -> list[str]:
+        """The documents of the chunks in these rows."""
+        return self.rows.names(numbers)
 
     def lexical(self, query: str, k: int) -> list[Hit]:
         """The documents that share terms with a query; see `rank_lexical`."""

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,9 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from isometry.search.lancedb import ChunkIndex, Hit, Lexical, chunk_schema
+from isometry.search.terms import K1, B, terms, terms_and_words
 from isometry.search.view import Found, Rows, first_shown
 
-# Those of Lance.
-_K1, _B = 1.2, 0.75
 # So many words' numbers of chunks are remembered.
 _KNOWN = 4096
 
@@ -47,25 +45,6 @@ class Chunks:
     def terms(self) -> list[Counter[str]]:
         """How often each chunk has each term."""
         return [Counter(terms(text, self.lexical)) for text in self.rows["text"].to_pylist()]
-
-
-def terms(text: str, lexical: Lexical) -> list[str]:
-    """The terms of a text, as Lance indexes them."""
-    return [term for term, _ in _terms_and_words(text, lexical)]
-
-
-def _terms_and_words(text: str, lexical: Lexical) -> list[tuple[str, str]]:
-    """Every term with the word that it comes from."""
-    from lancedb import tokenize
-
-    settings: dict[str, Any] = vars(lexical)
-    # Half a surrogate pair cannot be a term.
-    valid = text.encode("utf-8", errors="replace").decode("utf-8")
-    plain: dict[str, Any] = settings | {"stem": False, "ascii_folding": False}
-    words = {token.position: token.text for token in tokenize(valid, **plain)}
-    return [
-        (token.text, words.get(token.position, token.text)) for token in tokenize(valid, **settings)
-    ]
 
 
 def _count_matches(index: ChunkIndex, word: str) -> int:
@@ -105,17 +84,17 @@ class TableWords:
         for number in range(len(self._index.rows)):
             numbers = np.array([number])
             text = self._index.fetch((numbers, np.zeros(1)))[0].text
-            found = _terms_and_words(text, self.lexical)
+            found = terms_and_words(text, self.lexical)
             counts = Counter(term for term, _ in found)
             for term, word in dict(found).items():
                 if terms(word, self.lexical) != [term]:
                     continue
                 score = float(self._index.word_scores([word], numbers)[0, 0])
-                most = self.weight(word) * counts[term] * (_K1 + 1)
+                most = self.weight(word) * counts[term] * (K1 + 1)
                 # The part of the denominator that depends on the length.
-                rest = (most / score - counts[term]) / _K1 - (1 - _B) if score else 0.0
+                rest = (most / score - counts[term]) / K1 - (1 - B) if score else 0.0
                 if rest > 0:
-                    return _B * len(found) / rest
+                    return B * len(found) / rest
         return 1.0
 
 
@@ -262,7 +241,7 @@ class LayeredIndex(ChunkIndex):
 
     def _bm25(self, query: str) -> Float[np.ndarray, " over"]:
         """The scores of the chunks over the table."""
-        asked = _terms_and_words(query, self._words.lexical)
+        asked = terms_and_words(query, self._words.lexical)
         words = dict(asked)
         counts = Counter(term for term, _ in asked)
         scores = np.zeros(self._top.ids.shape, dtype=np.float32)
@@ -272,7 +251,7 @@ class LayeredIndex(ChunkIndex):
                 for term in words.keys() & own.keys():
                     length = own.total() / self._words.mean_length
                     f = own[term]
-                    part = f * (_K1 + 1) / (f + _K1 * (1 - _B + _B * length))
+                    part = f * (K1 + 1) / (f + K1 * (1 - B + B * length))
                     scores[row] += counts[term] * self._words.weight(words[term]) * part
                 row += 1
         return scores

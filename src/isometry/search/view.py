@@ -87,31 +87,69 @@ class Rows:
         Returns:
             Numbers of rows and scores, best first; equal scores by document id, then position.
         """
-        if k < 1:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        limit = max(first, 2 * k)
-        while True:
+
+        def candidates(limit: int) -> Candidates:
             rows, scores = best(limit)
-            found = sorted(
-                zip(
-                    (-scores).tolist(),
-                    self.documents.take(pa.array(rows)).to_pylist(),
-                    self.positions[rows].tolist(),
-                    range(len(rows)),
-                    strict=True,
-                )
+            documents = self.documents.take(pa.array(rows)).to_pylist()
+            return Candidates(rows, documents, self.positions[rows], scores)
+
+        return best_of_documents(candidates, k, first)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows that may be the best of their documents.
+
+    Attributes:
+        numbers: Theirs.
+        documents: The document of each.
+        positions: The chunk's number in its document.
+        scores: Higher is better.
+    """
+
+    numbers: Int[np.ndarray, " rows"]
+    documents: list[str]
+    positions: Int[np.ndarray, " rows"]
+    scores: Float[np.ndarray, " rows"]
+
+
+def best_of_documents(best: Callable[[int], Candidates], k: int, first: int = 0) -> Found:
+    """The best row of each of the `k` best documents.
+
+    Args:
+        best: As in `Rows.by_document`.
+        k: How many documents at most.
+        first: How many rows to ask for at first, if that is more than two a document.
+
+    Returns:
+        Numbers of rows and scores, best first; equal scores by document id, then position.
+    """
+    if k < 1:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    limit = max(first, 2 * k)
+    while True:
+        rows = best(limit)
+        scores = rows.scores
+        found = sorted(
+            zip(
+                (-scores).tolist(),
+                rows.documents,
+                rows.positions.tolist(),
+                range(len(scores)),
+                strict=True,
             )
-            places: dict[str, int] = {}
-            for _, document, _, place in found:
-                places.setdefault(document, place)
-                if len(places) == k:
-                    break
-            kept = np.fromiter(places.values(), dtype=np.int64)
-            # Rows beyond the limit may share the lowest score, so it decides nothing yet.
-            certain = len(kept) == k and scores[kept[-1]] > scores.min()
-            if certain or len(rows) < limit:
-                return rows[kept].astype(np.int64), scores[kept]
-            limit *= 4
+        )
+        places: dict[str, int] = {}
+        for _, document, _, place in found:
+            places.setdefault(document, place)
+            if len(places) == k:
+                break
+        kept = np.fromiter(places.values(), dtype=np.int64)
+        # Rows beyond the limit may share the lowest score, so it decides nothing yet.
+        certain = len(kept) == k and scores[kept[-1]] > scores.min()
+        if certain or len(scores) < limit:
+            return rows.numbers[kept].astype(np.int64), scores[kept]
+        limit *= 4
 
 
 def first_shown(rank: Callable[[int], Found], shown: Bool[np.ndarray, " rows"], k: int) -> Found:
@@ -159,7 +197,13 @@ class VectorView:
 
     @classmethod
     def open(
-        cls, folder: Path, version: str, read: Read, rows: Rows | None = None, *, build: bool = True
+        cls,
+        folder: Path | None,
+        version: str,
+        read: Read,
+        rows: Rows | None = None,
+        *,
+        build: bool = True,
     ) -> VectorView | None:
         """Opens the graph that was saved for this version, or builds and saves it.
 
@@ -168,7 +212,7 @@ class VectorView:
         graph stays in memory.
 
         Args:
-            folder: Where graphs are saved, each in a folder of its own.
+            folder: Where graphs are saved, each in a folder of its own; None where they are not.
             version: Names the content of the table: another content, another name. It becomes the
                 name of a folder.
             read: From names of columns to the table with them, always the same rows; `vector` has
@@ -178,7 +222,7 @@ class VectorView:
                 vectors; without it there is no view then.
         """
         rows = Rows.read(read) if rows is None else rows
-        graph = _load(folder / version, len(rows))
+        graph = None if folder is None else _load(folder / version, len(rows))
         if graph is not None:
             return cls(rows, _Graph(graph))
         if not build and len(rows) > _COMPARED:
@@ -188,7 +232,8 @@ class VectorView:
         if count <= _COMPARED:
             return cls(rows, _Compared.read(table))
         graph = _build(table, count)
-        _save(graph, folder / version, len(rows))
+        if folder is not None:
+            _save(graph, folder / version, len(rows))
         return cls(rows, _Graph(graph))
 
     def search(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:

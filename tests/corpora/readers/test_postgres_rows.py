@@ -1,65 +1,26 @@
 from __future__ import annotations
 
 import inspect
-import os
-import shutil
-import subprocess
-import tempfile
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from postgres_server import QUOTED, running_server
 
 from isometry.core.errors import InputError
+from isometry.core.postgres import without_password
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
-from isometry.corpora.readers.postgres_rows import without_password
 
 NOTES = [(name, inspect.getdoc(getattr(textwrap, name)) or "") for name in textwrap.__all__]
-PASSWORD = "s3cret-w/rd"
-QUOTED = "s3cret-w%2Frd"
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        found = found or shutil.which(name, path=str(folder))
-    if found is None:
-        pytest.fail(f"No {name}: install the Debian package 'postgresql' (no service is needed).")
-    return found
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server of its own on a socket; the address of its database without a user."""
-    # Not below pytest's folder, which another user may not enter; and a socket's path is short.
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # the server refuses root
-        shutil.chown(folder, "postgres", "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    (folder / "password").write_text(PASSWORD)
-    (folder / "password").chmod(0o644)
-    initdb, control = program("initdb"), program("pg_ctl")
-
-    def run(*command: str) -> None:
-        subprocess.run(
-            [*as_user, *command], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120
-        )
-
-    data = f"{folder}/data"
-    run(initdb, "-D", data, "-U", "owner", "-A", "scram-sha-256", f"--pwfile={folder}/password",
-        "-E", "UTF8", "--locale=C", "--no-sync")  # fmt: skip
-    options = f"-c listen_addresses= -c fsync=off -k {folder}"
-    run(control, "-D", data, "-w", "-l", f"{folder}/log", "-o", options, "start")
-    try:
-        yield f"@/postgres?host={folder}"
-    finally:
-        run(control, "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    with running_server() as place:
+        yield place
 
 
 @pytest.fixture

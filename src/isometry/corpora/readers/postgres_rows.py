@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isometry.core.errors import InputError, MissingExtraError
+from isometry.core.errors import InputError
 from isometry.core.files import hash_value
+from isometry.core.postgres import connect, reason, split_address, without_password
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.rows import SAMPLE_ROWS, Row
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composed
 
-SCHEMES = ("postgresql://", "postgres://")
-_CONNECT_SECONDS = 10
+_FORM = "postgresql://USER@HOST/DATABASE#SCHEMA.TABLE"
 _LOCK_SECONDS = 10
 _STATEMENT_SECONDS = 600
 _FETCHED_ROWS = 1000
@@ -137,9 +136,8 @@ def open_table(spec: str) -> PostgresTable:
     Raises:
         InputError: When the server cannot be reached, or there is no such table; lists the tables.
     """
-    address, _, wanted = spec.partition("#")
+    address, wanted = split_address(spec, _FORM)
     shown = without_password(spec)
-    _check_address(address, wanted, shown)
     with _transaction(address, shown) as connection:
         found = connection.execute(_FIND, {"name": wanted}).fetchone()
         if found is None:
@@ -154,40 +152,6 @@ def open_table(spec: str) -> PostgresTable:
         {name: is_text for name, is_text, _ in columns},
         key[0] if key else None,
     )
-
-
-def without_password(spec: str) -> str:
-    """An address as it may be shown: with neither the user's password nor a key's.
-
-    >>> without_password("postgresql://me:secret@host/db?sslpassword=x#public.notes")
-    'postgresql://me@host/db?sslpassword=***#public.notes'
-    """
-    scheme, mark, rest = spec.partition("://")
-    # Up to the last "@", since a password may hold one that nobody quoted.
-    user, at, place = rest.rpartition("@")
-    shown = f"{scheme}{mark}{user.partition(':')[0]}{at}{place}"
-    return re.sub(r"(?i)(password=)[^&#]*", r"\1***", shown)
-
-
-def _check_address(address: str, table: str, shown: str) -> None:
-    """Refuses what libpq would misread, and then repeat in a message with the password in it."""
-    try:
-        from psycopg import ProgrammingError
-        from psycopg.conninfo import conninfo_to_dict
-    except ImportError:
-        raise MissingExtraError("psycopg", "postgres") from None
-    try:
-        values = conninfo_to_dict(address)
-    except ProgrammingError:
-        values = {"host": "@"}
-    parts = [str(values.get(part) or "") for part in ("host", "dbname")]
-    port = str(values.get("port") or "").replace(",", "0")
-    if any("@" in part for part in [*parts, table]) or (port and not port.isdigit()):
-        raise InputError(
-            f"{shown} is no address of a table.",
-            "Write postgresql://USER@HOST/DATABASE#SCHEMA.TABLE; in a user's name or password"
-            " '@', '/', ':', '#' and '%' are written as %40, %2F, %3A, %23 and %25.",
-        )
 
 
 def _quoted(names: Sequence[str]) -> list[Any]:
@@ -211,9 +175,7 @@ def _transaction(address: str, shown: str) -> Iterator[Connection]:
     import psycopg
 
     try:
-        with psycopg.connect(
-            address, connect_timeout=_CONNECT_SECONDS, client_encoding="utf8"
-        ) as connection:
+        with connect(address) as connection:
             connection.read_only = True
             for name, seconds in (
                 ("statement_timeout", _STATEMENT_SECONDS),
@@ -227,16 +189,4 @@ def _transaction(address: str, shown: str) -> Iterator[Connection]:
             "Make a materialized view of what you need, with a primary key in the table behind it.",
         ) from error
     except (psycopg.Error, UnicodeError) as error:
-        raise InputError(f"Cannot read {shown}: {_reason(error, address)}.") from None
-
-
-def _reason(error: Exception, address: str) -> str:
-    """The first line of what the server or libpq says, without the password."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    primary = getattr(getattr(error, "diag", None), "message_primary", None)
-    reason = next(iter(str(primary or error).strip().splitlines()), type(error).__name__)
-    for name, value in conninfo_to_dict(address).items():
-        if "password" in name and value:
-            reason = reason.replace(str(value), "***")
-    return reason.rstrip(".")
+        raise InputError(f"Cannot read {shown}: {reason(error, address)}.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from isometry.core.errors import InputError
+from isometry.core.postgres import SCHEMES
 from isometry.corpora.readers import hub_rows, postgres_rows, sqlite_rows
 from isometry.corpora.readers.arrow_rows import saved_dataset
 from isometry.corpora.readers.folders import READABLE, Folder, suffix_of, walk
@@ -48,7 +49,7 @@ def open_source(
     if limit is not None and limit < 1:
         raise InputError(f"--limit must be at least 1, not {limit}.")
     scheme, colon, rest = name.partition(":")
-    if name.startswith(postgres_rows.SCHEMES):
+    if name.startswith(SCHEMES):
         return TableSource.open(postgres_rows.open_table(name), columns, limit)
     if colon and scheme == "hf":
         return TableSource.open(hub_rows.open_dataset(rest), columns, limit)

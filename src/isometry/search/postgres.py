@@ -7,7 +7,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -295,12 +295,14 @@ class PostgresPassages:
             raise _nothing(self.shown)
         return row
 
-    def _rows(self, query: Any, values: Any) -> list[tuple[Any, ...]]:
+    def _rows(
+        self, query: LiteralString, values: Sequence[Any] | Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
         with self.snapshot() as held:
             assert held._connection is not None
             return held._connection.execute(query, values).fetchall()
 
-    def _nearest(self, query: str, vector: str, limit: int) -> Candidates:
+    def _nearest(self, query: LiteralString, vector: str, limit: int) -> Candidates:
         rows = self._rows(query, {"vector": vector, "limit": limit})
         numbers, documents, positions, scores = zip(*rows, strict=True) if rows else ((),) * 4
         return Candidates(
@@ -320,7 +322,7 @@ class PostgresPassages:
         return found
 
     def _scored(
-        self, query: str, times: Mapping[str, int], values: Mapping[str, Any]
+        self, query: LiteralString, times: Mapping[str, int], values: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         count = self._space["passages"]
         asked = {

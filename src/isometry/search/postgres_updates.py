@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +28,7 @@ from isometry.search.terms import placed_terms
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.sql import Composed
+    from psycopg.sql import Composed, Identifier
 
 _LOCK_SECONDS = 10
 _SETTINGS = {
@@ -240,18 +240,18 @@ class PassageTables:
             )
         self._prefix = ""
 
-    def _name(self, table: str) -> Any:
+    def _name(self, table: str) -> Identifier:
         from psycopg.sql import Identifier
 
         return Identifier(self._prefix + table)
 
-    def _composed(self, query: Any) -> Composed:
+    def _composed(self, query: LiteralString) -> Composed:
         from psycopg.sql import SQL, Literal
 
         names = {table: self._name(table) for table in TABLES}
         return SQL(query).format(**names, dim=Literal(self._dim), comment=Literal(_COMMENT))
 
-    def _execute(self, query: str, values: Mapping[str, Any] | None = None) -> None:
+    def _execute(self, query: LiteralString, values: Mapping[str, Any] | None = None) -> None:
         self._connection.execute(self._composed(query), values)
 
 

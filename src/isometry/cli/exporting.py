@@ -32,7 +32,7 @@ def export(
 
     Run it again after add, and only what changed is written. Whoever searches there, as with search
     --at, sees the old state or the new one. The server needs the extension vector (pgvector);
-    without a schema, isometry is meant. Passwords are best kept in ~/.pgpass or PGPASSWORD; keys of
+    without a schema, isometry is meant. Passwords are best kept in .pgpass or PGPASSWORD; keys of
     object storage, and where it is, stand in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION
     and AWS_ENDPOINT_URL.
 

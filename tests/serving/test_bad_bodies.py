@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 from running import answering
 from starlette.testclient import TestClient
 
 from isometry.serving.errors import ApiError
 from isometry.serving.json_body import nesting, parse
+from isometry.serving.routes.embeddings import EmbeddingRequest
+from isometry.serving.routes.rerank import RerankRequest
+from isometry.serving.routes.writing import Metadata
 from isometry.serving.settings import Limits
 
 LIMITS = Limits(inputs=4, request_tokens=100, body_bytes=50_000)
@@ -85,6 +89,29 @@ def test_it_is_refused_by_name(
 
 
 JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "place"),
+    [
+        (EmbeddingRequest, {"input": ["a", *[1] * 5000]}, ("input", "<texts>", 1)),
+        (EmbeddingRequest, {"input": [1, *["a"] * 5000]}, ("input", "<ids>", 1)),
+        (EmbeddingRequest, {"input": [[1.5]] * 5000}, ("input", "<lists of ids>", 0, 0)),
+        (EmbeddingRequest, {"input": [["a"] * 5000]}, ("input", "<lists of ids>", 0, 0)),
+        (RerankRequest, {"query": "a", "texts": [1] * 5000}, ("texts", 0)),
+        (RerankRequest, {"query": "a", "documents": [1] * 5000}, ("documents", 0, "str")),
+        (Metadata, {"links": [1] * 900}, ("links", 0)),
+    ],
+)
+def test_of_a_million_complaints_one_is_made(
+    model: type[BaseModel], value: dict[str, Any], place: tuple[str | int, ...]
+) -> None:
+    """All of them would take a minute, in which the server answers nobody."""
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate(value)
+    assert refused.value.errors()[0]["loc"] == place
+    # A part that may be of two types gets a complaint about each.
+    assert refused.value.error_count() <= 2
 
 
 def test_only_json_is_read(client: TestClient) -> None:

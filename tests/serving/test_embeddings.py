@@ -125,7 +125,7 @@ def test_the_client_understands_every_refusal(client: openai.OpenAI) -> None:
         with pytest.raises(openai.BadRequestError) as empty:
             client.embeddings.create(model="docs", input=given)
         assert (empty.value.code, empty.value.param) == ("empty_input", param)
-    for ids in ([10**6], [-1], [[1, 2], [10**6]]):
+    for ids in ([10**6], [-1], [[1, 2], [10**6]], [2**64], [[1], [-(2**64)]]):
         with pytest.raises(openai.BadRequestError) as foreign:
             client.embeddings.create(model="docs", input=ids)
         assert foreign.value.code == "unknown_token"

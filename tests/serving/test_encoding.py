@@ -61,7 +61,7 @@ def test_a_model_that_pads_on_the_left_is_given_texts(prompted: TextEncoder) -> 
     vectors, _ = mixed(batches)
     np.testing.assert_allclose(vectors, alone(encoder), atol=1e-5)
     with pytest.raises(ApiError, match="texts"):
-        batches.of_ids([[1, 2]], "document", ["input"], truncate=False)
+        batches.check_ids([[1, 2]], ["input"])
 
 
 def test_a_prompt_that_is_not_pooled_keeps_roles_apart(prompted: TextEncoder) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,74 @@ def test_headers_of_any_size_are_not_kept(short: Running) -> None:
 def test_what_is_no_http_gets_an_error_object(short: Running) -> None:
     status, answer = say(short, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
     assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_who_is_refused_early_gets_an_id_and_headers_too(short: Running) -> None:
+    for data in (b"\x16\x03\x01", b"GET /" + b"a" * 8000):
+        with socket.create_connection(("127.0.0.1", short.port)) as connection:
+            connection.sendall(data)
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                while more := connection.recv(65536):
+                    received += more
+        head = received.partition(b"\r\n\r\n")[0].lower()
+        assert re.search(rb"\r\nx-request-id: [0-9a-f]{16}(\r\n|$)", head)
+        assert b"\r\nx-content-type-options: nosniff" in head
+
+
+@pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_who_offers_another_protocol_is_answered_in_this_one(
+    short: Running, offer: bytes, whole: bool
+) -> None:
+    """As Java's client does with every request: its body is read, and the next request too."""
+    body = b'{"input": "a", "dimensions": 2}'
+    head = post(
+        f"Upgrade: {offer.decode()}",
+        "HTTP2-Settings: AAMAAABkAAQAAP__",
+        f"Content-Length: {len(body)}",
+    ).replace(b"Connection: close", b"Connection: Upgrade, HTTP2-Settings")
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", short.port)) as connection:
+        if whole:
+            connection.sendall(head + body + last)
+        else:
+            connection.sendall(head)
+            connection.sendall(body)
+            connection.sendall(last)
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    first, second = re.split(rb"(?=HTTP/1\.1 \d)", received)[1:]
+    answer = json.loads(first.partition(b"\r\n\r\n")[2])
+    assert len(answer["data"][0]["embedding"]) == 2
+    assert json.loads(second.partition(b"\r\n\r\n")[2]) == {"status": "ok"}
+
+
+def test_many_offers_at_once_are_each_answered(short: Running) -> None:
+    offer = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nUpgrade: a\r\nConnection: Upgrade\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", short.port)) as connection:
+        connection.sendall(offer * 500 + last)
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    assert received.count(b"HTTP/1.1 200") == 501
+
+
+def test_this_is_no_proxy(short: Running) -> None:
+    for target in ("localhost:443", "/healthz"):
+        status, answer = say(
+            short, f"CONNECT {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
+        assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_a_length_of_any_number_of_digits_is_too_large(guarded: tuple[TestClient, Any]) -> None:
+    client, _ = guarded
+    for length in ("9" * 12, "9" * 5000):
+        answer = client.get("/healthz", headers={"content-length": length})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
 def test_too_many_connections_are_closed(short: Running) -> None:

@@ -117,6 +117,7 @@ def test_a_long_query_is_cut_as_the_space_cuts_it(client: httpx2.Client, space: 
         ({"query": "a", "space": 3}, 400, "space", "string_type"),
         ({"query": ""}, 400, "query", "empty_input"),
         ({"query": " \n"}, 400, "query", "empty_input"),
+        ({"query": "a " * 25_001}, 400, "query", "query_too_long"),
         ({}, 400, "query", "missing"),
         ({"query": ["a"]}, 400, "query", "string_type"),
         ({"query": "a", "mode": "magic"}, 400, "mode", "literal_error"),

@@ -102,6 +102,13 @@ def test_what_is_not_there_has_an_error_object(
         assert answer.headers["allow"]
 
 
+def test_an_address_names_all_its_methods(client: TestClient) -> None:
+    assert client.patch("/documents/a").headers["allow"] == "DELETE, GET, PUT"
+    assert client.patch("/documents/a/neighbours").headers["allow"] == "DELETE, GET, PUT"
+    assert client.get("/documents").headers["allow"] == "POST"
+    assert client.get("/search").headers["allow"] == "POST"
+
+
 def test_what_breaks_inside_stays_inside(
     both: tuple[TestClient, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fuzzing import ask
 from running import answering, running, sample, until
 
 import isometry
@@ -30,6 +32,7 @@ from isometry.jobs.store import Store
 from isometry.serving.settings import Limits
 
 KILLS = int(os.environ.get("ISOMETRY_KILLS", "1"))
+ERROR = {"message", "type", "param", "code"}
 PARCEL = "Print a label for a parcel before the letter box is emptied."
 
 
@@ -161,6 +164,13 @@ def test_many_come_in_lines_and_bad_ones_harm_none(client: Any) -> None:
         {"id": "x" * 1001, "text": "long"},
         {"id": "five", "text": "The last one."},
     )
+    for row in results:
+        assert set(row) == {
+            "line",
+            "id",
+            *(("error",) if "error" in row else ("passages", "created")),
+        }
+        assert set(row.get("error", ERROR)) == ERROR
     assert [row["line"] for row in results] == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
     assert [row.get("created") for row in results if "error" not in row] == [True, False, True]
     errors = {
@@ -198,6 +208,8 @@ def test_a_large_body_is_stored_in_batches(space: Path) -> None:
         ("/documents/a", {"text": ""}, "empty_input"),
         ("/documents/a", {"text": 3}, "string_type"),
         ("/documents/a", {"title": "x"}, "missing"),
+        ("/documents/a", {"text": "x", "title": "t" * 10_001}, "string_too_long"),
+        ("/documents/a", {"text": "x", "metadata": {"context": "t" * 10_001}}, "string_too_long"),
         ("/documents/a", {"text": "x", "metadata": {"order": -1}}, "greater_than_equal"),
         ("/documents/a", {"text": "x", "metadata": {"links": ["l"] * 1001}}, "too_long"),
         ("/documents/a%00b", {"text": "x"}, "invalid_value"),
@@ -210,6 +222,42 @@ def test_a_large_body_is_stored_in_batches(space: Path) -> None:
 def test_bad_documents(client: Any, path: str, body: Any, expected: str) -> None:
     answer = client.put(path, json=body)
     assert (answer.status_code, code(answer)) == (404 if "other" in path else 400, expected)
+
+
+def test_an_address_whose_slash_is_none_is_no_document(client: Any) -> None:
+    put(client, "x", PARCEL)
+    for answer in (
+        client.put("/documents%2Fx", json={"text": ""}),
+        client.delete("/documents%2Fx"),
+    ):
+        assert answer.status_code == 404
+    assert client.get("/documents/x").json()["text"] == PARCEL
+
+
+def test_too_many_lines_are_refused_and_bad_ones_keep_nobody_waiting(space: Path) -> None:
+    limits = Limits(lines=1000, batch_passages=10)
+    with answering(str(space), writable=True, limits=limits) as (client, _):
+        kind = [(b"content-type", b"application/x-ndjson")]
+        answer = ask(client, "POST", b"/documents", kind, b"x\n" * 1001)
+        assert (answer.status, b"too_many_lines" in answer.body) == (400, True)
+        turns = 0
+        seen: list[int] = []
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        assert client.portal is not None
+        waiting = client.portal.start_task_soon(others)
+        answer = ask(
+            client, "POST", b"/documents", kind, b"x\n" * 1000, lambda _: seen.append(turns)
+        )
+        waiting.cancel()
+        assert len(answer.body.splitlines()) == 1000
+        # A few lines, then somebody else's turn.
+        assert len(set(seen)) > 90
 
 
 def test_a_document_beyond_what_is_searched_says_so(client: Any) -> None:
@@ -366,6 +414,41 @@ def test_a_stopped_server_says_who_has_the_lock(space: Path) -> None:
     assert ended.returncode == 2
     assert "another" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_unfinished_write_is_cut_off_and_counted(space: Path) -> None:
+    """What a crash within a write leaves: all that was acknowledged before it is there."""
+    with answering(str(space), writable=True) as (client, _):
+        put(client, "whole", PARCEL)
+        put(client, "torn", PARCEL)
+    segment = max((space / "journal").glob("*.journal"))
+    size = segment.stat().st_size
+    os.truncate(segment, size - 7)
+    with answering(str(space), writable=True) as (client, _):
+        assert client.get(address("whole")).json()["text"] == PARCEL
+        assert client.get(address("torn")).status_code == 404
+        torn = sample(client, "isometry_journal_torn_bytes", model="docs")
+        assert 0 < torn < size
+        assert put(client, "torn", PARCEL)["created"]
+
+
+def test_a_journal_that_is_damaged_in_the_middle_is_refused_by_name(space: Path) -> None:
+    with answering(str(space), writable=True) as (client, _):
+        put(client, "first", PARCEL)
+        put(client, "second", PARCEL)
+    (segment,) = (space / "journal").glob("*.journal")
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 4] ^= 1
+    segment.write_bytes(data)
+    command = [sys.executable, "-m", "isometry", "serve", str(space), "--write", "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 2
+    assert f"{segment.name} is damaged at byte" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    # It is left for whoever repairs it, and can be read without.
+    assert segment.read_bytes() == data
+    with answering(str(space)) as (client, _):
+        assert found(client, PARCEL)
 
 
 def test_a_model_alone_takes_no_documents(small_folder: Path) -> None:

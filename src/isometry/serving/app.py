@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 import isometry
@@ -91,11 +92,13 @@ def create_app(
     app.state.embedder = embedder
     app.state.metrics = metrics
     app.state.searcher = Searcher()
-    paths = {"/openapi.json"}
+    known: list[APIRoute] = []
     for routes in (embeddings, rerank, search, documents, writing, spaces, status, page):
         app.include_router(routes.router)
-        paths |= {route.path for route in routes.router.routes if isinstance(route, APIRoute)}
-    return Observer(Guard(app, settings), metrics, frozenset(paths))
+        known += [route for route in routes.router.routes if isinstance(route, APIRoute)]
+    app.state.known = known
+    paths = frozenset({"/openapi.json"} | {route.path for route in known})
+    return Observer(Guard(app, settings), metrics, paths)
 
 
 async def _keep(
@@ -117,8 +120,17 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return validation_error(error.errors()).response()
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        # The framework names the methods of one route only, but an address may have several.
+        methods = {
+            method
+            for route in request.app.state.known
+            if route.matches(request.scope)[0] is not Match.NONE
+            for method in route.methods
+        }
+        error.headers = {"Allow": ", ".join(sorted(methods))} if methods else error.headers
     return http_error_response(error)
 
 

@@ -60,6 +60,9 @@ class Embedder:
             ApiError: For what cannot be encoded, or not now.
         """
         self._check_number(len(inputs), places)
+        if not isinstance(inputs[0], str):
+            # Before the cache, which cannot hold what is beyond 64 bits.
+            model.encoder.check_ids(cast("Sequence[list[int]]", inputs), places)
         keys = [
             VectorCache.key(model.fingerprint, role, model.encoder.precision, truncate, each)
             for each in inputs

@@ -118,10 +118,25 @@ class BatchEncoder:
         """Takes tokens as they are: prompt and special tokens are the client's business.
 
         Args:
-            inputs: The ids of each text.
+            inputs: The ids of each text, which passed `check_ids`.
             role: Whose prompt they have.
             places: As in `of_texts`.
             truncate: As in `of_texts`.
+
+        Raises:
+            ApiError: For a text without a token, or with too many.
+        """
+        return [
+            Item(self._fit(ids, place, truncate), role)
+            for ids, place in zip(inputs, places, strict=True)
+        ]
+
+    def check_ids(self, inputs: Sequence[Sequence[int]], places: Sequence[str]) -> None:
+        """Refuses token ids that this model cannot read.
+
+        Args:
+            inputs: The ids of each text.
+            places: As in `of_texts`.
 
         Raises:
             ApiError: For an id that is not in the vocabulary, or a model that takes no ids.
@@ -138,10 +153,6 @@ class BatchEncoder:
                     place,
                     "unknown_token",
                 )
-        return [
-            Item(self._fit(ids, place, truncate), role)
-            for ids, place in zip(inputs, places, strict=True)
-        ]
 
     def _read(self, texts: Sequence[str], role: Role) -> list[list[int]]:
         """The ids of each text with its prompt, before any truncation."""

@@ -133,7 +133,7 @@ class Model:
             return
         if not 1 <= dimensions <= self.encoder.dim:
             raise invalid(
-                f"dimensions must be 1 to {self.encoder.dim}, not {dimensions}.",
+                f"dimensions must be 1 to {self.encoder.dim}.",
                 "dimensions",
                 "dimensions_beyond_model",
             )

@@ -22,7 +22,7 @@ REQUEST_ID = "x-request-id"
 _GIVEN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # What nginx calls a client that went away.
 _GONE = 499
-_HEADERS = {
+HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
@@ -31,6 +31,11 @@ _HEADERS = {
     "x-frame-options": "DENY",
 }
 _log = logging.getLogger(__name__)
+
+
+def new_id() -> str:
+    """An id for a request that came without one."""
+    return secrets.token_hex(8)
 
 
 class Observer:
@@ -53,7 +58,7 @@ class Observer:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        name = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+        name = given if _GIVEN_ID.fullmatch(given) else new_id()
         start = time.perf_counter()
         status = 0
 
@@ -63,7 +68,7 @@ class Observer:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = name
-                for key, value in _HEADERS.items():
+                for key, value in HEADERS.items():
                     headers.setdefault(key, value)
             await send(message)
 

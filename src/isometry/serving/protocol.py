@@ -1,30 +1,55 @@
-"""What uvicorn leaves open before a request is one: slow, huge and too many headers."""
+"""What uvicorn leaves open before a request is one: slow and huge headers, other protocols."""
 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from isometry.serving.errors import error_response
+from isometry.serving.observing import HEADERS, REQUEST_ID, new_id
 from isometry.serving.settings import Limits
+
+
+class _Parser(httptools.HttpRequestParser):
+    """The parser, which remembers what follows the headers of who offers another protocol."""
+
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
+        super().__init__(protocol)
+        self.rest = b""
+        # As uvicorn's own.
+        self.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def feed_data(self, data: bytes | bytearray | memoryview[int] | array[int]) -> None:
+        """Reads what came."""
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            self.rest = bytes(data[offered.args[0] :])
+            raise
 
 
 def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
     """Uvicorn's HTTP/1.1 with bounds on headers and connections.
 
     A connection that has not sent its headers in time is closed, one whose headers do not end is
-    told so, and one too many is closed at once.
+    told so, and one too many is closed at once. Who offers another protocol, as Java's client does
+    with each request, is answered in this one.
     """
 
     class Bounded(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
         _in_headers = True
         _seen = 0
+        # The headers of who offers another protocol, without the offer.
+        _again = b""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.parser = _Parser(self)
             if len(self.connections) > limits.connections:
                 transport.abort()
                 return
@@ -36,6 +61,11 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
+            while self._again and not self.transport.is_closing():
+                # The parser takes what follows for the other protocol: another one reads it.
+                data, self._again = self._again + self.parser.rest, b""
+                self.parser = _Parser(self)
+                super().data_received(data)
             if not self._in_headers or self.transport.is_closing():
                 return
             self._seen += len(data)
@@ -49,10 +79,33 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             self._in_headers = True
 
         def on_headers_complete(self) -> None:
+            if self.parser.should_upgrade():
+                self._again = self._without_offer()
+                return
             self._in_headers = False
             self._seen = 0
             self._headers_came()
             super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            if not self._again:
+                super().on_message_complete()
+
+        def _without_offer(self) -> bytes:
+            method = self.parser.get_method()
+            if method == b"CONNECT":
+                raise ValueError("this is no proxy")
+            version = self.parser.get_http_version().encode()
+            lines = [b" ".join((method, self.url, b"HTTP/" + version))]
+            lines += [
+                name + b": " + (value if name != b"connection" else _kept(value))
+                for name, value in self.headers
+                if name != b"upgrade"
+            ]
+            return b"\r\n".join([*lines, b"", b""])
+
+        def _unsupported_upgrade_warning(self) -> None:
+            """Leaves it unsaid: the request is answered."""
 
         def send_400_response(self, msg: str) -> None:
             del msg
@@ -72,10 +125,17 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 self.transport.close()
 
         def _refuse(self, status: int, message: str) -> None:
-            answer: Any = error_response(status, message)
+            named = HEADERS | {REQUEST_ID: new_id()}
+            answer: Any = error_response(status, message, headers=named)
             lines = [f"HTTP/1.1 {status} Refused".encode(), b"connection: close"]
             lines += [name + b": " + value for name, value in answer.raw_headers]
             self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
             self.transport.close()
 
     return Bounded
+
+
+def _kept(options: bytes) -> bytes:
+    """A connection's options without the offer of another protocol."""
+    kept = [each.strip() for each in options.split(b",")]
+    return b", ".join(each for each in kept if each.lower() not in (b"upgrade", b"http2-settings"))

@@ -34,7 +34,9 @@ class Limits:
         queued_tokens: That wait for a model; more are refused until it has caught up.
         batch_tokens: That a core computes in a row before newcomers have their turn.
         cache_bytes: For the vectors of texts that were asked for before; 0 keeps none.
+        query_characters: In the query of a search.
         results: That a search gives at most.
+        lines: In a body of documents.
         batch_passages: Of documents that come together, written at once.
         refresh_seconds: Between looks whether a Space was changed.
         shutdown_seconds: For what was accepted to finish after Ctrl-C.
@@ -52,7 +54,9 @@ class Limits:
     queued_tokens: int = 1_000_000
     batch_tokens: int = 2048
     cache_bytes: int = 64 * 2**20
+    query_characters: int = 50_000
     results: int = 1000
+    lines: int = 100_000
     batch_passages: int = 256
     refresh_seconds: float = 5.0
     shutdown_seconds: float = 30.0

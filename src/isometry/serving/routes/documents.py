@@ -76,7 +76,7 @@ async def neighbours(
         # The slash was written as %2F, and so belongs to the id.
         return await one_document(document + _NEIGHBOURS, models, space)
     if not 1 <= k <= limits.results:
-        raise invalid(f"k must be 1 to {limits.results:,}, not {k}.", "k")
+        raise invalid(f"k must be 1 to {limits.results:,}.", "k")
     name, found = await _from(models, space, lambda model: _near(model, document, k))
     return json_answer({"object": "list", "space": name, "document": document, "results": found})
 

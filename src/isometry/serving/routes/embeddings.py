@@ -14,7 +14,14 @@ from pydantic import BaseModel, Discriminator, Field, Tag
 from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
 from isometry.serving.models import shorten
-from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheModels, Usage, json_answer
+from isometry.serving.routes.shapes import (
+    FIRST_ERROR,
+    STRICT,
+    TheEmbedder,
+    TheModels,
+    Usage,
+    json_answer,
+)
 
 router = APIRouter(route_class=StrictRoute, tags=["embeddings"])
 
@@ -34,9 +41,9 @@ def _kind(given: Any) -> str | None:
 
 Input = Annotated[
     Annotated[str, Tag("<text>")]
-    | Annotated[list[str], Tag("<texts>")]
-    | Annotated[list[int], Tag("<ids>")]
-    | Annotated[list[list[int]], Tag("<lists of ids>")],
+    | Annotated[list[str], FIRST_ERROR, Tag("<texts>")]
+    | Annotated[list[int], FIRST_ERROR, Tag("<ids>")]
+    | Annotated[list[Annotated[list[int], FIRST_ERROR]], FIRST_ERROR, Tag("<lists of ids>")],
     Discriminator(
         _kind,
         custom_error_type="input_type",

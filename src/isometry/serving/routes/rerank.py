@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
-from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheModels, json_answer
+from isometry.serving.routes.shapes import FIRST_ERROR, STRICT, TheEmbedder, TheModels, json_answer
 
 router = APIRouter(route_class=StrictRoute, tags=["rerank"])
 
@@ -41,8 +41,10 @@ class RerankRequest(BaseModel):
     }
 
     query: str
-    documents: list[str | TextDocument] | None = Field(None, description="Cohere's and Jina's.")
-    texts: list[str] | None = Field(None, description="TEI's.")
+    documents: Annotated[list[str | TextDocument], FIRST_ERROR] | None = Field(
+        None, description="Cohere's and Jina's."
+    )
+    texts: Annotated[list[str], FIRST_ERROR] | None = Field(None, description="TEI's.")
     model: str | None = Field(
         None, description="A name out of /v1/models; may be left away where there is one only."
     )
@@ -95,7 +97,7 @@ async def rerank(asked: RerankRequest, models: TheModels, embedder: TheEmbedder)
     if not asked.query:
         raise invalid("query is empty.", "query", "empty_input")
     if asked.top_n is not None and asked.top_n < 1:
-        raise invalid(f"top_n must be at least 1, not {asked.top_n}.", "top_n")
+        raise invalid("top_n must be at least 1.", "top_n")
     places = [f"{param}.{number}" for number in range(len(texts))]
     truncate = bool(asked.truncate)
     query, query_tokens = await embedder.vectors(

@@ -82,8 +82,14 @@ async def search(
     """The best documents of a Space, as `isometry search` finds them."""
     if not asked.query.strip():
         raise invalid("query is empty.", "query", "empty_input")
+    if len(asked.query) > limits.query_characters:
+        raise invalid(
+            f"query has {len(asked.query):,} characters; {limits.query_characters:,} are allowed.",
+            "query",
+            "query_too_long",
+        )
     if not 1 <= asked.k <= limits.results:
-        raise invalid(f"k must be 1 to {limits.results:,}, not {asked.k}.", "k")
+        raise invalid(f"k must be 1 to {limits.results:,}.", "k")
     chosen = _filter(asked.filter)
     name, results = await models.reading(lambda: _search(asked, request, models, embedder, chosen))
     return json_answer(

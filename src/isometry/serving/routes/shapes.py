@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
 from pydantic_core import to_json
 
 from isometry.serving.embedding import Embedder
 from isometry.serving.models import Models
 from isometry.serving.settings import Limits
 
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
 # Wrong types are errors; what is not known is ignored, for clients send more than is needed.
 STRICT = ConfigDict(strict=True, extra="ignore")
+# Of a list: to collect what is wrong with each of a million parts would take minutes. Pydantic's
+# own `FailFast` cannot stand in a union.
+FIRST_ERROR = GetPydanticSchema(
+    lambda source, handler: cast("CoreSchema", {**handler(source), "fail_fast": True})
+)
 
 
 class Usage(BaseModel):

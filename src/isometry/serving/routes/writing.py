@@ -6,28 +6,36 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import to_json
+from starlette.exceptions import HTTPException
 
 from isometry.corpora.documents import Document, Kind
 from isometry.serving import writing
 from isometry.serving.embedding import Embedder
 from isometry.serving.errors import ApiError, ErrorDetail, invalid, validation_error
-from isometry.serving.json_body import StrictRoute, parse
+from isometry.serving.json_body import StrictRoute, parse_aside
 from isometry.serving.models import Model
 from isometry.serving.routes.documents import SpaceName
-from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheLimits, TheModels, json_answer
+from isometry.serving.routes.shapes import (
+    FIRST_ERROR,
+    STRICT,
+    TheEmbedder,
+    TheLimits,
+    TheModels,
+    json_answer,
+)
 from isometry.serving.settings import Limits
 
 router = APIRouter(route_class=StrictRoute, tags=["documents"])
 
 _NDJSON = "application/x-ndjson"
 _LONGEST_ID = 1000
+_LONGEST_TITLE = 10_000
 _MOST_LINKS = 1000
 # So many times a line waits for its turn before it is given up.
 _TRIES = 20
@@ -38,11 +46,15 @@ class Metadata(BaseModel):
 
     model_config = STRICT
 
-    context: str = Field(default="", description="The headings above the title.")
+    context: str = Field(
+        default="", max_length=_LONGEST_TITLE, description="The headings above the title."
+    )
     group: str = Field(default="", description="What a fit never divides: a page, a file.")
     order: int = Field(default=0, ge=0, lt=2**31, description="The place in the group.")
     kind: Kind = "prose"
-    links: list[str] = Field(default=[], max_length=_MOST_LINKS, description="Groups.")
+    links: Annotated[list[str], FIRST_ERROR] = Field(
+        default=[], max_length=_MOST_LINKS, description="Groups."
+    )
     source: str = Field(default="", description="Where it came from, for people.")
 
 
@@ -55,7 +67,7 @@ class DocumentBody(BaseModel):
         }
     }
 
-    title: str = Field(default="", description="The heading path.")
+    title: str = Field(default="", max_length=_LONGEST_TITLE, description="The heading path.")
     text: str
     metadata: Metadata = Field(default_factory=Metadata)
     truncate: bool = Field(
@@ -110,6 +122,13 @@ class LineResult(BaseModel):
     passages: int | None = None
     created: bool | None = None
     error: ErrorDetail | None = None
+
+
+def _one_line(model: type[BaseModel]) -> dict[str, Any]:
+    """What a line is, for the description: its parts are described where others use them."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    del schema["$defs"]
+    return schema
 
 
 @router.put(
@@ -168,16 +187,17 @@ async def delete_document(
 
 @router.post(
     "/documents",
+    response_class=Response,
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {_NDJSON: {"schema": DocumentLine.model_json_schema()}},
+            "content": {_NDJSON: {"schema": _one_line(DocumentLine)}},
         }
     },
     responses={
         200: {
             "description": "A line of result for each line, in their order, as they are stored.",
-            "content": {_NDJSON: {"schema": LineResult.model_json_schema()}},
+            "content": {_NDJSON: {"schema": _one_line(LineResult)}},
         }
     },
 )
@@ -198,14 +218,21 @@ async def post_documents(
         )
     model = models.get(space, param="space", space=True)
     writing.store_of(model)
-    lines = (await request.body()).split(b"\n")
+    body = await request.body()
+    if body.count(b"\n") > limits.lines:
+        raise invalid(
+            f"The body has more than {limits.lines:,} lines; send several.", None, "too_many_lines"
+        )
+    lines = body.split(b"\n")
 
     async def results() -> AsyncIterator[bytes]:
         stored = 0
         try:
-            async for result in _Bulk(model, embedder, limits).run(lines):
-                stored += result.error is None
-                yield to_json(result, exclude_none=True) + b"\n"
+            async for some in _Bulk(model, embedder, limits).run(lines):
+                stored += sum(result.error is None for result in some)
+                yield "".join(
+                    f"{result.model_dump_json(exclude_unset=True)}\n" for result in some
+                ).encode()
         finally:
             request.app.state.metrics.wrote(model.source.name, "put", stored)
 
@@ -220,30 +247,32 @@ class _Bulk:
         self._embedder = embedder
         self._limits = limits
 
-    async def run(self, lines: list[bytes]) -> AsyncIterator[LineResult]:
-        """The result of each line, in their order."""
+    async def run(self, lines: list[bytes]) -> AsyncIterator[list[LineResult]]:
+        """The result of each line, in their order, some at a time."""
+        most = self._limits.batch_passages
         batch: list[_Line] = []
+        ids: set[str] = set()
+        passages = 0
         for number, text in enumerate(lines, 1):
             if not text.strip():
                 continue
             line = await self._read(number, text)
-            good = [each.made for each in batch if each.made]
-            passages = sum(each.rows.num_rows for each in good)
-            if line.made and good:
-                passages += line.made.rows.num_rows
-                twice = any(each.document.id == line.made.document.id for each in good)
-                if twice or passages > self._limits.batch_passages:
-                    async for result in self._stored(batch):
-                        yield result
-                    batch = []
+            rows = line.made.rows.num_rows if line.made else 0
+            twice = line.made is not None and line.made.document.id in ids
+            # Bad lines have no passages, but are answered as soon.
+            if twice or (passages and passages + rows > most) or len(batch) >= most:
+                yield await self._stored(batch)
+                batch, ids, passages = [], set(), 0
             batch.append(line)
-        async for result in self._stored(batch):
-            yield result
+            if line.made:
+                ids.add(line.made.document.id)
+                passages += rows
+        yield await self._stored(batch)
 
     async def _read(self, number: int, text: bytes) -> _Line:
         id = None
         try:
-            value = parse(text, self._limits.json_depth)
+            value = await parse_aside(text, self._limits.json_depth)
             id = value.get("id") if isinstance(value, dict) else None
             asked = _validated(value)
             document = asked.document(asked.id)
@@ -253,8 +282,10 @@ class _Bulk:
             known = id if isinstance(id, str) and len(id) <= _LONGEST_ID else None
             return _Line(number, known, error=error)
 
-    async def _stored(self, batch: list[_Line]) -> AsyncIterator[LineResult]:
+    async def _stored(self, batch: list[_Line]) -> list[LineResult]:
         """Stores a batch at once; where that is refused, each line alone."""
+        # With bad lines only there is nothing to wait for, and nobody else would have a turn.
+        await asyncio.sleep(0)
         good = [line for line in batch if line.made]
         written: dict[int, writing.Written | ApiError] = {}
         try:
@@ -265,17 +296,7 @@ class _Bulk:
                     written |= await self._put([line])
                 except ApiError as error:
                     written[line.number] = error
-        for line in batch:
-            result = line.error or written[line.number]
-            if isinstance(result, ApiError):
-                yield LineResult(line=line.number, id=line.id, error=result.body().error)
-            else:
-                yield LineResult(
-                    line=line.number,
-                    id=line.id,
-                    passages=result.passages,
-                    created=result.created,
-                )
+        return [_result(line, line.error or written[line.number]) for line in batch]
 
     async def _put(self, lines: list[_Line]) -> dict[int, writing.Written | ApiError]:
         """Stores lines; where there is no room for the moment, it waits."""
@@ -304,6 +325,14 @@ class _Line:
     error: ApiError | None = None
 
 
+def _result(line: _Line, became: writing.Written | ApiError) -> LineResult:
+    if isinstance(became, ApiError):
+        return LineResult(line=line.number, id=line.id, error=became.body().error)
+    return LineResult(
+        line=line.number, id=line.id, passages=became.passages, created=became.created
+    )
+
+
 def _validated(value: Any) -> DocumentLine:
     try:
         asked = DocumentLine.model_validate(value)
@@ -317,9 +346,12 @@ def _validated(value: Any) -> DocumentLine:
 
 def _id(request: Request) -> str:
     """The id in the address, of which every byte counts."""
-    raw = request.scope["raw_path"].partition(b"?")[0].split(b"/", 2)[2]
+    _, _, *raw = request.scope["raw_path"].partition(b"?")[0].split(b"/", 2)
+    if not raw:
+        # Not even the slash before the id is one.
+        raise HTTPException(404)
     try:
-        id = unquote_to_bytes(raw).decode("utf-8")
+        id = unquote_to_bytes(raw[0]).decode("utf-8")
     except UnicodeDecodeError:
         raise invalid("The id is no UTF-8.", "id", "invalid_utf8") from None
     check_id(id)

@@ -21,8 +21,9 @@ test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_data.py
 	$(RUN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-faults: $(VENV)/installed  ## Kill every writer many times (a quarter of an hour)
+faults: $(VENV)/installed  ## Kill every writer many times, and send the server 10,000 bad bodies (half an hour)
 	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py tests/systems/test_killed_reproduction.py
+	ISOMETRY_FUZZ=10000 $(RUN)/pytest tests/serving/test_fuzz.py tests/serving/test_openapi.py
 
 check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folders
 	$(RUN)/ruff check .

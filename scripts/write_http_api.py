@@ -45,7 +45,7 @@ def render() -> str:
             if operation["tags"] != [tag]:
                 (tag,) = operation["tags"]
                 parts.append(f"## {tag.capitalize()}")
-            parts += _operation(f"{method.upper()} {path}", operation, schemas)
+            parts += _operation(f"{method.upper()} {path}", operation)
     parts.append("## Bodies")
     for name in sorted(schemas):
         if name != _ANYTHING:
@@ -59,7 +59,7 @@ def describe() -> dict[str, Any]:
     return client.get("/openapi.json").raise_for_status().json()
 
 
-def _operation(title: str, operation: dict[str, Any], schemas: dict[str, Schema]) -> Iterator[str]:
+def _operation(title: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"### `{title}`"
     yield prose(operation["description"])
     if given := operation.get("parameters"):
@@ -67,27 +67,20 @@ def _operation(title: str, operation: dict[str, Any], schemas: dict[str, Schema]
         yield table(["Parameter", "", ""], rows, align="left")
     lines = []
     if body := operation.get("requestBody"):
-        lines.append(f"- Body: {_content(body, schemas)}.")
+        lines.append(f"- Body: {_content(body)}.")
     for status in sorted(set(operation["responses"]) - {"4XX", "5XX"}):
         answer = operation["responses"][status]
         said = answer["description"].replace("Successful Response", "")
-        lines.append(f"- {status}: {_content(answer, schemas)}. {prose(said)}".rstrip())
+        lines.append(f"- {status}: {_content(answer)}. {prose(said)}".rstrip())
     yield "\n".join(lines)
 
 
-def _content(part: dict[str, Any], schemas: dict[str, Schema]) -> str:
-    """The kinds of a body and what they hold; what stands in place is listed with the others."""
-    kinds = []
-    for kind, content in part["content"].items():
-        schema = content.get("schema", {})
-        if "$defs" in schema:
-            schemas |= schema["$defs"]
-            schemas[schema["title"]] = schema
-            schema = {"$ref": schema["title"]}
-        # The framework's default, beside the true kind.
-        if schema or len(part["content"]) == 1:
-            kinds.append(f"`{kind}`" + (f" of {_type(schema)}" if schema else ""))
-    return ", ".join(kinds)
+def _content(part: dict[str, Any]) -> str:
+    """The kinds of a body and what they hold."""
+    return ", ".join(
+        f"`{kind}`" + (f" of {_type(content['schema'])}" if "schema" in content else "")
+        for kind, content in part["content"].items()
+    )
 
 
 def _body(name: str, schema: Schema) -> Iterator[str]:

@@ -72,7 +72,7 @@ def create_app(
             models.close()
             embedder.close()
 
-    app = FastAPI(
+    app = _Described(
         title="Isometry",
         version=isometry.__version__,
         description=_ABOUT,
@@ -99,6 +99,16 @@ def create_app(
     app.state.known = known
     paths = frozenset({"/openapi.json"} | {route.path for route in known})
     return Observer(Guard(app, settings), metrics, paths)
+
+
+class _Described(FastAPI):
+    """The framework's application, whose description has what stands in lines of a body too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        about = super().openapi()
+        about["components"]["schemas"] |= writing.LINES
+        return about
 
 
 async def _keep(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request, Response
+from fastapi.encoders import jsonable_encoder
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
@@ -34,6 +35,8 @@ from isometry.serving.settings import Limits
 router = APIRouter(route_class=StrictRoute, tags=["documents"])
 
 _NDJSON = "application/x-ndjson"
+# Where a body is described in the server's description of itself.
+_PART = "#/components/schemas/{model}"
 _LONGEST_ID = 1000
 _LONGEST_TITLE = 10_000
 _MOST_LINKS = 1000
@@ -124,11 +127,16 @@ class LineResult(BaseModel):
     error: ErrorDetail | None = None
 
 
-def _one_line(model: type[BaseModel]) -> dict[str, Any]:
-    """What a line is, for the description: its parts are described where others use them."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+def _described(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template=_PART)
+    # What they are made of is a part of other bodies too.
     del schema["$defs"]
-    return schema
+    # As the framework writes all others.
+    return jsonable_encoder(schema, exclude_none=True)
+
+
+# What the framework cannot know of, since no body as a whole is one of these.
+LINES = {model.__name__: _described(model) for model in (DocumentLine, LineResult)}
 
 
 @router.put(
@@ -191,13 +199,13 @@ async def delete_document(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {_NDJSON: {"schema": _one_line(DocumentLine)}},
+            "content": {_NDJSON: {"schema": {"$ref": _PART.format(model="DocumentLine")}}},
         }
     },
     responses={
         200: {
             "description": "A line of result for each line, in their order, as they are stored.",
-            "content": {_NDJSON: {"schema": _one_line(LineResult)}},
+            "content": {_NDJSON: {"schema": {"$ref": _PART.format(model="LineResult")}}},
         }
     },
 )

@@ -223,6 +223,11 @@ class PassageTables:
     def _swap(self) -> None:
         from psycopg.sql import SQL, Identifier
 
+        # In the order in which searches lock them: else both would wait for each other.
+        found = dict(self._connection.execute(_FOUND, [self._schema, list(TABLES)]).fetchall())
+        if old := [Identifier(table) for table in TABLES if table in found]:
+            names = SQL(", ").join(old)
+            self._connection.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         readers = self._connection.execute(_READERS, [self._schema, list(TABLES)]).fetchall()
         for table, reader in readers:
             self._connection.execute(

@@ -227,7 +227,7 @@ class Models:
             InputError: When one cannot be loaded.
         """
         for name, source in self.sources.items():
-            model = await in_thread(lambda source=source: self._load(source, None))
+            model = await in_thread(lambda source=source: self._load(source))
             self._loaded[name] = model
 
     async def refresh(self) -> None:
@@ -290,17 +290,19 @@ class Models:
 
     def _refreshed(self, before: Model) -> Model:
         name = before.source.name
-        manifest = Space.open(before.source.place).manifest
-        if manifest == self._refused.get(name):
+        assert before.opened is not None
+        now = before.opened.refresh()
+        if now is before.opened or now.manifest == self._refused.get(name):
             return before
         try:
-            return self._load(before.source, before)
+            return self._load(before.source, before, now)
         except Exception:
-            self._refused[name] = manifest
+            # Just the state that was tried: another may be there by now.
+            self._refused[name] = now.manifest
             raise
 
-    def _load(self, source: Source, before: Model | None) -> Model:
-        """The model as it is now; the same where nothing changed."""
+    def _load(self, source: Source, before: Model | None = None, now: Space | None = None) -> Model:
+        """The model; where it was loaded before, of the state that its Space has now."""
         if not source.is_space:
             from isometry.encoders.encoder import load_encoder
 
@@ -308,12 +310,9 @@ class Models:
             return self._made(source, encoder, "float32", encoder.fingerprint(), None, None)
         if self._writable:
             return self._stored(source)
+        space = now or Space.open(source.place)
         if source.base_of:
-            return self._by_base(source, before)
-        was = before.opened if before else None
-        space = was.refresh() if was else Space.open(source.place)
-        if before and space is was:
-            return before
+            return self._by_base(source, before, space)
         # All that a search needs, so that none waits for it.
         encoder, _, _, _ = space.encoder, space.lexical, space.index.rows, space.index.view
         if before and encoder is before.encoder.encoder:
@@ -323,12 +322,8 @@ class Models:
         dims = nested_widths(space)
         return self._made(source, encoder, precision, said["fingerprint"], dims, space)
 
-    def _by_base(self, source: Source, before: Model | None) -> Model:
+    def _by_base(self, source: Source, before: Model | None, space: Space) -> Model:
         """A Space with the encoder that its fit began with; its passages are encoded here."""
-        was = before.opened if before else None
-        space = Space.open(source.place)
-        if before and was and space.manifest == was.manifest:
-            return before
         encoder = before.encoder.encoder if before else base_of(space)
         precision = cast("Precision", space.manifest["encoder"]["precision"])
         index = space.index

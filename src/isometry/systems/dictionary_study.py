@@ -27,6 +27,7 @@ class DictionaryScale(Scale):
         entries: How many entries, of those with several senses.
         validated: How many held-out definitions choose.
         tested: How many others test.
+        senses: How many definitions of an entry at most; all of them when `None`.
         pairs: How many word pairs of each collection; all of them when `None`.
         batch: Definitions a step.
         tokens: Where training cuts definitions.
@@ -37,6 +38,7 @@ class DictionaryScale(Scale):
     entries: int
     validated: int
     tested: int
+    senses: int | None = None
     pairs: int | None = None
     batch: int = 32
     tokens: int = 24
@@ -99,7 +101,7 @@ def data(scale: DictionaryScale) -> Splits[Dictionary, Asked]:
     ]
     nouns = gather((name, texts[key]) for name, key in named if key.endswith("-n"))
     several = sorted((entry for entry, own in nouns.items() if len(own) > 1), key=hash_value)
-    held = hold_out({entry: nouns[entry] for entry in several[: scale.entries]})
+    held = hold_out({entry: nouns[entry][: scale.senses] for entry in several[: scale.entries]})
     number = {entry: row for row, entry in enumerate(held.kept)}
     rows = [(number[entry], text) for entry, own in held.kept.items() for text in own]
     file = definition_files(concepts, "n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +85,7 @@ def reproduce(
         say(f"{path} is of other {' and '.join(other)}: it is not used.")
 
     folder = work / entry.slug / f"{scale}-{identity.hash()[:12]}"
-    with Workspace(folder, identity.hash()) as steps:
+    with Workspace(folder, identity.hash()) as steps, _spared_collection():
         steps.worth_keeping = True
         names = [name for name in system.arms if arm in (None, name)]
         runner = _Runner(system, settings, data, steps, names)
@@ -138,6 +140,21 @@ def check_needs(slug: str, name: str, scale: Scale) -> None:
             f" machine has {f'one with {has:.0f} GiB' if has else 'none'}.",
             "Run it with --scale small.",
         )
+
+
+@contextmanager
+def _spared_collection() -> Generator[None]:
+    """Inside, the garbage collector leaves alone what lives now.
+
+    That is the data, millions of objects; every training starts with a full collection, which took
+    longer than a short one itself.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _cuda() -> bool:

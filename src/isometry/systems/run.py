@@ -130,7 +130,7 @@ class Run(Generic[AnyScale, Train, Held]):
             learning_rate=self.rate,
             warmup=warmup,
             bfloat16=self.scale.precision == "bfloat16",
-            checkpoint_every=max(1, min(50, len(order) // 4)),
+            checkpoint_every=max(10, min(50, len(order) // 4)),
         ).run()
         self.steps[stage] = len(order)
         self.rows[stage] = sum(len(batch) for batch in order)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import cache
 
 from isometry.corpora.packaged.human_queries import HumanQueries
-from isometry.corpora.packaged.locate import data_path
+from isometry.corpora.packaged.kept import kept_documents
 from isometry.corpora.packaged.questions import ask_headings
-from isometry.corpora.readers import ReadingReport, open_source
 
 # The pages of the FAQ, by the folder that their names begin with.
 FAQ = "faq/"
@@ -21,16 +20,14 @@ FAQ = "faq/"
 def python_documentation() -> HumanQueries:
     """Sections of Python's documentation, and the questions that head sections of its FAQ.
 
-    The questions themselves are in no document. Reading takes a quarter of a minute, so a process
-    does it once; do not change what it gives.
+    The questions themselves are in no document. Reading takes a quarter of a minute, so it is done
+    once, see `kept_documents`; and all callers get the same object, which is not to be changed.
 
     Raises:
         InputError: When the data is not on this machine.
     """
-    source = open_source(data_path("python3.13-doc"))
-    documents = list(source.documents(ReadingReport()))
     documents, queries, relevance = ask_headings(
-        documents,
+        kept_documents("python3.13-doc", parsers=("docutils",)),
         lambda heading, document: "?" in heading and document.group.startswith(FAQ),
     )
     return HumanQueries(

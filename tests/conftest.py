@@ -239,6 +239,16 @@ def tiny_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def brief_plan(tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with steps too few to get better, for what happens on the way."""
+    from isometry.core.files import read_json, write_json
+
+    path = tmp_path_factory.mktemp("brief") / "plan.json"
+    write_json(path, {**read_json(tiny_plan), "steps": 12})
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny_space(
     tiny_docs: Path, small_folder: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

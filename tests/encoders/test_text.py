@@ -54,19 +54,19 @@ def prompted(tiny_folder: Path, tmp_path: Path) -> Path:
 # -- the same vectors as the peer's -----------------------------------------------------------
 
 
-def test_a_thousand_texts_get_the_vectors_of_sentence_transformers_from_what_we_saved(
+def test_hundreds_of_texts_get_the_vectors_of_sentence_transformers_from_what_we_saved(
     minilm: TextEncoder, texts: list[str], tmp_path: Path
 ) -> None:
     first_lines = sorted(
         {text.split("\n")[0] for text in texts}, key=lambda line: (len(line), line)
     )
     longest = sorted(texts, key=len)[-4:]
-    some = [*first_lines[:996:2], *longest, *first_lines[1:996:2]]
-    assert len(some) == 1000 and min(minilm.lengths(longest, "document")) > minilm.max_tokens
+    some = [*first_lines[:996:6], *longest, *first_lines[1:996:6]]
+    assert len(some) == 336 and min(minilm.lengths(longest, "document")) > minilm.max_tokens
     ours = minilm.encode(some)
     minilm.save(tmp_path / "ours")
     theirs = their(tmp_path / "ours").encode(some, normalize_embeddings=True, batch_size=64)
-    assert ours.dtype == np.float32 and ours.shape == (1000, 384)
+    assert ours.dtype == np.float32 and ours.shape == (336, 384)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
 

@@ -21,7 +21,7 @@ from isometry import InputError, Space
 from isometry.core import files
 from isometry.encoders.text import TextEncoder
 
-KILLS = int(os.environ.get("ISOMETRY_KILLS", "3"))
+KILLS = int(os.environ.get("ISOMETRY_KILLS", "1"))
 
 
 def _add(space: str, docs: str, _: str) -> None:

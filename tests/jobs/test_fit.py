@@ -285,7 +285,7 @@ def test_one_repeated_page_keeps_the_base(
 
 @pytest.mark.parametrize("in_one_file", [False, True])
 def test_peoples_queries_are_used_where_there_are_some(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path, in_one_file: bool
+    tmp_path: Path, tiny_docs: Path, small_folder: Path, brief_plan: Path, in_one_file: bool
 ) -> None:
     """Docstrings stand in for people's queries: first lines, judged for their functions."""
     from isometry.corpora.readers import ReadingReport, open_source
@@ -307,7 +307,7 @@ def test_peoples_queries_are_used_where_there_are_some(
     space = isometry.fit(
         tiny_docs,
         base=small_folder,
-        plan=tiny_plan,
+        plan=brief_plan,
         out=tmp_path / "out",
         **labels,
     )

@@ -21,14 +21,14 @@ def backwards(prompt: str) -> Reply:
 
 
 def test_written_queries_are_filtered_trained_on_and_reported(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+    tmp_path: Path, tiny_docs: Path, small_folder: Path, brief_plan: Path
 ) -> None:
     out = tmp_path / "space"
     with serving(backwards) as server:
         space = isometry.fit(
             tiny_docs,
             base=small_folder,
-            plan=tiny_plan,
+            plan=brief_plan,
             out=out,
             query_writer=server.url,
             query_model="writer",
@@ -44,13 +44,13 @@ def test_written_queries_are_filtered_trained_on_and_reported(
 
 
 def test_a_server_that_fails_leaves_a_fit_without_it(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+    tmp_path: Path, tiny_docs: Path, small_folder: Path, brief_plan: Path
 ) -> None:
     with serving(lambda _: failure(500)) as server:
         space = isometry.fit(
             tiny_docs,
             base=small_folder,
-            plan=tiny_plan,
+            plan=brief_plan,
             out=tmp_path / "space",
             query_writer=server.url,
             query_model="writer",

@@ -20,7 +20,7 @@ FIGURES = ("slug", "scale", "settings", "identity", "baseline", "method", "gates
 
 
 def _reproduce(folder: str) -> None:
-    (entry,) = find("2dmse")
+    (entry,) = find("reccon")
     reproduce(
         entry, scale="miniature", results=Path(folder) / "results", work=Path(folder) / "work"
     )
@@ -39,7 +39,7 @@ def _comparable(record: dict[str, Any]) -> dict[str, Any]:
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     # The imports are done once; every run then starts in a fresh process at once.
-    context.set_forkserver_preload(["isometry.systems.reproduce", "isometry.systems.nested_study"])
+    context.set_forkserver_preload(["isometry.systems.reproduce", "isometry.systems.causes_study"])
 
     def start(folder: Path) -> Any:
         process = context.Process(target=_reproduce, args=(str(folder),))
@@ -53,7 +53,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     whole = time.monotonic() - started
 
     generator, killed, kills = random.Random(0), tmp_path / "killed", 0
-    path = record_path(killed / "results", "2dmse", "miniature")
+    path = record_path(killed / "results", "reccon", "miniature")
     while not path.exists():
         process = start(killed)
         process.join(generator.uniform(0.3, 0.6) * whole if kills < KILLS else None)
@@ -67,7 +67,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
             # The first run was slower, for whatever else went on: again, with an earlier kill.
             shutil.rmtree(killed)
             whole /= 2
-    expected = read_record(record_path(tmp_path / "whole" / "results", "2dmse", "miniature"))
+    expected = read_record(record_path(tmp_path / "whole" / "results", "reccon", "miniature"))
     found = read_record(path)
     assert expected is not None and found is not None
     assert _comparable(found) == _comparable(expected)

@@ -14,6 +14,7 @@ import torch
 from isometry.core.fingerprint import fingerprint
 from isometry.corpora.curation.dirichlet_lm import DirichletLM
 from isometry.corpora.documents import Document
+from isometry.corpora.packaged import kept
 from isometry.corpora.packaged.human_queries import HumanQueries
 from isometry.corpora.packaged.questions import comparable
 from isometry.corpora.pairs.queries import heading_query
@@ -43,14 +44,15 @@ PAGES = ("tutorial", "faq/design.rst.txt", "faq/programming.rst.txt")
 def small_manual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HumanQueries]:
     """Python's manual without all but its tutorial and two pages of its FAQ."""
     packaged = importlib.import_module("isometry.corpora.packaged.python_documentation")
-    whole, part = packaged.data_path("python3.13-doc"), tmp_path_factory.mktemp("manual")
+    whole, part = kept.data_path("python3.13-doc"), tmp_path_factory.mktemp("manual")
     (part / "faq").mkdir()
     for name in PAGES:
         copy = shutil.copytree if (whole / name).is_dir() else shutil.copy
         copy(whole / name, part / name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packaged, "data_path", lambda _: part)
-        # Past the cache, which keeps the whole manual for the rest of the process.
+        patch.setattr(kept, "data_path", lambda _: part)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        # Past what this process has, which keeps the whole manual for the rest of the process.
         small = packaged.python_documentation.__wrapped__()
         patch.setattr(reranking_study, "python_documentation", lambda: small)
         yield small

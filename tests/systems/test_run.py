@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from isometry.encoders.text import TextEncoder
+from isometry.learners.classification import Classification, LabelledText
 from isometry.systems.run import Run
 from isometry.systems.system import Scale
 from isometry.training.unique_batches import unique_batches
@@ -66,3 +69,39 @@ def test_what_is_made_once_is_shared_by_all_runs_and_never_half(tmp_path: Path) 
     assert made == [0, 1] and (first / "part").read_text() == "whole"
     run_of(tmp_path, "none", seed=1).once("experts-2", make)
     assert made == [0, 1, 1]
+
+
+def test_what_is_drawn_does_not_depend_on_what_was_made_before(tmp_path: Path) -> None:
+    """A run that goes on after a kill, or finds what another has made, draws as if it had not."""
+
+    def make(folder: Path) -> None:
+        np.save(folder / "drawn.npy", torch.rand(3).numpy())
+
+    def drawn(name: str, made: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        path = run_of(tmp_path, "none", name).once(made, make)
+        assert (path / "drawn.npy").exists()
+        return torch.rand(3)
+
+    first, found = drawn("one", "experts-1"), drawn("other", "experts-1")
+    assert torch.equal(first, found)
+    drawn("one", "experts-2")
+    one, other = (np.load(path) for path in (tmp_path / "shared" / "once").rglob("*.npy"))
+    assert not np.array_equal(one, other)
+
+
+def test_a_stage_leaves_the_same_random_state_trained_or_resumed(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    rows = [LabelledText(text, label) for label, text in enumerate(("a file", "a path"))]
+
+    def after(seed: int = 0) -> list[float]:
+        run = run_of(tmp_path, str(tiny_folder), f"kept-{seed}", seed)
+        torch.manual_seed(0)
+        encoder = run.encoder()
+        learner = Classification(encoder, nn.Linear(encoder.dim, 2), tokens=8)
+        run.fit("short", learner, rows, [[0, 1], [1, 0]])
+        return torch.rand(3).tolist()
+
+    trained, resumed = after(), after()
+    assert trained == resumed != after(1)

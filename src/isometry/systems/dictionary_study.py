@@ -29,6 +29,7 @@ class DictionaryScale(Scale):
         tested: How many others test.
         senses: How many definitions of an entry at most; all of them when `None`.
         pairs: How many word pairs of each collection; all of them when `None`.
+        examples: How many definitions of each lexicographer file teach a probe what it is.
         batch: Definitions a step.
         tokens: Where training cuts definitions.
         temperature: Divides the cosines with the entries.
@@ -40,6 +41,7 @@ class DictionaryScale(Scale):
     tested: int
     senses: int | None = None
     pairs: int | None = None
+    examples: int = 10
     batch: int = 32
     tokens: int = 24
     temperature: float = 0.05

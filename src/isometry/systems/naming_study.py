@@ -32,7 +32,6 @@ from isometry.training.unique_batches import unique_batches
 # A training in one go, or the two of progressive separate training, with as many steps together.
 WHOLE, HALVES = ("whole",), ("first", "second")
 _DEPTH = 100
-_EXAMPLES = 10
 
 
 class Defined(NamedTuple):
@@ -188,10 +187,10 @@ def _before(run: DictionaryRun, asked: Asked) -> dict[str, float]:
 def _files_told(
     run: DictionaryRun, encode: Encode, queries: Float[np.ndarray, "n d"], files: Sequence[str]
 ) -> Float[np.ndarray, " n"]:
-    """Whether frozen vectors tell the lexicographer file, learned from ten definitions of each."""
+    """Whether frozen vectors tell the lexicographer file, learned from a few of each."""
     file = dict(zip(run.train.definitions, run.train.files, strict=True))
     texts = list(file)
-    drawn = draw_examples(list(file.values()), _EXAMPLES, run.generator("examples"))
+    drawn = draw_examples(list(file.values()), run.scale.examples, run.generator("examples"))
     examples = [texts[row] for row in drawn]
     told = probe(encode(examples), [file[text] for text in examples], queries, files)
     return told.astype(np.float64)

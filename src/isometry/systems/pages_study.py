@@ -46,6 +46,7 @@ class PagesScale(Scale):
     Attributes:
         layers: How many layers the encoder has; they are drawn anew.
         batch: Pairs, or masked sections, a step.
+        sections: How many sections are pretrained on; all of them when `None`.
         rounds: How often a task goes over the pages, with other sentences each time.
         query_tokens: Where training cuts queries.
         document_tokens: Where training cuts sections.
@@ -57,6 +58,7 @@ class PagesScale(Scale):
 
     layers: int = 2
     batch: int = 64
+    sections: int | None = None
     rounds: int = 4
     query_tokens: int = 32
     document_tokens: int = 128
@@ -108,7 +110,7 @@ def data(scale: PagesScale) -> Splits[Pages, Asked]:
     taught = [pair for pair in headings if pair.document not in held]
     return Splits(
         Pages(
-            [each for each in manual if each.id not in held],
+            [each for each in manual if each.id not in held][: scale.sections],
             [PairRow(each.query, each.body, each.document) for each in taught[: scale.labelled]],
         ),
         _asked(

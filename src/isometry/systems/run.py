@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
+import torch
 
 from isometry.core.files import atomic_folder
 from isometry.encoders.cached import CachedEncoder
@@ -78,7 +79,9 @@ class Run(Generic[AnyScale, Train, Held]):
         """
         path = self._shared / "once" / name
         if not path.exists():
-            with atomic_folder(path) as temporary:
+            # Whoever asks first makes the same, and draws the same afterwards as who finds it made.
+            with torch.random.fork_rng(), atomic_folder(path) as temporary:
+                torch.manual_seed(_seed(np.random.default_rng([*name.encode()])))
                 make(temporary)
         return path
 
@@ -132,5 +135,11 @@ class Run(Generic[AnyScale, Train, Held]):
             bfloat16=self.scale.precision == "bfloat16",
             checkpoint_every=max(10, min(50, len(order) // 4)),
         ).run()
+        # A training that was resumed has drawn less; what is drawn from here on is the same.
+        torch.manual_seed(_seed(self.generator(stage)))
         self.steps[stage] = len(order)
         self.rows[stage] = sum(len(batch) for batch in order)
+
+
+def _seed(generator: np.random.Generator) -> int:
+    return int(generator.integers(1 << 63))

@@ -88,8 +88,8 @@ system = System(
     scales={
         "miniature": PagesScale(
             model="packaged:minilm", steps={"pretraining": 2, "fine-tuning": 2}, seeds=1,
-            layers=1, batch=8, rounds=1, query_tokens=16, document_tokens=32, labelled=16,
-            asked=8, others=8,
+            layers=1, batch=8, sections=500, rounds=1, query_tokens=16, document_tokens=32,
+            labelled=16, asked=8, others=8,
         ),
         "small": PagesScale(
             model="packaged:minilm", steps={"pretraining": 120, "fine-tuning": 20},

@@ -117,7 +117,8 @@ system = System(
         "miniature": DictionaryScale(
             # More entries than MiniLM's dimensions, which ICA needs.
             model="packaged:minilm", steps={"whole": 2, "first": 1, "second": 1}, seeds=1,
-            entries=400, senses=2, validated=30, tested=30, pairs=6, batch=8, iterations=3,
+            entries=400, senses=2, validated=20, tested=20, pairs=4, examples=1, batch=8,
+            iterations=3,
         ),
         "small": DictionaryScale(
             model="packaged:minilm", steps={"whole": 400, "first": 200, "second": 200},

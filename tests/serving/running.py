@@ -13,9 +13,10 @@ import httpx2
 from starlette.testclient import TestClient
 
 from isometry.serving.app import create_app
-from isometry.serving.models import Models, read_sources
+from isometry.serving.models import Models
 from isometry.serving.server import Server, bind
 from isometry.serving.settings import Limits, Settings
+from isometry.serving.sources import read_sources
 
 
 @dataclass
@@ -89,7 +90,7 @@ def until(true: Callable[[], bool], pause: float = 0.02) -> None:
 @contextlib.contextmanager
 def held(models: Models) -> Iterator[None]:
     """Lets no model compute inside the block."""
-    with models._turn:
+    with models._loader._turn:
         yield
 
 

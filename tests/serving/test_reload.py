@@ -14,8 +14,8 @@ import isometry
 from isometry import InputError, Space
 from isometry.core.files import read_json, write_json
 from isometry.encoders.encoder import load_encoder
-from isometry.serving.models import read_sources
 from isometry.serving.settings import Limits
+from isometry.serving.sources import read_sources
 
 SOON = Limits(refresh_seconds=0.05)
 
@@ -78,8 +78,8 @@ def test_another_encoder_in_the_folder_is_refused(
     from starlette.testclient import TestClient
 
     from isometry.serving.app import create_app
-    from isometry.serving.models import read_sources
     from isometry.serving.settings import Settings
+    from isometry.serving.sources import read_sources
 
     app = create_app(read_sources([str(space)]), Settings(), failures.append)
     with TestClient(app, base_url="http://localhost") as client:
@@ -139,7 +139,7 @@ def test_the_base_follows_what_is_added(pair: tuple[Path, Path]) -> None:
         check()
         entries = client.get("/v1/models").json()["data"]
         assert [entry["base_of"] for entry in entries] == [None, "docs-space"]
-        encoded = state.models._encoded["docs-space.base"]
+        encoded = state.models._loader._encoded["docs-space.base"]
         (docs / "parcels.py").write_text(
             'def label(parcel):\n    """Print a label for a parcel."""\n    return parcel.address\n'
         )
@@ -147,6 +147,6 @@ def test_the_base_follows_what_is_added(pair: tuple[Path, Path]) -> None:
         until(lambda: found()[0][0].startswith("parcels"))
         check()
         # What was there is not encoded again.
-        now = state.models._encoded["docs-space.base"]
+        now = state.models._loader._encoded["docs-space.base"]
         assert len(now) > len(encoded)
         assert all(now[text] is encoded[text] for text in encoded)

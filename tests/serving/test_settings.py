@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from isometry import InputError
-from isometry.serving.models import read_sources
 from isometry.serving.settings import (
     TOKEN_VARIABLE,
     Limits,
@@ -16,6 +15,7 @@ from isometry.serving.settings import (
     is_loopback,
     read_token,
 )
+from isometry.serving.sources import read_sources
 from isometry.serving.start import how_to_call
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,7 +25,7 @@ from isometry.serving.errors import (
 )
 from isometry.serving.limits import Guard
 from isometry.serving.metrics import Metrics
-from isometry.serving.models import Models, Source
+from isometry.serving.models import Models
 from isometry.serving.observing import Observer
 from isometry.serving.routes import (
     documents,
@@ -39,6 +39,7 @@ from isometry.serving.routes import (
 )
 from isometry.serving.searching import Searcher
 from isometry.serving.settings import Settings
+from isometry.serving.sources import Source
 
 _ABOUT = (
     "Embeddings, reranking and search by Spaces and encoders. Every error has OpenAI's error object"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from isometry.encoders.text import Role
     from isometry.serving.encoding import Item
     from isometry.serving.metrics import Metrics
-    from isometry.serving.models import Model
+    from isometry.serving.model import Model
     from isometry.serving.settings import Limits
 
 # The tokenizer spreads a long list over the cores by itself.

@@ -13,7 +13,7 @@ from isometry.search.filters import Filter
 from isometry.search.lancedb import ChunkIndex
 from isometry.search.other_vectors import OtherVectors
 from isometry.search.overlay import LayeredIndex
-from isometry.serving.models import shorten
+from isometry.serving.model import shorten
 from isometry.space import Mode, Result, Space
 
 # Tables of shortened vectors that are kept: a Space has few nested widths.

@@ -12,9 +12,9 @@ import uvicorn
 
 from isometry.core.errors import InputError
 from isometry.serving.app import create_app
-from isometry.serving.models import Source
 from isometry.serving.protocol import bounded_protocol
 from isometry.serving.settings import Settings
+from isometry.serving.sources import Source
 
 # Longer than clients keep a connection that they do not use: else both close it at a time.
 _KEEP_ALIVE = 30

@@ -57,7 +57,7 @@ def start(
     token = read_token(token_file)
     settings = Settings(host=host, port=port, token=token, writable=writable, limits=limits)
     check_reachable(settings)
-    from isometry.serving.models import read_sources
+    from isometry.serving.sources import read_sources
 
     if writable and beside_base:
         raise InputError(

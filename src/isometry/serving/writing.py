@@ -19,7 +19,7 @@ from isometry.serving.errors import ApiError, busy, invalid
 
 if TYPE_CHECKING:
     from isometry.serving.embedding import Embedder
-    from isometry.serving.models import Model
+    from isometry.serving.model import Model
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from isometry.corpora.documents import SCHEMA, Document, from_table
 from isometry.serving.documents import nearest, shown
 from isometry.serving.errors import ApiError, invalid
-from isometry.serving.models import Model
+from isometry.serving.model import Model
 from isometry.serving.routes.shapes import TheLimits, TheModels, json_answer
 
 router = APIRouter(tags=["documents"])

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag
 
 from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
-from isometry.serving.models import shorten
+from isometry.serving.model import shorten
 from isometry.serving.routes.shapes import (
     FIRST_ERROR,
     STRICT,

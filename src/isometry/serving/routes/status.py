@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from isometry.serving.errors import busy
 from isometry.serving.metrics import CONTENT_TYPE
-from isometry.serving.models import Model
+from isometry.serving.model import Model
 from isometry.serving.routes.shapes import TheModels
 
 router = APIRouter(tags=["status"])

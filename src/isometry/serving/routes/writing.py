@@ -20,7 +20,7 @@ from isometry.serving import writing
 from isometry.serving.embedding import Embedder
 from isometry.serving.errors import ApiError, ErrorDetail, invalid, validation_error
 from isometry.serving.json_body import StrictRoute, parse_aside
-from isometry.serving.models import Model
+from isometry.serving.model import Model
 from isometry.serving.routes.documents import SpaceName
 from isometry.serving.routes.shapes import (
     FIRST_ERROR,

@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= true
+# Whatever the environment says, compiled code is kept: tests start many processes, which would
+# compile all of it again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check bench faults reproduce gallery docs site format clean
 

@@ -28,10 +28,12 @@ def library() -> tuple[dict[str, str], list[str]]:
     for module in ("argparse", "configparser", "ftplib", "shutil", "smtplib", "tarfile"):
         path = Path(sysconfig.get_path("stdlib")) / f"{module}.py"
         source = path.read_text(encoding="utf-8")
+        lines = source.splitlines(keepends=True)
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef):
                 name = f"{module}.{node.name}:{node.lineno}"
-                bodies[name] = ast.get_source_segment(source, node) or ""
+                body = "".join(lines[node.lineno - 1 : node.end_lineno])
+                bodies[name] = body[node.col_offset :].rstrip("\n")
                 if words := ast.get_docstring(node):
                     questions.append(words.split("\n")[0])
     return bodies, questions

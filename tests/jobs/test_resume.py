@@ -45,7 +45,7 @@ def test_kills_at_random_moments(
     context = multiprocessing.get_context("forkserver")
     # The imports are done once; every fit then starts in a fresh process at once.
     context.set_forkserver_preload(
-        ["isometry.jobs.proof", "isometry.report.page", "isometry.report.model_card"]
+        ["isometry.jobs.proof", "isometry.report.page", "isometry.training.trainer"]
     )
 
     def start(out: Path) -> Any:

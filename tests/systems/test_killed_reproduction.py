@@ -39,7 +39,7 @@ def _comparable(record: dict[str, Any]) -> dict[str, Any]:
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     # The imports are done once; every run then starts in a fresh process at once.
-    context.set_forkserver_preload(["isometry.systems.reproduce", "isometry.systems.causes_study"])
+    context.set_forkserver_preload(["isometry.systems.run", "isometry.systems.causes_study"])
 
     def start(folder: Path) -> Any:
         process = context.Process(target=_reproduce, args=(str(folder),))

@@ -12,13 +12,10 @@ import torch
 
 from isometry.core.errors import InputError
 from isometry.corpora.packaged.human_queries import HumanQueries
-from isometry.corpora.packaged.locate import data_path
-from isometry.corpora.packaged.questions import ask_headings
+from isometry.corpora.packaged.python_documentation import python_documentation
 from isometry.corpora.pairs.queries import sentence_queries
 from isometry.corpora.pairs.structure import BodyFirst, InverseCloze, LinkPrediction
 from isometry.corpora.pairs.tasks import group_pages
-from isometry.corpora.readers import ReadingReport, open_source
-from isometry.corpora.readers.folders import Folder
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs.ranking import Rankings, fused_rankings, tune_fusion
@@ -60,14 +57,9 @@ SLICE = (
 @pytest.fixture(scope="module")
 def corpus() -> HumanQueries:
     """The FAQ and some other pages of Python's manual."""
-    whole = open_source(data_path("python3.13-doc"))
-    assert isinstance(whole, Folder)
-    files = tuple(path for path in whole.files if path.startswith(SLICE))
-    documents, queries, relevance = ask_headings(
-        list(replace(whole, files=files).documents(ReadingReport())),
-        lambda heading, document: "?" in heading and document.group.startswith("faq/"),
-    )
-    return HumanQueries("slice", documents, queries, relevance, "en", "")
+    whole = python_documentation()
+    documents = [document for document in whole.documents if document.group.startswith(SLICE)]
+    return HumanQueries("slice", documents, whole.queries, whole.relevance, "en", "")
 
 
 @pytest.fixture(scope="module")

@@ -120,13 +120,18 @@ class Asked:
         ]
         return cls(library, list(judged), relevance)
 
+    @cached_property
+    def by_words(self) -> Rankings:
+        """What BM25 finds, which is the same for every model that is measured."""
+        return self.library.by_words(self.queries)
+
 
 Ranker = Callable[[Asked], Rankings]
 
 
 def by_words(asked: Asked) -> Rankings:
     """BM25."""
-    return asked.library.by_words(asked.queries)
+    return asked.by_words
 
 
 def by_vectors(encoder: CachedEncoder) -> Ranker:

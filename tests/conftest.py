@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import gc
 import os
 import shutil
 import sysconfig
@@ -80,6 +81,16 @@ def library() -> Iterator[tuple[str, str]]:
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+@pytest.fixture(autouse=True, scope="module")
+def spared_collection() -> None:
+    """Every training starts with a full collection, which need not look through all that lives on.
+
+    That is what was imported and what earlier modules keep: a million objects and more.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from isometry.search.explanation import Contribution
     from isometry.search.filters import Filter
     from isometry.search.lancedb import ChunkIndex, Hit, Lexical
-    from isometry.search.passages import Passages
+    from isometry.search.passages import Elsewhere, Passages
     from isometry.search.view import Found
 
 FORMAT = 2
@@ -131,7 +131,7 @@ class Space:
         self.manifest = manifest
         self.current = Current.of(manifest)
         self._target: str | None = None
-        self._elsewhere: Passages | None = None
+        self._elsewhere: Elsewhere | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> Space:
@@ -441,12 +441,11 @@ class Space:
         from isometry.search.filters import Filter, FilteredIndex
 
         chosen = filter if isinstance(filter, Filter) else Filter.parse(filter)
-        if self._elsewhere is not None:
-            raise InputError(
-                "What was exported cannot be filtered.", "Search the Space itself, without --at."
-            )
-        kept = self.known["id"].filter(chosen.mask(self.known))
-        yield FilteredIndex(self.index, kept.to_pylist())
+        if self._elsewhere is None:
+            yield FilteredIndex(self.index, chosen.names(self.known))
+            return
+        with self._elsewhere.only(chosen).snapshot() as passages:
+            yield passages
 
     def verify(self) -> int:
         """Compares every file with the manifest; what an unfinished write left is no damage.

@@ -175,10 +175,29 @@ def test_words_that_are_no_terms_find_nothing(whole: tuple[Space, str]) -> None:
     assert space.at(target).search("' | '' \\", mode="lexical") == []
 
 
-def test_what_was_exported_cannot_be_filtered(whole: tuple[Space, str]) -> None:
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"group": {"prefix": "heapq"}},
+    {"group": {"not": ["heapq.py", "calendar.py"]}, "order": {"gte": 2, "lt": 40}},
+    {"id": ["heapq.merge", "heapq.heappush", "it's %(not)s there"]},
+    {"kind": "prose"},
+    {"title": {"prefix": "100%"}, "order": {"gt": -1, "lte": 3}},
+)
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+def test_a_filter_shows_what_it_shows_of_the_space(
+    whole: tuple[Space, str], filter: dict[str, Any]
+) -> None:
     space, target = whole
-    with pytest.raises(InputError, match="without --at"):
-        space.at(target).search("heap", mode="lexical", filter={"kind": "code"})
+    there = space.at(target)
+    for mode in ("dense", "lexical", "hybrid"):
+        expected = space.search("heap sort of a queue", 8, mode, filter=filter)
+        found = there.search("heap sort of a queue", 8, mode, filter=filter)
+        assert [hit.document for hit in found] == [hit.document for hit in expected]
+        scores = [hit.score for hit in expected]
+        np.testing.assert_allclose([hit.score for hit in found], scores, rtol=1e-3, atol=1e-4)
+    # The next search shows everything.
+    assert there.search("heap", 5, "lexical")
 
 
 def test_reasons_are_those_of_the_space(whole: tuple[Space, str]) -> None:

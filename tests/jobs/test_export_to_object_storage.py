@@ -23,6 +23,8 @@ from isometry.jobs import export as module
 from isometry.search.lancedb import ChunkIndex
 from isometry.search.object_storage import Storage
 
+FILTER = {"order": {"gte": 1}, "group": {"not": "heapq.py"}}
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[S3FileSystem]:
@@ -90,6 +92,14 @@ def test_only_new_files_are_written_and_readers_stay_at_their_state(
     assert hits(new, "lexical") != hits(old, "lexical")
     # What was opened before still finds what it found, also what it has not read yet.
     assert same(old, opened)
+    for there, here in ((old, opened), (new, Space.open(space))):
+        for mode in ("dense", "lexical"):
+            found, expected = (
+                [(hit.document, hit.score) for hit in one.search("heap", 9, mode, filter=FILTER)]
+                for one in (there, here)
+            )
+            assert found == expected != []
+            assert not any(name.startswith("heapq") for name, _ in found)
     # Plain Lance reads the same table.
     manifest = manifest_of(bucket, "shelf/a/b c")
     assert any("/data/" in name for name in former["files"].keys() & manifest["files"].keys())

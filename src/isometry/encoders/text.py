@@ -21,6 +21,7 @@ from isometry.encoders.inference import products, share_out, side_by_side
 from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.locate import locate
 from isometry.encoders.padding import cut, pad, same_batch
+from isometry.encoders.projection import first_dimensions
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -245,7 +246,8 @@ class TextEncoder(nn.Module):
         as hidden state 0, is not among them.
 
         They are as pooling leaves them, before the model's own `Normalize`: a vector is cut first
-        and normalised after. Without such a module the last one is `forward(batch).vector`.
+        and normalised after. Without such a module the last one is `forward(batch).vector`. Of a
+        model that was cut to its first dimensions, the vectors have these.
 
         Args:
             batch: What `collate` made.
@@ -258,9 +260,10 @@ class TextEncoder(nn.Module):
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         kinds = (Transformer, Pooling, Normalize)
-        parts = list(self.model)
+        kept = [dim for part in self.model if (dim := first_dimensions(part)) is not None]
+        parts = [part for part in self.model if first_dimensions(part) is None]
         if len(parts) not in (2, 3) or not all(map(isinstance, parts, kinds)):
-            chain = " -> ".join(type(part).__name__ for part in parts)
+            chain = " -> ".join(type(part).__name__ for part in self.model)
             raise InputError(
                 f"The model '{self.name}' is {chain}: its inner layers have no vectors.",
                 "Give one that is Transformer -> Pooling, with or without Normalize.",
@@ -271,9 +274,10 @@ class TextEncoder(nn.Module):
                 f"{self._why_no_layers}.",
                 "Give one of the BERT family, such as packaged:minilm.",
             )
+        dim = min(kept, default=None)
         return torch.stack(
             [
-                parts[1]({**batch, "token_embeddings": states})["sentence_embedding"]
+                parts[1]({**batch, "token_embeddings": states})["sentence_embedding"][:, :dim]
                 for states in self._hidden_states(batch)[1:]
             ]
         )

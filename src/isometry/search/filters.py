@@ -137,6 +137,14 @@ class Filter:
             parsed += cls.parse({column: asked}).conditions
         return cls(tuple(parsed))
 
+    def names(self, documents: pa.Table) -> list[str]:
+        """The ids of the documents for which it holds.
+
+        Args:
+            documents: With `COLUMNS`.
+        """
+        return documents["id"].filter(self.mask(documents)).to_pylist()
+
     def mask(self, documents: pa.Table) -> Bool[np.ndarray, " documents"]:
         """For which documents it holds; what is not known of one holds for none.
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from isometry.core.errors import InputError
+from isometry.search.filters import COLUMNS, Filter, FilteredIndex
 from isometry.search.lancedb import TABLE, ChunkIndex
 from isometry.search.passages import Exported
 
@@ -111,8 +116,13 @@ class Storage:
                 except FileNotFoundError:
                     continue
 
-    def table(self, folder: str, version: int) -> ChunkIndex:
+    def table(self, folder: str, version: int, documents: str) -> StoredIndex:
         """A table of passages, read from there.
+
+        Args:
+            folder: Where it lies.
+            version: Which one of its versions.
+            documents: The file of the documents that they are of.
 
         Raises:
             InputError: When it cannot be read.
@@ -129,13 +139,50 @@ class Storage:
             connection = lancedb.connect(f"{self.shown}/{folder}", storage_options=options)
             table = connection.open_table(TABLE)
             table.checkout(version)
-        return ChunkIndex(table, None)
+        return StoredIndex(table, lambda: self.documents(documents))
+
+    def documents(self, name: str) -> pa.Table:
+        """What documents can be filtered by.
+
+        Args:
+            name: Of their file.
+
+        Raises:
+            InputError: When it cannot be read.
+        """
+        with (
+            _clear(f"Cannot read {self.shown}"),
+            self._files.open_input_file(self._path(name)) as file,
+        ):
+            return pq.read_table(file, columns=list(COLUMNS))
 
     def _path(self, name: str) -> str:
         return f"{self.shown.removeprefix(SCHEME)}/{name}"
 
 
-def open_exported(target: str, encoder: str) -> ChunkIndex:
+class StoredIndex(ChunkIndex):
+    """A table in object storage.
+
+    Args:
+        table: The table.
+        read: Reads what its documents can be filtered by.
+    """
+
+    def __init__(self, table: Any, read: Callable[[], pa.Table]) -> None:
+        super().__init__(table, None)
+        self._read_documents = read
+
+    @cached_property
+    def known(self) -> pa.Table:
+        """What documents can be filtered by, read on first use: `COLUMNS`."""
+        return self._read_documents()
+
+    def only(self, filter: Filter) -> FilteredIndex:
+        """What a search may show of it."""
+        return FilteredIndex(self, filter.names(self.known))
+
+
+def open_exported(target: str, encoder: str) -> StoredIndex:
     """The table that was exported to a prefix, at the version of now.
 
     Args:
@@ -153,7 +200,7 @@ def open_exported(target: str, encoder: str) -> ChunkIndex:
             f"No Space was exported to {storage.shown}.", "Run: isometry export SPACE TARGET"
         )
     Exported.from_json(manifest).check_encoder(encoder, storage.shown)
-    return storage.table(manifest["index"], manifest["version"])
+    return storage.table(manifest["index"], manifest["version"], manifest["documents"])
 
 
 def _endpoint() -> str | None:

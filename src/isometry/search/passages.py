@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 from isometry.core.errors import InputError
 from isometry.search.lancedb import Hit, Lexical
 from isometry.search.view import Found
+
+if TYPE_CHECKING:
+    from isometry.search.filters import Filter
 
 # Of what lies outside of a Space.
 FORMAT = 1
@@ -53,6 +56,14 @@ class Passages(Protocol):
         self, words: Sequence[str], numbers: Int[np.ndarray, " rows"]
     ) -> Float[np.ndarray, "rows words"]:
         """The BM25 of each word alone, for the passages in these rows."""
+        ...
+
+
+class Elsewhere(Passages, Protocol):
+    """Passages that lie outside of their Space, with what is known of their documents."""
+
+    def only(self, filter: Filter) -> Passages:
+        """What a search may show of them; numbers of rows and scores stay the same."""
         ...
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from isometry.core.errors import InputError
 from isometry.core.postgres import connect, reason, split_address, without_password
+from isometry.search.filters import Filter
 from isometry.search.lancedb import Hit
 from isometry.search.passages import Exported
 from isometry.search.terms import K1, B, terms
@@ -21,6 +22,7 @@ from isometry.search.view import Candidates, Found, best_of_documents
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.sql import Composable
 
 FORM = "postgresql://USER@HOST/DATABASE#SCHEMA"
 # Where no schema is named.
@@ -46,11 +48,11 @@ _SPACE = "SELECT format, space, state, encoder, dim, lexical, passages, terms FR
 # An expression is not what the graph orders by, so that all rows are compared.
 _COMPARE = """
     SELECT number, document, position, -(vector <#> %(vector)s::vector) AS score
-    FROM passages ORDER BY score DESC LIMIT %(limit)s
+    FROM passages {only} ORDER BY score DESC LIMIT %(limit)s
 """
 _WALK = """
     SELECT number, document, position, -(vector <#> %(vector)s::vector) AS score
-    FROM passages ORDER BY vector <#> %(vector)s::vector LIMIT %(limit)s
+    FROM passages {only} ORDER BY vector <#> %(vector)s::vector LIMIT %(limit)s
 """
 # Every passage with a term of the query is looked at, so it is known how many have each.
 _SCORED = """
@@ -79,12 +81,22 @@ _RANKED = (
         USING (term) GROUP BY number, document, position
     ), best AS (
         SELECT DISTINCT ON (document) number, document, score
-        FROM ranked ORDER BY document, score DESC, position
+        FROM ranked {only} ORDER BY document, score DESC, position
     )
     SELECT number, score FROM best ORDER BY score DESC, document LIMIT %(limit)s
     """
 )
 _OF_ROWS = _SCORED + "SELECT number, term, score FROM scored WHERE number = ANY(%(numbers)s)"
+# What a filter puts in the place of {only}.
+_OPERATORS: Mapping[str, LiteralString] = {
+    "in": "{column} = ANY({values})",
+    "not": "{column} <> ALL({values})",
+    "prefix": "starts_with({column}, ({values})[1])",
+    "gte": "{column} >= ({values})[1]",
+    "gt": "{column} > ({values})[1]",
+    "lte": "{column} <= ({values})[1]",
+    "lt": "{column} < ({values})[1]",
+}
 _NAMES = "SELECT number, document FROM passages WHERE number = ANY(%s)"
 _FETCH = """
     SELECT number, document, title, position, start, "end", text
@@ -117,6 +129,7 @@ class PostgresPassages:
         self._connection: Connection | None = None
         self._space: Mapping[str, Any] = {}
         self._extension = ""
+        self._filter = Filter(())
         weakref.finalize(self, _close, self._idle)
 
     @classmethod
@@ -185,6 +198,12 @@ class PostgresPassages:
             ) from None
         finally:
             held._connection = None
+
+    def only(self, filter: Filter) -> PostgresPassages:
+        """What a search may show of them; numbers of rows and scores stay the same."""
+        restricted = copy.copy(self)
+        restricted._filter = filter
+        return restricted
 
     def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
         """The best row of each document by the inner product with a vector.
@@ -298,9 +317,15 @@ class PostgresPassages:
     def _rows(
         self, query: LiteralString, values: Sequence[Any] | Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
+        from psycopg.sql import SQL
+
+        asked: Composable = SQL(query)
+        if isinstance(values, Mapping):
+            only, own = _restriction(self._filter)
+            asked, values = SQL(query).format(only=only), {**values, **own}
         with self.snapshot() as held:
             assert held._connection is not None
-            return held._connection.execute(query, values).fetchall()
+            return held._connection.execute(asked, values).fetchall()
 
     def _nearest(self, query: LiteralString, vector: str, limit: int) -> Candidates:
         rows = self._rows(query, {"vector": vector, "limit": limit})
@@ -335,6 +360,27 @@ class PostgresPassages:
             "b": B,
         }
         return self._rows(query, asked | dict(values))
+
+
+def _restriction(filter: Filter) -> tuple[Composable, dict[str, Any]]:
+    """Which passages a filter lets through, and the values in that."""
+    from psycopg.sql import SQL, Identifier, Placeholder
+
+    conditions: list[Composable] = []
+    values: dict[str, Any] = {}
+    for number, condition in enumerate(filter.conditions):
+        name = f"filter_{number}"
+        values[name] = list(condition.values)
+        kind = SQL("::int[]" if isinstance(condition.values[0], int) else "::text[]")
+        conditions.append(
+            SQL(_OPERATORS[condition.operator]).format(
+                column=Identifier(condition.column), values=Placeholder(name) + kind
+            )
+        )
+    if not conditions:
+        return SQL(""), {}
+    ids = SQL("WHERE document IN (SELECT id FROM documents WHERE {})")
+    return ids.format(SQL(" AND ").join(conditions)), values
 
 
 def search_path(connection: Connection, *schemas: str) -> None:

@@ -162,6 +162,24 @@ def test_what_is_not_there_cannot_be_kept(
         truncate(tiny, keep, dim)
 
 
-def test_a_cut_encoder_is_not_cut_again_behind_its_projection(tiny: TextEncoder) -> None:
+def test_a_cut_of_a_cut_is_the_cut_of_the_whole(tiny: TextEncoder, tmp_path: Path) -> None:
+    truncate(tiny, 2, 20).save(tmp_path / "cut")
+    for once in (truncate(tiny, 2, 20), TextEncoder.load(tmp_path / "cut")):
+        for keep, dim in ((1, 8), (2, 20), (1, 20)):
+            again = truncate(once, keep, dim)
+            assert again.dim == dim and len(list(again.model)) == 4
+            expected = truncate(tiny, keep, dim).encode(SENTENCES)
+            np.testing.assert_allclose(again.encode(SENTENCES), expected, atol=1e-6)
+        shorter = truncate(once, 1)
+        np.testing.assert_allclose(shorter.encode(SENTENCES), prefix(tiny, 1, 20), atol=1e-6)
+        with pytest.raises(InputError, match="has 20 dimensions, so 21 cannot"):
+            truncate(once, 1, 21)
+
+
+def test_a_projection_that_was_trained_is_no_cut(tiny: TextEncoder) -> None:
+    once = truncate(tiny, 2, 8)
+    dense: Any = once.model[2]
+    with torch.no_grad():
+        dense.linear.weight[0, 9] = 0.1
     with pytest.raises(InputError, match="Transformer -> Pooling -> Dense -> Normalize"):
-        truncate(truncate(tiny, 2, 8), 1)
+        truncate(once, 1)

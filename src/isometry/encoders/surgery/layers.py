@@ -64,11 +64,14 @@ def truncate(encoder: TextEncoder, keep: int, dim: int | None = None) -> TextEnc
     transformer: Any = model[0]
     transformer.model.config.num_hidden_layers = keep
     if dim is not None:
+        pooling: Any = model[1]
         model.truncate_dim = None
         del model[2:]
-        if dim < width:
-            first = torch.eye(dim, width, dtype=like.dtype, device=like.device)
-            cut = Dense(width, dim, False, nn.Identity(), init_weight=first)
+        # Of an encoder that was cut before, one projection stays.
+        pooled: int = pooling.get_embedding_dimension()
+        if dim < pooled:
+            first = torch.eye(dim, pooled, dtype=like.dtype, device=like.device)
+            cut = Dense(pooled, dim, False, nn.Identity(), init_weight=first)
             model.append(cut.requires_grad_(False))
         model.append(Normalize())
     return TextEncoder(

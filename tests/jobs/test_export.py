@@ -176,8 +176,8 @@ def test_words_that_are_no_terms_find_nothing(whole: tuple[Space, str]) -> None:
 
 
 FILTERS: tuple[dict[str, Any], ...] = (
-    {"group": {"prefix": "heapq"}},
-    {"group": {"not": ["heapq.py", "calendar.py"]}, "order": {"gte": 2, "lt": 40}},
+    {"id": {"prefix": "heapq"}},
+    {"id": {"not": ["heapq.merge", "calendar.monthrange"]}, "order": {"gte": 2, "lt": 40}},
     {"id": ["heapq.merge", "heapq.heappush", "it's %(not)s there"]},
     {"kind": "prose"},
     {"title": {"prefix": "100%"}, "order": {"gt": -1, "lte": 3}},

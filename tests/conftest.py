@@ -83,11 +83,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores: tests wait for servers, browsers and what they killed."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(autouse=True, scope="module")
 def spared_collection() -> None:
     """Every training starts with a full collection, which need not look through all that lives on.

@@ -98,9 +98,13 @@ def one_by_one(block: Block) -> Iterator[Block]:
         first = last
 
 
-def resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def memory_mib(name: str) -> float:
+    """What this process has in memory (`VmRSS`), or had at most (`VmHWM`).
+
+    What `wait4` says of a child counts its parent's memory too, out of which it was started.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
 
 
 def insert(folder: Path, data: Path, clients: int, *, single: bool) -> None:
@@ -111,7 +115,7 @@ def insert(folder: Path, data: Path, clients: int, *, single: bool) -> None:
 
     def report(**more: Any) -> None:
         figures = {"documents": count, "seconds": time.perf_counter() - begun}
-        print(json.dumps({**figures, "resident_mib": resident_mib(), **more}), flush=True)
+        print(json.dumps({**figures, "resident_mib": memory_mib("VmRSS"), **more}), flush=True)
 
     with Store.open(folder, "benchmarks/inserts.py") as store:
         fingerprint = store.space.manifest["encoder"]["fingerprint"]
@@ -137,7 +141,7 @@ def insert(folder: Path, data: Path, clients: int, *, single: bool) -> None:
     isometry.compact(folder, keep_hours=0)
     if "torch" in sys.modules:
         raise RuntimeError("the process that stores has loaded torch")
-    report(compacted=True)
+    report(compacted=True, peak_mib=memory_mib("VmHWM"))
 
 
 def stored(folder: Path, data: Path, clients: int, way: str) -> dict[str, Any]:
@@ -155,8 +159,7 @@ def stored(folder: Path, data: Path, clients: int, way: str) -> dict[str, Any]:
         raise InputError(f"{' '.join(command)} ended with {process.returncode}.")
     return {
         "lines": lines,
-        # Linux counts in KiB.
-        "peak_mib": usage.ru_maxrss / 1024,
+        "peak_mib": lines[-1]["peak_mib"],
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "seconds": next(line["seconds"] for line in lines if "acknowledged" in line),
         "refused": next(line["refused"] for line in lines if "refused" in line),

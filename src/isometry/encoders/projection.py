@@ -16,6 +16,8 @@ def first_dimensions(part: nn.Module) -> int | None:
 
     if not isinstance(part, Dense) or part.use_residual or part.bias:
         return None
+    if {part.module_input_name, part.module_output_name} != {"sentence_embedding"}:
+        return None
     weight = part.linear.weight
     is_plain = isinstance(part.activation_function, nn.Identity)
     same = torch.equal(weight, torch.eye(*weight.shape, dtype=weight.dtype, device=weight.device))

@@ -260,10 +260,12 @@ class TextEncoder(nn.Module):
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         kinds = (Transformer, Pooling, Normalize)
-        kept = [dim for part in self.model if (dim := first_dimensions(part)) is not None]
-        parts = [part for part in self.model if first_dimensions(part) is None]
+        modules = list(self.model)
+        # Only before a normalisation is it what a cut leaves.
+        dim = first_dimensions(modules[2]) if len(modules) > 2 else None
+        parts = modules if dim is None else [*modules[:2], *modules[3:]]
         if len(parts) not in (2, 3) or not all(map(isinstance, parts, kinds)):
-            chain = " -> ".join(type(part).__name__ for part in self.model)
+            chain = " -> ".join(type(part).__name__ for part in modules)
             raise InputError(
                 f"The model '{self.name}' is {chain}: its inner layers have no vectors.",
                 "Give one that is Transformer -> Pooling, with or without Normalize.",
@@ -274,7 +276,6 @@ class TextEncoder(nn.Module):
                 f"{self._why_no_layers}.",
                 "Give one of the BERT family, such as packaged:minilm.",
             )
-        dim = min(kept, default=None)
         return torch.stack(
             [
                 parts[1]({**batch, "token_embeddings": states})["sentence_embedding"][:, :dim]

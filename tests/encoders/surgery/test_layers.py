@@ -183,3 +183,12 @@ def test_a_projection_that_was_trained_is_no_cut(tiny: TextEncoder) -> None:
         dense.linear.weight[0, 9] = 0.1
     with pytest.raises(InputError, match="Transformer -> Pooling -> Dense -> Normalize"):
         truncate(once, 1)
+
+
+def test_a_projection_behind_the_normalisation_is_no_cut(tiny: TextEncoder) -> None:
+    """Its vectors are not of unit length, which those of a cut are."""
+    once = truncate(tiny, 2, 8)
+    dense, normalize = once.model[2], once.model[3]
+    once.model[2], once.model[3] = normalize, dense
+    with pytest.raises(InputError, match="Pooling -> Normalize -> Dense"):
+        truncate(once, 1)

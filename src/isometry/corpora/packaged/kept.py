@@ -7,12 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import isometry
-from isometry.core.errors import InputError
-from isometry.core.files import atomic_file, clear_disk_errors, hash_folder, hash_value
+from isometry.core.files import atomic_file, hash_folder, hash_value
 from isometry.core.source_code import code_hash
 from isometry.corpora import readers
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
-from isometry.corpora.packaged.locate import data_path, user_cache
+from isometry.corpora.packaged.locate import data_path, make_once, user_cache
 
 
 def kept_documents(name: str, *, parsers: Sequence[str]) -> list[Document]:
@@ -28,31 +27,22 @@ def kept_documents(name: str, *, parsers: Sequence[str]) -> list[Document]:
         InputError: When the package is not on this machine, or the cache cannot be written.
     """
     import pyarrow as pa
-    from filelock import FileLock
 
     folder = data_path(name)
     reader, package = Path(readers.__file__), Path(isometry.__file__).parent
     state = [hash_folder(folder), code_hash(reader, package), [version(one) for one in parsers]]
     path = user_cache() / "documents" / f"{name}-{hash_value(state)[:16]}.arrow"
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held = FileLock(path.with_name(f".{path.name}.lock")).acquire()
-        except OSError as error:
-            raise InputError(
-                f"Cannot write to {path.parent}: {error.strerror}.",
-                "Set XDG_CACHE_HOME to a folder with 20 MB of room.",
-            ) from error
-        with held, clear_disk_errors(path):
-            # Another process may have been faster.
-            if not path.is_file():
-                found = readers.open_source(folder).documents(readers.ReadingReport())
-                with (
-                    atomic_file(path) as temporary,
-                    pa.OSFile(str(temporary), "wb") as file,
-                    pa.ipc.new_file(file, SCHEMA) as writer,
-                ):
-                    for batch in to_batches(found):
-                        writer.write_batch(batch)
+
+    def make() -> None:
+        found = readers.open_source(folder).documents(readers.ReadingReport())
+        with (
+            atomic_file(path) as temporary,
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_file(file, SCHEMA) as writer,
+        ):
+            for batch in to_batches(found):
+                writer.write_batch(batch)
+
+    make_once(path, "20 MB", make)
     with pa.memory_map(str(path)) as file:
         return from_table(pa.ipc.open_file(file).read_all())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from isometry.core.errors import InputError
+from isometry.core.files import clear_disk_errors
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,35 @@ def find_package(name: str) -> DataPackage:
 def user_cache() -> Path:
     """This user's folder for what Isometry can make or fetch again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "isometry"
+
+
+def make_once(path: Path, room: str, make: Callable[[], None]) -> None:
+    """Makes a file or folder of the user's cache, in one process while others wait for it.
+
+    Args:
+        path: What is made, if it is not there.
+        room: How much room it takes, for the complaint.
+        make: Makes it, whole or not at all.
+
+    Raises:
+        InputError: When the cache cannot be written.
+    """
+    if path.exists():
+        return
+    from filelock import FileLock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path.with_name(f".{path.name}.lock")).acquire()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to {path.parent}: {error.strerror}.",
+            f"Set XDG_CACHE_HOME to a folder with {room} of room.",
+        ) from error
+    with held, clear_disk_errors(path):
+        # Another process may have been faster.
+        if not path.exists():
+            make()
 
 
 def find_data(name: str) -> Path:

@@ -60,6 +60,8 @@ install_import_hook(
     "beartype.beartype",
 )
 
+from isometry.core.files import atomic_folder, read_json, write_json  # noqa: E402
+from isometry.corpora.packaged.locate import make_once  # noqa: E402
 from isometry.encoders.packaged_models import packaged_folder  # noqa: E402
 from isometry.encoders.text import TextEncoder  # noqa: E402
 
@@ -91,6 +93,13 @@ def spared_collection() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all test processes: the first makes what takes long, and nobody changes it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if _PROCESSES > 1 else own
 
 
 @pytest.fixture(scope="session")
@@ -165,8 +174,14 @@ def tiny(tiny_original: TextEncoder) -> TextEncoder:
 
 
 @pytest.fixture(scope="session")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_folder(shared: Path) -> Path:
     """A poor but real encoder: MiniLM's word vectors, projected to 64, under one weak layer."""
+    folder = shared / "small"
+    make_once(folder / "model", "10 MB", lambda: _make_small(folder))
+    return folder / "model"
+
+
+def _make_small(folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
     from sentence_transformers import SentenceTransformer
@@ -174,7 +189,6 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("small")
     torch.manual_seed(0)
     body = BertModel(
         BertConfig(
@@ -196,7 +210,6 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformer = Transformer(str(folder / "body"), max_seq_length=128)
     model = SentenceTransformer(modules=[transformer, Pooling(64)], device="cpu")
     model.save(str(folder / "model"), create_model_card=False)
-    return folder / "model"
 
 
 MODULES = (
@@ -205,19 +218,31 @@ MODULES = (
 )
 
 
-@pytest.fixture(scope="session")
-def tiny_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of real source: some 30 modules of the standard library."""
-    folder = tmp_path_factory.mktemp("docs")
-    for name in MODULES.split():
-        shutil.copy(Path(sysconfig.get_path("stdlib")) / f"{name}.py", folder)
+def _source(folder: Path, modules: str) -> Path:
+    def make() -> None:
+        with atomic_folder(folder) as temporary:
+            for name in modules.split():
+                shutil.copy(Path(sysconfig.get_path("stdlib")) / f"{name}.py", temporary)
+
+    make_once(folder, "1 MB", make)
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_docs(shared: Path) -> Path:
+    """A folder of real source: some 20 modules of the standard library, 860 documents."""
+    return _source(shared / "docs", MODULES)
+
+
+@pytest.fixture(scope="session")
+def few_docs(shared: Path) -> Path:
+    """Some 270 of them, for a fit that is quick and learns next to nothing."""
+    return _source(shared / "few-docs", "calendar heapq queue random shelve shutil textwrap")
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(shared: Path) -> Path:
     """A plan for the small model: a few steps, nothing measured."""
-    from isometry.core.files import write_json
     from isometry.training.plan import Plan
 
     plan = Plan(
@@ -244,30 +269,30 @@ def tiny_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         estimate_seconds={"training": 5.0},
         nested=(),
     )
-    path = tmp_path_factory.mktemp("plan") / "plan.json"
-    write_json(path, plan.to_json())
+    path = shared / "plan.json"
+    make_once(path, "1 MB", lambda: write_json(path, plan.to_json()))
     return path
 
 
 @pytest.fixture(scope="session")
 def brief_plan(tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with steps too few to get better, for what happens on the way."""
-    from isometry.core.files import read_json, write_json
-
     path = tmp_path_factory.mktemp("brief") / "plan.json"
     write_json(path, {**read_json(tiny_plan), "steps": 12})
     return path
 
 
 @pytest.fixture(scope="session")
-def tiny_space(
-    tiny_docs: Path, small_folder: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tiny_space(tiny_docs: Path, small_folder: Path, tiny_plan: Path, shared: Path) -> Path:
     """A finished Space: `tiny_docs` under the small model."""
     import isometry
 
-    out = tmp_path_factory.mktemp("spaces") / "tiny-space"
-    isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=out)
+    out = shared / "tiny-space"
+
+    def make() -> None:
+        isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=out)
+
+    make_once(out, "10 MB", make)
     return out
 
 

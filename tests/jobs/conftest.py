@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 import isometry
 from isometry.core.files import read_json, write_json
+from isometry.corpora.packaged.locate import make_once
 from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.static import StaticEncoder
 
@@ -70,21 +71,23 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def nested_plan(tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nested_plan(tiny_plan: Path, shared: Path) -> Path:
     """The plan for the small model, with a smaller size; a speed as if it had been measured."""
     values = json.loads(tiny_plan.read_text())
     measured = {"encode_tokens_per_second_float32": 1000, "encode_tokens_per_second_1x48": 1900}
     values |= {"nested": [[1, 48]], "dims": [64], "alphas": [1.0], "measured": measured}
-    path = tmp_path_factory.mktemp("plan") / "nested.json"
-    path.write_text(json.dumps(values))
+    path = shared / "nested.json"
+    make_once(path, "1 MB", lambda: write_json(path, values))
     return path
 
 
 @pytest.fixture(scope="session")
-def nested_space(
-    tiny_docs: Path, small_folder: Path, nested_plan: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def nested_space(tiny_docs: Path, small_folder: Path, nested_plan: Path, shared: Path) -> Path:
     """A finished Space whose model was trained for 1x48 too; do not change it."""
-    out = tmp_path_factory.mktemp("spaces") / "nested-space"
-    isometry.fit(tiny_docs, base=small_folder, plan=nested_plan, nested="1x48", out=out)
+    out = shared / "nested-space"
+
+    def make() -> None:
+        isometry.fit(tiny_docs, base=small_folder, plan=nested_plan, nested="1x48", out=out)
+
+    make_once(out, "10 MB", make)
     return out

@@ -44,11 +44,11 @@ WRITERS: dict[str, Callable[[str, str, str], None]] = {
 
 
 @pytest.fixture(scope="module")
-def origin(
-    tiny_space: Path, tiny_docs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def origin(few_origin: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A Space that two additions have scattered, and its source with changes to come."""
-    space, docs = living(tiny_space, tiny_docs, tmp_path_factory.mktemp("origin"))
+    space, docs = living(
+        few_origin / "space", few_origin / "docs", tmp_path_factory.mktemp("origin")
+    )
     for number in range(2):
         (docs / f"parcels_{number}.py").write_text(PARCELS)
         isometry.add(space, docs)

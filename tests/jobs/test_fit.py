@@ -285,12 +285,12 @@ def test_one_repeated_page_keeps_the_base(
 
 @pytest.mark.parametrize("in_one_file", [False, True])
 def test_peoples_queries_are_used_where_there_are_some(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, brief_plan: Path, in_one_file: bool
+    tmp_path: Path, few_docs: Path, small_folder: Path, brief_plan: Path, in_one_file: bool
 ) -> None:
     """Docstrings stand in for people's queries: first lines, judged for their functions."""
     from isometry.corpora.readers import ReadingReport, open_source
 
-    documents = list(open_source(tiny_docs).documents(ReadingReport()))
+    documents = list(open_source(few_docs).documents(ReadingReport()))
     first = {d.summary.split("\n")[0]: d.id for d in documents if len(d.summary.split()) > 6}
     asked = [(name, query) for query, name in first.items()]
     queries, judged = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
@@ -305,7 +305,7 @@ def test_peoples_queries_are_used_where_there_are_some(
     both.write_text("\n".join(json.dumps({"query": q, "document": name}) for name, q in asked))
     labels = {"pairs": both} if in_one_file else {"queries": queries, "judgements": judged}
     space = isometry.fit(
-        tiny_docs,
+        few_docs,
         base=small_folder,
         plan=brief_plan,
         out=tmp_path / "out",

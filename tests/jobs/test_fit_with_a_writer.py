@@ -21,12 +21,12 @@ def backwards(prompt: str) -> Reply:
 
 
 def test_written_queries_are_filtered_trained_on_and_reported(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, brief_plan: Path
+    tmp_path: Path, few_docs: Path, small_folder: Path, brief_plan: Path
 ) -> None:
     out = tmp_path / "space"
     with serving(backwards) as server:
         space = isometry.fit(
-            tiny_docs,
+            few_docs,
             base=small_folder,
             plan=brief_plan,
             out=out,
@@ -44,11 +44,11 @@ def test_written_queries_are_filtered_trained_on_and_reported(
 
 
 def test_a_server_that_fails_leaves_a_fit_without_it(
-    tmp_path: Path, tiny_docs: Path, small_folder: Path, brief_plan: Path
+    tmp_path: Path, few_docs: Path, small_folder: Path, brief_plan: Path
 ) -> None:
     with serving(lambda _: failure(500)) as server:
         space = isometry.fit(
-            tiny_docs,
+            few_docs,
             base=small_folder,
             plan=brief_plan,
             out=tmp_path / "space",

@@ -41,9 +41,9 @@ def prepared(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Prepar
 
 
 @pytest.fixture
-def few_docs(tiny_docs: Path, tmp_path: Path) -> Path:
+def fewer_docs(tiny_docs: Path, tmp_path: Path) -> Path:
     """Fewer of the same modules."""
-    folder = tmp_path / "few"
+    folder = tmp_path / "fewer"
     folder.mkdir()
     for file in sorted(tiny_docs.glob("*.py"))[:7]:
         shutil.copy(file, folder)
@@ -153,8 +153,8 @@ def test_near_duplicates_are_one_example(
     assert len(fewer) == len(rows) - 1 == len({row.key for row in fewer})
 
 
-def test_every_source_has_as_many(source: Source, few_docs: Path, tmp_path: Path) -> None:
-    few = open_source(str(few_docs))
+def test_every_source_has_as_many(source: Source, fewer_docs: Path, tmp_path: Path) -> None:
+    few = open_source(str(fewer_docs))
     alone = merge_probe.probe_rows([few], 0, tmp_path / "a")[few.name]
     both = merge_probe.probe_rows([source, few], 0, tmp_path / "b")
     assert list(both) == [source.name, few.name]
@@ -165,7 +165,7 @@ def test_every_source_has_as_many(source: Source, few_docs: Path, tmp_path: Path
 def test_two_tasks_are_learned_on_at_once(
     tiny_folder: Path,
     tiny_docs: Path,
-    few_docs: Path,
+    fewer_docs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,11 +173,11 @@ def test_two_tasks_are_learned_on_at_once(
     models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
     figures = job.merge(
         models, tmp_path / "out", method="self-positioning", base=tiny_folder,
-        probe=[tiny_docs, few_docs],
+        probe=[tiny_docs, fewer_docs],
     )  # fmt: skip
     pairs = figures["learned"]["pairs"]
-    assert list(pairs) == [str(tiny_docs), str(few_docs)] and len(set(pairs.values())) == 1
-    assert figures["recipe"]["probe"] == [str(tiny_docs), str(few_docs)]
+    assert list(pairs) == [str(tiny_docs), str(fewer_docs)] and len(set(pairs.values())) == 1
+    assert figures["recipe"]["probe"] == [str(tiny_docs), str(fewer_docs)]
 
 
 def test_the_prompts_that_the_merge_will_have_are_put_before_the_probe(

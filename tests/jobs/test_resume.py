@@ -40,7 +40,7 @@ def _opens(folder: Path) -> bool:
 
 
 def test_kills_at_random_moments(
-    tiny_docs: Path, small_folder: Path, brief_plan: Path, tmp_path: Path
+    few_docs: Path, small_folder: Path, brief_plan: Path, tmp_path: Path
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     # The imports are done once; every fit then starts in a fresh process at once.
@@ -49,7 +49,7 @@ def test_kills_at_random_moments(
     )
 
     def start(out: Path) -> Any:
-        arguments = tuple(str(path) for path in (tiny_docs, small_folder, brief_plan, out))
+        arguments = tuple(str(path) for path in (few_docs, small_folder, brief_plan, out))
         process = context.Process(target=_fit, args=arguments)
         process.start()
         return process

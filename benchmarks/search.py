@@ -268,14 +268,15 @@ def our_systems(
     from isometry.jobs import ranking
     from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
     from isometry.search.versions import VIEWS
-    from isometry.space import INDEX, Space
+    from isometry.space import Space
+    from isometry.space_files import INDEX, seal
 
     start = time.perf_counter()
     schema = chunk_schema(vectors.shape[1])
     ChunkIndex.create(folder / INDEX, batches(passages, vectors), schema, Lexical())
     lance_build = time.perf_counter() - start
     lance_bytes = bytes_below(folder / INDEX)
-    Space.seal(folder, {"format": 1, "search": {"depth": ranking.DEPTH, "dense_weight": 0.5}})
+    seal(folder, {"format": 1, "search": {"depth": ranking.DEPTH, "dense_weight": 0.5}})
 
     table = lancedb.connect(folder / INDEX).open_table("chunks")
 

@@ -19,7 +19,7 @@ from generated_page import ROOT, write_or_check
 PAGE = "docs/python.md"
 COMMAND = "python scripts/write_python.py"
 # What these names take and give back.
-_BESIDE = ("space.Result", "search.explanation.Contribution", "search.filters.Filter")
+_BESIDE = ("search.hybrid.Result", "search.explanation.Contribution", "search.filters.Filter")
 # A docstring's "Returns" is prose, and no list of named values.
 _PROSE = {"returns_multiple_items": False, "returns_named_value": False}
 _WIDTH = 100

@@ -10,7 +10,7 @@ import pytest
 from isometry import InputError, Space
 from isometry.search.lancedb import chunk_schema
 from isometry.search.updates import replace_documents
-from isometry.space import Current
+from isometry.space_files import Current
 
 
 @pytest.fixture

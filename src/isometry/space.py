@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from jaxtyping import Float
 
+from isometry import space_files
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, read_json, write_json
-from isometry.search.versions import HINT, VIEWS, version_of
+from isometry.search.hybrid import HybridSearch, Mode, Result
+from isometry.space_files import REPORT, Current, read_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,94 +23,8 @@ if TYPE_CHECKING:
     from isometry.encoders.text import Role
     from isometry.search.explanation import Contribution
     from isometry.search.filters import Filter
-    from isometry.search.lancedb import ChunkIndex, Hit, Lexical
+    from isometry.search.lancedb import ChunkIndex, Lexical
     from isometry.search.passages import Elsewhere, Passages
-    from isometry.search.view import Found
-
-FORMAT = 2
-MANIFEST = "space.json"
-MODEL = "model"
-INDEX = "index"
-DOCUMENTS = "documents.parquet"
-REPORT = "report.html"
-# What a writer has beside the Space's own files: what waits to be written, the lock, who holds it,
-# and unfinished work.
-JOURNAL = "journal"
-LOCK = "lock"
-OWNER = "writer.json"
-WRITING = ".writing"
-
-# Where a writer makes files, under their names or, until they are whole, under hidden ones.
-_WRITTEN = re.compile(
-    r"(?:model|index)(?:-\d+)?/|documents(?:-\d+)?\.parquet$"
-    r"|\.(?:space\.json|writer\.json|(?:model|index)(?:-\d+)?|documents(?:-\d+)?\.parquet)\."
-)
-
-Mode = Literal["hybrid", "dense", "lexical"]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One document that a search found.
-
-    Attributes:
-        document: Its id.
-        score: Higher is better; comparable within one search only.
-        title: Its heading path.
-        text: The passage that matched best.
-        start: Where the passage begins in the document's body, in characters.
-        end: Where it ends.
-        dense_rank: Its rank by vectors, from 1; None when it was not among the candidates.
-        lexical_rank: Its rank by words.
-    """
-
-    document: str
-    score: float
-    title: str
-    text: str
-    start: int
-    end: int
-    dense_rank: int | None
-    lexical_rank: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """The files that make up one state of a Space: names in its folder.
-
-    Attributes:
-        model: The folder of the model.
-        index: The folder of the table of passages.
-        index_version: The table's version.
-        documents: The file with the documents.
-    """
-
-    model: str
-    index: str
-    index_version: int
-    documents: str
-
-    @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Current:
-        """What a manifest says is current; one of format 1 says nothing, for nothing changed.
-
-        Raises:
-            InputError: When it names something outside the Space.
-        """
-        named = manifest.get("current")
-        if named is None:
-            # The files are listed as they were made, whatever a writer has added since.
-            versions = [
-                version_of(name)
-                for name in manifest["files"]
-                if name.startswith(f"{INDEX}/") and name.endswith(".manifest")
-            ]
-            return cls(MODEL, INDEX, max(versions, default=1), DOCUMENTS)
-        current = cls(named["model"], named["index"], named["index_version"], named["documents"])
-        for name in (current.model, current.index, current.documents):
-            if name in ("", "..") or Path(name).name != name:
-                raise InputError(f"A manifest that names '{name}' is none of a Space.")
-        return current
 
 
 class Space:
@@ -141,25 +53,7 @@ class Space:
             InputError: When the folder is no Space, is unfinished, or a newer version made it.
         """
         path = Path(folder).expanduser()
-        if not path.is_dir():
-            raise InputError(
-                f"There is no Space at {path}.", "Make one with: isometry fit SOURCE --out FOLDER"
-            )
-        if not (path / MANIFEST).is_file():
-            raise InputError(
-                f"{path} is no Space: it has no {MANIFEST}.",
-                "An unfinished one ends in .partial: repeat its fit command to finish it.",
-            )
-        manifest = read_json(path / MANIFEST)
-        version = manifest.get("format") if isinstance(manifest, dict) else None
-        if not isinstance(version, int):
-            raise InputError(f"{path / MANIFEST} is no manifest of a Space.")
-        if version > FORMAT:
-            raise InputError(
-                f"{path} is a Space of format {version}; this Isometry reads up to {FORMAT}.",
-                "Upgrade Isometry.",
-            )
-        return cls(path, manifest)
+        return cls(path, read_manifest(path))
 
     def refresh(self) -> Space:
         """This Space when nothing was written since it was opened, else as it is now.
@@ -312,8 +206,7 @@ class Space:
         """
         vector = self._vector(query, k, mode, vector)
         with self._searched(filter) as passages:
-            found = self._find(passages, query, k, mode, vector)
-            return [_result(hit, found) for hit in _fetch(passages, found)]
+            return self._find(passages, query, vector, k, mode).results()
 
     def explain(
         self,
@@ -343,53 +236,8 @@ class Space:
         """
         vector = self._vector(query, k, mode)
         with self._searched(filter) as passages:
-            found = self._find(passages, query, k, mode, vector)
-            return self._explained(passages, query, mode, found)
-
-    def _explained(
-        self, passages: Passages, query: str, mode: Mode, found: _Found
-    ) -> list[tuple[Result, list[Contribution]]]:
-        from isometry.search.explanation import Parts, concept_names, query_words
-
-        sides: list[tuple[Parts, float, int]] = []
-        if found.vector is not None and len(found.dense):
-            hits = passages.fetch(found.by_vectors)
-            names = concept_names(query, [hit.title for hit in hits], [hit.text for hit in hits])
-            parts = Parts.of_vectors(
-                [document for document, _ in found.dense],
-                found.by_vectors[1],
-                passages.vectors(found.by_vectors[0]),
-                found.vector,
-                names,
-                self.encode(names, "document"),
-            )
-            sides.append((parts, found.dense_weight, 0))
-        if mode != "dense":
-            words = query_words(query)
-            alone = passages.word_scores(list(words), found.by_words[0])
-            parts = Parts.of_words(
-                [document for document, _ in found.lexical],
-                found.by_words[1],
-                list(words),
-                alone * np.array(list(words.values())),
-            )
-            missing = max(0, found.depth - len(found.lexical))
-            sides.append((parts, 1 - found.dense_weight, missing))
-        return [
-            (
-                _result(hit, found),
-                [
-                    part
-                    for parts, weight, missing in sides
-                    for part in (
-                        parts.explain_fused(hit.document, weight, missing)
-                        if mode == "hybrid"
-                        else parts.explain(hit.document)
-                    )
-                ],
-            )
-            for hit in _fetch(passages, found)
-        ]
+            found = self._find(passages, query, vector, k, mode)
+            return found.explained(partial(self.encode, role="document"))
 
     def _vector(
         self, query: str, k: int, mode: Mode, vector: Float[np.ndarray, " dim"] | None = None
@@ -409,27 +257,13 @@ class Space:
         self,
         passages: Passages,
         query: str,
+        vector: Float[np.ndarray, " dim"] | None,
         k: int,
         mode: Mode,
-        vector: Float[np.ndarray, " dim"] | None,
-    ) -> _Found:
-        from isometry.search.fusion import standard_score_fusion
-
+    ) -> HybridSearch:
         settings = self.manifest["search"]
-        depth = max(k, int(settings["depth"])) if mode == "hybrid" else k
-        weight = float(settings["dense_weight"])
-        nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        by_vectors = nothing if vector is None else passages.rank_dense(vector, depth)
-        by_words = nothing if mode == "dense" else passages.rank_lexical(query, depth)
-        dense, lexical = (
-            list(zip(passages.names(numbers), scores.tolist(), strict=True))
-            for numbers, scores in (by_vectors, by_words)
-        )
-        if mode == "hybrid":
-            best = standard_score_fusion(dense, lexical, weight, depth)[:k]
-        else:
-            best = (dense or lexical)[:k]
-        return _Found(vector, by_vectors, by_words, dense, lexical, best, depth, weight)
+        depth, weight = int(settings["depth"]), float(settings["dense_weight"])
+        return HybridSearch.run(passages, query, vector, k, mode, depth=depth, dense_weight=weight)
 
     @contextmanager
     def _searched(self, filter: Filter | Mapping[str, Any] | None) -> Iterator[Passages]:
@@ -460,122 +294,16 @@ class Space:
             # As it is now, not as it was when this Space was opened.
             now = Space.open(self.folder)
             try:
-                return now._verify()
+                return space_files.check_files(now.folder, now.manifest["files"])
             except InputError:
                 # A writer may have gone on while the files were read.
                 if Space.open(self.folder).manifest == now.manifest:
                     raise
 
-    def _verify(self) -> int:
-        listed = {name: value for name, value in self.manifest["files"].items() if counts(name)}
-        for name, expected in listed.items():
-            path = self.folder / name
-            if not path.is_file():
-                raise InputError(f"Missing from {self.folder}: {name}.", _RESTORE)
-            if hash_file(path) != expected:
-                raise InputError(f"Damaged in {self.folder}: {name}.", _RESTORE)
-        if unknown := sorted(set(self.unlisted()) - set(self.leftovers())):
-            raise InputError(
-                f"Not part of the Space {self.folder}: {unknown[0]}.", "Move it out of the folder."
-            )
-        return len(listed)
-
     def unlisted(self) -> list[str]:
         """The files in the folder that the manifest does not name, as POSIX paths, sorted."""
-        found = (path.relative_to(self.folder).as_posix() for path in files_below(self.folder))
-        return sorted(set(filter(counts, found)) - set(self.manifest["files"]))
+        return space_files.unlisted(self.folder, self.manifest["files"])
 
     def leftovers(self) -> list[str]:
-        """What a write that is under way, or was killed, has left so far; the next one removes it.
-
-        A writer adds nothing to a model that is there; a file more in one comes from elsewhere.
-        """
-        if not (self.folder / WRITING).is_dir():
-            return []
-        there = {name.split("/")[0] for name in self.manifest["files"]}
-        return [
-            name
-            for name in self.unlisted()
-            if _WRITTEN.match(name) and (name.startswith(INDEX) or name.split("/")[0] not in there)
-        ]
-
-    @staticmethod
-    def seal(folder: Path, manifest: dict[str, Any]) -> None:
-        """Writes the manifest over finished files: only now the folder is a Space."""
-        (folder / MANIFEST).unlink(missing_ok=True)
-        found = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
-        files = {name: hash_file(folder / name) for name in found if counts(name)}
-        write_json(folder / MANIFEST, {**manifest, "files": files})
-
-
-def counts(name: str) -> bool:
-    """Whether a file in a Space's folder is a part of the Space that its manifest must name.
-
-    Args:
-        name: Its POSIX path below the folder.
-    """
-    return (
-        name not in (MANIFEST, LOCK, OWNER)
-        and not name.startswith((f"{WRITING}/", f"{JOURNAL}/"))
-        and not name.endswith(f"/{HINT}")
-        and f"/{VIEWS}/" not in name
-    )
-
-
-def files_below(folder: Path) -> list[Path]:
-    """The files below a folder; those that vanish meanwhile do not matter."""
-    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
-
-
-_RESTORE = "Restore it from a copy, or run the same fit command again with --force."
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What both sides found for a query, and how they were fused."""
-
-    vector: Float[np.ndarray, " dim"] | None
-    by_vectors: Found
-    by_words: Found
-    dense: list[tuple[str, float]]
-    lexical: list[tuple[str, float]]
-    best: list[tuple[str, float]]
-    depth: int
-    dense_weight: float
-
-    @cached_property
-    def ranks(self) -> tuple[dict[str, int], dict[str, int]]:
-        """The rank of every document by vectors and by words, from 1."""
-        dense, lexical = (
-            {document: rank for rank, (document, _) in enumerate(side, 1)}
-            for side in (self.dense, self.lexical)
-        )
-        return dense, lexical
-
-
-def _fetch(passages: Passages, found: _Found) -> list[Hit]:
-    # Where both found a document, the passage that the vectors chose is shown.
-    row = {
-        document: number
-        for side, (numbers, _) in (
-            (found.lexical, found.by_words),
-            (found.dense, found.by_vectors),
-        )
-        for (document, _), number in zip(side, numbers.tolist(), strict=True)
-    }
-    chosen = np.array([row[document] for document, _ in found.best], dtype=np.int64)
-    return passages.fetch((chosen, np.array([score for _, score in found.best])))
-
-
-def _result(hit: Hit, found: _Found) -> Result:
-    dense, lexical = found.ranks
-    return Result(
-        hit.document,
-        hit.score,
-        hit.title,
-        hit.text,
-        hit.start,
-        hit.end,
-        dense.get(hit.document),
-        lexical.get(hit.document),
-    )
+        """What a write under way, or a killed one, has left so far; the next one removes it."""
+        return space_files.leftovers(self.folder, self.manifest["files"])

@@ -21,7 +21,7 @@ from isometry.search.explanation import (
     shares,
 )
 from isometry.search.fusion import standard_score_fusion
-from isometry.space import Mode
+from isometry.search.hybrid import Mode
 
 QUERIES = (
     "return the day of the week",

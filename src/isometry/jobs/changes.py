@@ -22,7 +22,8 @@ from isometry.jobs.upkeep import HELD, Writer, held, held_documents
 from isometry.search.lancedb import Lexical, chunk_schema
 from isometry.search.overlay import Chunks, passage_schema
 from isometry.search.updates import replace_documents
-from isometry.space import JOURNAL, Space
+from isometry.space import Space
+from isometry.space_files import JOURNAL
 
 # Where a document came from that no source has brought.
 PUT = "put"

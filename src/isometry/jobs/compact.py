@@ -13,7 +13,7 @@ from isometry.core.errors import InputError
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import Writer
 from isometry.search.versions import VIEWS
-from isometry.space import DOCUMENTS, INDEX, MODEL, Current, files_below
+from isometry.space_files import DOCUMENTS, INDEX, MODEL, Current, files_below
 
 # A search opens every piece of the table.
 _MOST_FRAGMENTS = 32

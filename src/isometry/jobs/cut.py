@@ -11,7 +11,8 @@ from isometry.core.errors import InputError
 from isometry.core.files import atomic_folder, write_json
 from isometry.encoders.locate import is_static, locate, public_name
 from isometry.encoders.sizes import Size, read_size, size_name, size_names
-from isometry.space import MANIFEST, Space
+from isometry.space import Space
+from isometry.space_files import MANIFEST
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder

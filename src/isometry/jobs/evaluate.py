@@ -13,7 +13,8 @@ from isometry.core.progress import say
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.corpora.readers.judgements import Judgements, read_beir, read_judgements
 from isometry.encoders.locate import locate
-from isometry.space import MANIFEST, Space
+from isometry.space import Space
+from isometry.space_files import MANIFEST
 
 if TYPE_CHECKING:
     from isometry.corpora.documents import Document

@@ -24,7 +24,8 @@ from isometry.search import object_storage
 from isometry.search.lancedb import ChunkIndex, Hit
 from isometry.search.passages import Exported
 from isometry.search.versions import version_of
-from isometry.space import INDEX, Space
+from isometry.space import Space
+from isometry.space_files import INDEX
 
 _BLOCK = 1024
 _SHORT = 16

@@ -19,7 +19,8 @@ from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
-from isometry.space import DOCUMENTS, MANIFEST, MODEL, REPORT, Space
+from isometry.space import Space
+from isometry.space_files import DOCUMENTS, MANIFEST, MODEL, REPORT, seal
 
 if TYPE_CHECKING:
     from isometry.corpora.pairs.query_writer import OpenAIWriter
@@ -369,4 +370,4 @@ def _fit(
     shutil.copyfile(work.path / "documents.parquet", folder / DOCUMENTS)
     write_text(folder / MODEL / "README.md", render_model_card(manifest))
     write_text(folder / REPORT, render_report(manifest))
-    Space.seal(folder, manifest)
+    seal(folder, manifest)

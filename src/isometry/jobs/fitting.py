@@ -37,7 +37,7 @@ from isometry.jobs.writing import SHARE_OF_TIME, filter_pairs, written_pairs
 from isometry.merging.average import average
 from isometry.search.fusion import USUAL_WEIGHT
 from isometry.search.lancedb import ChunkIndex, Lexical
-from isometry.space import INDEX, MODEL
+from isometry.space_files import INDEX, MODEL
 from isometry.training.plan import (
     Plan,
     make_learner,

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from isometry.space import Current, Space
+from isometry.space import Space
+from isometry.space_files import Current
 
 # How long a state that was superseded stays for those who opened it before, and for going back.
 KEEP_HOURS = 1.0

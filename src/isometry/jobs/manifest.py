@@ -13,7 +13,7 @@ from isometry.jobs import ranking
 from isometry.jobs.fitting import Fitting
 from isometry.jobs.proof import machine, versions
 from isometry.search.lancedb import ChunkIndex
-from isometry.space import DOCUMENTS, FORMAT, INDEX, MODEL, Current
+from isometry.space_files import DOCUMENTS, FORMAT, INDEX, MODEL, Current
 
 
 def make_manifest(

@@ -12,7 +12,8 @@ from isometry.core.progress import say
 from isometry.encoders.locate import locate
 from isometry.jobs.history import generation, with_generation
 from isometry.jobs.upkeep import Writer, differences, held_documents, now, update_index
-from isometry.space import INDEX, MANIFEST, MODEL, Current, Space
+from isometry.space import Space
+from isometry.space_files import INDEX, MANIFEST, MODEL, Current
 
 if TYPE_CHECKING:
     from isometry.encoders.cached import CachedEncoder

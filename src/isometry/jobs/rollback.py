@@ -12,7 +12,8 @@ from typing import Any
 from isometry.core.errors import InputError
 from isometry.jobs.history import generation, states, with_generation
 from isometry.jobs.upkeep import Writer, differences, held_documents
-from isometry.space import Current, Space
+from isometry.space import Space
+from isometry.space_files import Current
 
 
 def rollback(space: str | Path, to: int | None = None, *, dry_run: bool = False) -> dict[str, Any]:

@@ -35,8 +35,9 @@ from isometry.jobs.changes import (
 from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import Writer
+from isometry.search.hybrid import Mode, Result
 from isometry.search.overlay import LayeredIndex, TableWords, passage_schema
-from isometry.space import Mode, Result, Space
+from isometry.space import Space
 
 
 class StoreBusyError(IsometryError):

@@ -28,7 +28,8 @@ from isometry.core.files import (
 )
 from isometry.corpora.documents import SCHEMA
 from isometry.jobs.history import CHANGES, generation, numbered
-from isometry.space import (
+from isometry.space import Space
+from isometry.space_files import (
     FORMAT,
     JOURNAL,
     LOCK,
@@ -36,7 +37,6 @@ from isometry.space import (
     OWNER,
     WRITING,
     Current,
-    Space,
     counts,
     files_below,
 )

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float
 
 from isometry.search.filters import Filter
+from isometry.search.hybrid import Mode, Result
 from isometry.search.lancedb import ChunkIndex
 from isometry.search.other_vectors import OtherVectors
 from isometry.search.overlay import LayeredIndex
 from isometry.serving.model import shorten
-from isometry.space import Mode, Result, Space
+from isometry.space import Space
 
 # Tables of shortened vectors that are kept: a Space has few nested widths.
 _KEPT = 8

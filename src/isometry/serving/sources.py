@@ -10,7 +10,8 @@ from pathlib import Path
 from isometry.core.errors import InputError
 from isometry.encoders.locate import locate
 from isometry.encoders.packaged_models import PREFIX
-from isometry.space import MANIFEST, Space
+from isometry.space import Space
+from isometry.space_files import MANIFEST
 
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]{0,99})=(.+)", re.DOTALL)
 

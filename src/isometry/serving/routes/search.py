@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, JsonValue
 
 from isometry.search.filters import Filter, FilterError
+from isometry.search.hybrid import Mode, Result
 from isometry.serving.errors import invalid
 from isometry.serving.json_body import StrictRoute
 from isometry.serving.routes.shapes import STRICT, TheEmbedder, TheLimits, TheModels, json_answer
 from isometry.serving.searching import Searcher
-from isometry.space import Mode, Result
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
 

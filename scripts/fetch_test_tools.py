@@ -18,6 +18,10 @@ def has_chromium() -> bool:
     return shutil.which("chromium") is not None
 
 
+def has_curl() -> bool:
+    return shutil.which("curl") is not None
+
+
 def has_postgresql() -> bool:
     """Debian keeps the server's own programs off the PATH."""
     folders = Path("/usr/lib/postgresql").glob("*/bin")
@@ -47,6 +51,7 @@ def no_services() -> Iterator[None]:
 
 TOOLS = (
     (has_chromium, "chromium", "the tests of the report"),
+    (has_curl, "curl", "the tests of the guide to serving"),
     (has_postgresql, "postgresql", "the tests of databases"),
     (has_pgvector, "postgresql-17-pgvector", "the tests of Spaces in a database"),
 )

@@ -24,7 +24,7 @@ def cosines(prompted: TextEncoder) -> np.ndarray:
     return prompted.encode(TEXTS, "document") @ prompted.encode([QUERY], "query")[0]
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
 def test_cohere_and_jina(client: httpx2.Client, cosines: np.ndarray, path: str) -> None:
     documents = [TEXTS[0], {"text": TEXTS[1], "id": 7}, TEXTS[2]]
     asked = {
@@ -45,6 +45,23 @@ def test_cohere_and_jina(client: httpx2.Client, cosines: np.ndarray, path: str) 
         {"text": TEXTS[row]} for row in order[:2]
     ]
     assert shown["usage"] == answer["usage"]
+
+
+def test_the_official_clients_of_cohere(server: Running, cosines: np.ndarray) -> None:
+    import cohere
+
+    options: dict[str, Any] = {"api_key": "none", "base_url": server.address, "timeout": 120}
+    order = np.argsort(-cosines)
+    for make in (cohere.Client, cohere.ClientV2):
+        client = make(**options)
+        found = client.rerank(model="prompted", query=QUERY, documents=TEXTS, top_n=2)
+        assert [each.index for each in found.results] == order[:2].tolist()
+        scores = [each.relevance_score for each in found.results]
+        np.testing.assert_allclose(scores, cosines[order[:2]], atol=1e-5)
+        with pytest.raises(cohere.NotFoundError, match="nothing"):
+            client.rerank(model="nothing", query=QUERY, documents=TEXTS)
+        with pytest.raises(cohere.BadRequestError, match="documents is empty"):
+            client.rerank(model="prompted", query=QUERY, documents=[])
 
 
 def test_tokens_are_those_of_query_and_documents(

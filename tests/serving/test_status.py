@@ -201,9 +201,9 @@ def test_the_queue_can_be_watched(both: tuple[TestClient, Any]) -> None:
 
 def test_the_description_has_every_route_with_an_example(client: TestClient) -> None:
     about = client.get("/openapi.json").json()
-    assert {"/v1/embeddings", "/v1/rerank", "/rerank", "/search", "/models", "/v1/models",
-            "/documents/{document}", "/documents/{document}/neighbours", "/spaces/{name}/proof",
-            "/spaces/{name}/report", "/healthz", "/readyz",
+    assert {"/v1/embeddings", "/v1/rerank", "/v2/rerank", "/rerank", "/search", "/models",
+            "/v1/models", "/documents/{document}", "/documents/{document}/neighbours",
+            "/spaces/{name}/proof", "/spaces/{name}/report", "/healthz", "/readyz",
             "/metrics"} <= set(about["paths"])  # fmt: skip
     for path in ("/v1/embeddings", "/v1/rerank", "/search"):
         operation = about["paths"][path]["post"]

@@ -89,6 +89,7 @@ class RankedText(BaseModel):
 
 
 @router.post("/v1/rerank", response_model=RerankAnswer | list[RankedText])
+@router.post("/v2/rerank", response_model=RerankAnswer | list[RankedText])
 @router.post("/rerank", response_model=RerankAnswer | list[RankedText])
 async def rerank(asked: RerankRequest, models: TheModels, embedder: TheEmbedder) -> Response:
     """Documents by the cosine of their vectors with the query's, equal ones in their order."""

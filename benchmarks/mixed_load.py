@@ -2,18 +2,20 @@
 
     python benchmarks/mixed_load.py SPACE [--minutes 30] [--clients 8] [--rate 40] [--json]
 
-`isometry serve --write` runs on a copy of SPACE. Each client puts, replaces, deletes, fetches and
-searches documents of its own, made of WordNet's glosses, and sends bodies that are broken; it knows
-what it was promised, and so what every answer must be. A document has a word that no other has, so
-that a search by words finds it alone, or nothing once it is gone. Meanwhile the server's memory is
-read: `growth` sets the median of the last tenth of the time against that of the minute after the
-first five. At the end the server is told to stop, and its Space must hold what was promised.
+`isometry serve --write` runs on a copy of SPACE. Each client puts documents of its own, made of
+WordNet's glosses. Then the time begins: it replaces, deletes, puts, fetches and searches them, and
+sends bodies that are broken; it knows what it was promised, and so what every answer must be. A
+document has a word that no other has, so that a search by words finds it alone, or nothing once it
+is gone. Meanwhile the server's memory is read: `growth` sets the median of the last tenth of the
+time against that of the minute after the first five. At the end the server is told to stop, and its
+Space must hold what was promised.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -36,6 +38,7 @@ import pyarrow.parquet as pq
 import isometry
 from isometry.core.errors import InputError
 from isometry.corpora.readers import ReadingReport, open_source
+from isometry.jobs.proof import machine
 
 WARM_SECONDS = 300.0
 # How many documents of its own a client keeps, so that the Space does not grow for ever.
@@ -82,6 +85,11 @@ class Client:
     wrong: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     took: list[float] = field(default_factory=list)
+
+    async def fill(self) -> None:
+        """As many documents as it will have from then on."""
+        while len(self.documents) < KEPT:
+            await self.put()
 
     async def turn(self) -> None:
         """One request of a random kind."""
@@ -191,31 +199,39 @@ async def load(
     address: str, process: int, seconds: float, clients: int, rate: float, texts: list[str]
 ) -> tuple[list[Client], list[tuple[float, float]]]:
     """Asks for so long; gives the clients, and the server's memory as time goes by."""
-    begun = time.monotonic()
-    memory: list[tuple[float, float]] = []
+    async with contextlib.AsyncExitStack() as stack:
+        people = [
+            Client(
+                await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=120)),
+                f"load-{number}",
+                texts,
+                random.Random(number),
+            )
+            for number in range(clients)
+        ]
+        await asyncio.gather(*(each.fill() for each in people))
+        begun = time.monotonic()
+        memory: list[tuple[float, float]] = []
 
-    async def one(number: int) -> Client:
-        async with httpx2.AsyncClient(base_url=address, timeout=120) as http:
-            client = Client(http, f"load-{number}", texts, random.Random(number))
+        async def ask(client: Client) -> None:
             while (now := time.monotonic()) - begun < seconds:
                 await client.turn()
                 await asyncio.sleep(max(0.0, now + clients / rate - time.monotonic()))
-            return client
 
-    async def watch() -> None:
-        said = 0.0
-        while True:
-            passed = time.monotonic() - begun
-            memory.append((passed, resident_mib(process)))
-            if passed >= said:
-                print(f"{passed / 60:.0f} min: {memory[-1][1]:.0f} MiB", file=sys.stderr)
-                said += 60
-            await asyncio.sleep(1)
+        async def watch() -> None:
+            said = 0.0
+            while True:
+                passed = time.monotonic() - begun
+                memory.append((passed, resident_mib(process)))
+                if passed >= said:
+                    print(f"{passed / 60:.0f} min: {memory[-1][1]:.0f} MiB", file=sys.stderr)
+                    said += 60
+                await asyncio.sleep(1)
 
-    watching = asyncio.create_task(watch())
-    done = await asyncio.gather(*(one(number) for number in range(clients)))
-    watching.cancel()
-    return list(done), memory
+        watching = asyncio.create_task(watch())
+        await asyncio.gather(*map(ask, people))
+        watching.cancel()
+    return people, memory
 
 
 def growth(memory: list[tuple[float, float]], seconds: float) -> float | None:
@@ -256,6 +272,8 @@ def measure(folder: Path, minutes: float, clients: int, rate: float) -> dict[str
     requests = sum((client.done for client in done), Counter[str]())
     return {
         "minutes": minutes,
+        "clients": clients,
+        "machine": machine(),
         "requests": dict(requests),
         "wrong": len(wrong),
         "examples": wrong[:20],

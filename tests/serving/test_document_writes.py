@@ -106,6 +106,18 @@ def test_what_was_acknowledged_is_found_at_once_and_as_any_other(
     np.testing.assert_allclose(scores, [hit.score for hit in added], atol=1e-5)
 
 
+def test_documents_do_not_drive_queries_out_of_the_cache(client: Any) -> None:
+    def hits() -> float:
+        return sample(client, "isometry_cache_texts_total", model="docs", result="hit")
+
+    found(client, PARCEL, mode="dense")
+    put(client, "parcel", PARCEL)
+    put(client, "parcel", PARCEL)
+    assert hits() == 0
+    found(client, PARCEL, mode="dense")
+    assert hits() == 1
+
+
 def test_it_is_a_dictionary(client: Any) -> None:
     total = client.get("/v1/models").json()["data"][0]["passages"]
     assert put(client, "a/b#c", PARCEL)["created"]

@@ -46,6 +46,7 @@ class Embedder:
         places: Sequence[str],
         *,
         truncate: bool,
+        keep: bool = True,
     ) -> tuple[Float[np.ndarray, "inputs dim"], int]:
         """Unit vectors of texts or token ids, and how many tokens they have.
 
@@ -55,6 +56,7 @@ class Embedder:
             role: Whose prompt they get.
             places: Where each stands in the request, for complaints.
             truncate: Whether to cut what is too long.
+            keep: Whether they may be asked for again; then they stay in the cache.
 
         Raises:
             ApiError: For what cannot be encoded, or not now.
@@ -88,7 +90,8 @@ class Embedder:
             made = await model.engine.vectors(items)
             for (key, rows), item, vector in zip(missing.items(), items, made, strict=True):
                 vectors[rows], counts[rows] = vector, len(item.ids)
-                self._cache.put(key, vector, len(item.ids))
+                if keep:
+                    self._cache.put(key, vector, len(item.ids))
         return vectors, int(counts.sum())
 
     def close(self) -> None:

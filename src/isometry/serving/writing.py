@@ -112,8 +112,9 @@ async def put(model: Model, embedder: Embedder, documents: Sequence[Passages]) -
     store = store_of(model)
     rows = pa.concat_tables([each.rows for each in documents])
     texts = rows["text"].to_pylist()
+    # They are in the Space from now on: in the cache they would only drive the queries out.
     vectors, _ = await embedder.vectors(
-        model, texts, "document", ["text"] * len(texts), truncate=True
+        model, texts, "document", ["text"] * len(texts), truncate=True, keep=False
     )
     new = [each.document.id not in store for each in documents]
     whole = [each.document for each in documents]

@@ -24,8 +24,10 @@ test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_data.py
 	$(RUN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-faults: $(VENV)/installed  ## Kill every writer many times, and send the server 10,000 bad bodies (half an hour)
+faults: $(VENV)/installed  ## Kill every writer many times, and send the server 10,000 bad bodies (hours)
 	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py tests/systems/test_killed_reproduction.py
+	ISOMETRY_KILLS=1000 $(RUN)/pytest tests/core/test_journal.py tests/jobs/test_store.py -k killed
+	ISOMETRY_KILLS=20 $(RUN)/pytest tests/serving/test_document_writes.py -k killed
 	ISOMETRY_FUZZ=10000 $(RUN)/pytest tests/serving/test_fuzz.py tests/serving/test_openapi.py
 
 check: $(VENV)/installed  ## Lint, formatting, types, and the order of the folders
@@ -53,6 +55,7 @@ gallery: $(VENV)/installed  ## Write the pages about systems out of their source
 docs: $(VENV)/installed  ## Write the pages that are made out of the source
 	$(RUN)/python scripts/list_parts.py
 	$(RUN)/python scripts/write_limits.py
+	$(RUN)/python scripts/write_measured.py
 	$(RUN)/python scripts/write_commands.py
 	$(RUN)/python scripts/write_http_api.py
 	$(RUN)/python scripts/write_python.py

@@ -5,8 +5,8 @@
 WordNet's synsets are cut and encoded by SPACE's encoder beforehand. Then a process without the
 model puts each of them by itself into a copy of SPACE, as `isometry serve --write` does, so many
 at a time; none is counted before it is on the disk. Beside that, the same documents go into another
-copy by the thousand. Both copies are compacted, and asked the same in turns: `growth` is the median
-time of a search in the first over that in the second.
+copy by the thousand. Both copies are compacted by processes of their own, and asked the same in
+turns: `growth` is the median time of a search in the first over that in the second.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import pyarrow as pa
 
 import isometry
 from isometry.core.errors import InputError
+from isometry.core.heap import share_one_heap
 from isometry.core.progress import progress_shown, say
 from isometry.corpora.documents import Document, from_table, to_batches
 from isometry.corpora.readers import ReadingReport, open_source
@@ -117,6 +118,8 @@ def insert(folder: Path, data: Path, clients: int, *, single: bool) -> None:
         figures = {"documents": count, "seconds": time.perf_counter() - begun}
         print(json.dumps({**figures, "resident_mib": memory_mib("VmRSS"), **more}), flush=True)
 
+    # As `isometry serve` does.
+    share_one_heap()
     with Store.open(folder, "benchmarks/inserts.py") as store:
         fingerprint = store.space.manifest["encoder"]["fingerprint"]
         for number, block in enumerate(blocks(data), 1):
@@ -137,16 +140,22 @@ def insert(folder: Path, data: Path, clients: int, *, single: bool) -> None:
             waiting.popleft().result()
         report(acknowledged=True, refused=refused)
         store.apply()
-        report(applied=True)
-    isometry.compact(folder, keep_hours=0)
     if "torch" in sys.modules:
         raise RuntimeError("the process that stores has loaded torch")
-    report(compacted=True, peak_mib=memory_mib("VmHWM"))
+    report(applied=True, peak_mib=memory_mib("VmHWM"))
 
 
-def stored(folder: Path, data: Path, clients: int, way: str) -> dict[str, Any]:
-    """A process that puts everything: its last lines and its peak."""
-    command = [sys.executable, __file__, f"--{way}", str(folder), str(data), str(clients)]
+def compact(folder: Path) -> None:
+    """Joins the pieces, and prints what that took."""
+    begun = time.perf_counter()
+    isometry.compact(folder, keep_hours=0)
+    figures = {"seconds": time.perf_counter() - begun, "peak_mib": memory_mib("VmHWM")}
+    print(json.dumps(figures), flush=True)
+
+
+def ran(way: str, *arguments: object) -> tuple[list[dict[str, Any]], float]:
+    """What a process of this script prints, and its CPU seconds."""
+    command = [sys.executable, __file__, f"--{way}", *map(str, arguments)]
     lines: list[dict[str, Any]] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -157,10 +166,18 @@ def stored(folder: Path, data: Path, clients: int, way: str) -> dict[str, Any]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise InputError(f"{' '.join(command)} ended with {process.returncode}.")
+    return lines, usage.ru_utime + usage.ru_stime
+
+
+def stored(folder: Path, data: Path, clients: int, way: str) -> dict[str, Any]:
+    """What it takes to put everything in this way, and to compact it then."""
+    lines, cpu_seconds = ran(way, folder, data, clients)
+    (compacted,), _ = ran("compact", folder)
     return {
         "lines": lines,
         "peak_mib": lines[-1]["peak_mib"],
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "cpu_seconds": cpu_seconds,
+        "compacted": compacted,
         "seconds": next(line["seconds"] for line in lines if "acknowledged" in line),
         "refused": next(line["refused"] for line in lines if "refused" in line),
     }
@@ -197,11 +214,14 @@ def searches(spaces: Sequence[isometry.Space], queries: Sequence[str]) -> list[d
 
 def measure(folder: Path, count: int, clients: int, asked: int) -> dict[str, Any]:
     """Both ways of putting, and the searches afterwards."""
+    # Not above: it needs torch, which the processes that put must not have.
+    from isometry.jobs.proof import machine
+
     space = isometry.Space.open(folder)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         titles = prepare(space, work / "data", count)
-        found: dict[str, Any] = {"documents": count, "clients": clients}
+        found: dict[str, Any] = {"documents": count, "clients": clients, "machine": machine()}
         for way in ("single", "thousand"):
             copy = Path(shutil.copytree(folder, work / way))
             found[way] = stored(copy, work / "data", clients if way == "single" else 1, way)
@@ -213,6 +233,9 @@ def measure(folder: Path, count: int, clients: int, asked: int) -> dict[str, Any
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--compact"]:
+        compact(Path(sys.argv[2]))
+        return
     if sys.argv[1:2] in (["--single"], ["--thousand"]):
         folder, data, clients = sys.argv[2:]
         insert(Path(folder), Path(data), int(clients), single=sys.argv[1] == "--single")
@@ -235,7 +258,8 @@ def main() -> None:
         one = found[way]
         print(
             f"{way}: {found['documents'] / one['seconds']:,.0f} documents/s,"
-            f" {one['cpu_seconds']:.0f} CPU s, {one['peak_mib']:.0f} MiB at most"
+            f" {one['cpu_seconds']:.0f} CPU s, {one['peak_mib']:.0f} MiB at most; compacted in"
+            f" {one['compacted']['seconds']:.0f} s, {one['compacted']['peak_mib']:.0f} MiB at most"
         )
     for row in found["searches"]:
         print(

@@ -36,6 +36,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from isometry.core.errors import InputError
+from isometry.jobs.proof import machine
 
 OURS, PEER = "isometry serve", "FastAPI + SentenceTransformer.encode"
 TEXT = "how do I rotate the keys of the cluster without a restart, number {}"
@@ -232,7 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps({"cosine": cosine, "load": rows, "alone": one}, indent=2))
+        found = {"clients": options.clients, "machine": machine(), "cosine": cosine}
+        print(json.dumps({**found, "load": rows, "alone": one}, indent=2))
         return 0
     from rich.console import Console
     from rich.table import Table

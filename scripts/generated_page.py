@@ -1,8 +1,9 @@
-"""What the scripts share that write a whole page of `docs` out of the source."""
+"""What the scripts share that write pages of `docs`, or parts of them, out of something else."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,3 +35,17 @@ def write_or_check(name: str, render: Callable[[], str], command: str) -> int:
         return 0
     print(f"{name} is stale; run: {command}", file=sys.stderr)
     return 1
+
+
+def with_part(name: str, mark: str, part: str) -> str:
+    """The page as it is, with another text between its comments "MARK:begin" and "MARK:end".
+
+    Raises:
+        ValueError: When it has no such comments.
+    """
+    page = (ROOT / name).read_text(encoding="utf-8")
+    between = re.compile(rf"(?<=<!-- {mark}:begin -->\n).*?(?=<!-- {mark}:end -->)", re.DOTALL)
+    after, found = between.subn(lambda _: part, page)
+    if found != 1:
+        raise ValueError(f"{name} has {found} parts called {mark}")
+    return after

@@ -109,7 +109,9 @@ def test_dead_links_would_be_noticed(tmp_path: Path) -> None:
     assert dead(page) == ["other.md#e-2", "none.md", "none.svg", "#there", "no.md"]
 
 
-@pytest.mark.parametrize("name", ["write_commands", "write_http_api", "write_python"])
+@pytest.mark.parametrize(
+    "name", ["write_commands", "write_http_api", "write_limits", "write_measured", "write_python"]
+)
 def test_written_pages_are_current(name: str, script: Import) -> None:
     module = script(name)
     assert read(module.PAGE) == module.render(), f"run: {module.COMMAND}"
@@ -134,6 +136,19 @@ def test_a_stale_page_is_told_and_left_as_it_is(
     assert run("new", "--check") == 1
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == "old"
     assert "page.md is stale; run: make it" in capsys.readouterr().err
+
+
+def test_a_part_that_is_not_there_is_not_written(
+    script: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = script("generated_page")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("A\n<!-- b:begin -->\nold\n<!-- b:end -->\nC\n", encoding="utf-8")
+    written = module.with_part("page.md", "b", r"\1 new")
+    assert written == "A\n<!-- b:begin -->\n\\1 new<!-- b:end -->\nC\n"
+    with pytest.raises(ValueError, match="0 parts called c"):
+        module.with_part("page.md", "c", "new")
 
 
 def test_every_option_of_every_command_is_listed() -> None:

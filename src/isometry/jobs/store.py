@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from isometry.core.errors import InputError, IsometryError
+from isometry.core.heap import give_back
 from isometry.core.journal import Journal, Recovered
 from isometry.corpora.documents import SCHEMA, Document
 from isometry.jobs.changes import (
@@ -271,6 +272,8 @@ class Store(AbstractContextManager["Store"]):
                 self._take()
                 raise
             self._took = time.monotonic() - started
+            # Tables of all documents were read and written; the next time may be far away.
+            give_back()
             return number
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from isometry.core.errors import InputError, MissingExtraError
+from isometry.core.heap import share_one_heap
 from isometry.serving.settings import Limits, Settings, check_reachable, read_token
 
 # Where OpenAI's clients look for an address.
@@ -57,6 +58,9 @@ def start(
     token = read_token(token_file)
     settings = Settings(host=host, port=port, token=token, writable=writable, limits=limits)
     check_reachable(settings)
+    if writable:
+        # Each state that is written goes through large tables; one client alone waits for longer.
+        share_one_heap()
     from isometry.serving.sources import read_sources
 
     if writable and beside_base:

@@ -118,7 +118,7 @@ def insert(folder: Path, data: Path, clients: int, *, single: bool) -> None:
         figures = {"documents": count, "seconds": time.perf_counter() - begun}
         print(json.dumps({**figures, "resident_mib": memory_mib("VmRSS"), **more}), flush=True)
 
-    # As `isometry serve` does.
+    # As `isometry serve --write` does.
     share_one_heap()
     with Store.open(folder, "benchmarks/inserts.py") as store:
         fingerprint = store.space.manifest["encoder"]["fingerprint"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The tokenizer spreads a long list over the cores by itself.
 _TOKENISING_THREADS = 2
+# So many characters are tokenised sooner than another thread could begin.
+_AT_ONCE = 256
 
 
 class Embedder:
@@ -121,7 +123,10 @@ class Embedder:
             ids = cast("Sequence[list[int]]", inputs)
             return model.encoder.of_ids(ids, role, places, truncate=truncate)
 
-        items = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        if sum(map(len, inputs)) <= _AT_ONCE:
+            items = read()
+        else:
+            items = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         tokens = sum(len(item.ids) for item in items)
         if tokens > self._limits.request_tokens:
             raise invalid(

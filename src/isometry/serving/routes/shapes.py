@@ -31,15 +31,16 @@ class Usage(BaseModel):
     total_tokens: int = Field(examples=[12])
 
 
-def _models(request: Request) -> Models:
+# The framework calls a plain function in another thread, which takes longer than all else here.
+async def _models(request: Request) -> Models:
     return request.app.state.models
 
 
-def _embedder(request: Request) -> Embedder:
+async def _embedder(request: Request) -> Embedder:
     return request.app.state.embedder
 
 
-def _limits(request: Request) -> Limits:
+async def _limits(request: Request) -> Limits:
     return request.app.state.settings.limits
 
 

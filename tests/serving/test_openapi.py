@@ -52,7 +52,7 @@ def described(client: TestClient) -> dict[str, Any]:
 
 
 def test_routes_are_called_in_the_loops_own_thread() -> None:
-    # What is no coroutine is called in another one: a third of a millisecond for each.
+    # What is no coroutine is called in another one, which takes longer than what these do.
     modules = [importlib.import_module(each.name) for each in pkgutil.iter_modules(PLACES, ROUTES)]
     routers = [module.router for module in modules if hasattr(module, "router")]
     routes = [route for router in routers for route in router.routes]

@@ -125,6 +125,7 @@ def measure(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
     share = f"share of the whole at size {half + 1} of {len(sizes)}"
     return {
         "mrr@10, shallow": sum(shallow) / len(shallow),
+        "mrr@10, all sizes": sum(ranks) / len(ranks),
         **_by_place(ranks),
         share: ranks[half].mean() / ranks[-1].mean(),
         "word pairs, whole": whole_pairs["spearman"],

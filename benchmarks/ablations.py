@@ -41,8 +41,8 @@ from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
 from isometry.search.fusion import reciprocal_rank_fusion
 from isometry.search.lancedb import Lexical
+from isometry.training.budget import nested_dims, suitable_temperature
 from isometry.training.negatives import unlabelled_answers
-from isometry.training.plan import nested_dims, suitable_temperature
 from isometry.training.topic_batches import topic_batches
 from isometry.training.trainer import Batches, Trainer
 from isometry.training.unique_batches import unique_batches

@@ -38,10 +38,7 @@ from isometry.merging.average import average
 from isometry.search.fusion import USUAL_WEIGHT
 from isometry.search.lancedb import ChunkIndex, Lexical
 from isometry.space_files import INDEX, MODEL
-from isometry.training.plan import (
-    Plan,
-    make_learner,
-)
+from isometry.training.plan import Plan, make_learner
 from isometry.training.trainer import Batches, Trainer
 
 # The clock ends a training that takes this many times what was planned.

@@ -14,14 +14,14 @@ from isometry.jobs.batching import passage
 from isometry.jobs.preparation import Prepared
 from isometry.jobs.ranking import Collection
 from isometry.learners.two_towers import PairRow
-from isometry.training.plan import (
+from isometry.training.budget import (
     HALF,
     HALF_OR_ALL,
-    Plan,
     Workload,
     make_plan,
     suitable_temperature,
 )
+from isometry.training.plan import Plan
 
 # So many pairs, and tokens of each document, tell how far an encoder spreads its vectors.
 _SAMPLE = 64

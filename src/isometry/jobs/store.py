@@ -5,28 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from isometry.core.errors import InputError, IsometryError
 from isometry.core.heap import give_back
 from isometry.core.journal import Journal, Recovered
-from isometry.corpora.documents import SCHEMA, Document
+from isometry.corpora.documents import Document
 from isometry.jobs.changes import (
     Change,
-    Entry,
     check_encoder,
     entries_of,
     open_journal,
@@ -35,9 +30,10 @@ from isometry.jobs.changes import (
 )
 from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
+from isometry.jobs.layered import LayeredSpace, Stored, StoredDocuments, document_from_row
 from isometry.jobs.upkeep import Writer
 from isometry.search.hybrid import Mode, Result
-from isometry.search.overlay import LayeredIndex, TableWords, passage_schema
+from isometry.search.overlay import TableWords
 from isometry.space import Space
 
 
@@ -68,21 +64,6 @@ class Limits:
     bytes: int = 32 << 20
     seconds: float = 30.0
     most_bytes: int = 128 << 20
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A document as it is stored.
-
-    Attributes:
-        document: The document.
-        passages: What is searched of it, in the columns of `passage_schema`, by position.
-        vectors: Those of the passages.
-    """
-
-    document: Document
-    passages: pa.Table
-    vectors: Float[np.ndarray, "passages dim"]
 
 
 class Store(AbstractContextManager["Store"]):
@@ -217,7 +198,7 @@ class Store(AbstractContextManager["Store"]):
             return files.get(id, base)
         if entry.document is None or entry.chunks is None:
             return None
-        return Stored(_document(entry.document), entry.chunks.rows, entry.chunks.vectors)
+        return Stored(document_from_row(entry.document), entry.chunks.rows, entry.chunks.vectors)
 
     def __contains__(self, id: object) -> bool:
         """Whether there is a document of this id."""
@@ -345,7 +326,7 @@ class Store(AbstractContextManager["Store"]):
         space = self._writer.space
         # All that a search needs, before anybody has to wait for it.
         _, _ = space.index.rows, space.index.view
-        files = _Files(space.documents)
+        files = StoredDocuments(space.documents)
         with self._news:
             self._base, self._files = space, files
             self._words = TableWords(space.index, space.lexical)
@@ -360,10 +341,7 @@ class Store(AbstractContextManager["Store"]):
     def _layered(self) -> Space:
         if not self._entries:
             return self._base
-        view = _View(self._base, self._entries)
-        over = [entry.chunks for entry in self._entries.values() if entry.chunks is not None]
-        view.__dict__["index"] = LayeredIndex(self._base.index, self._words, over, self._entries)
-        return view
+        return LayeredSpace(self._base, self._entries, self._words)
 
     def _run(self) -> None:
         """Applies what waits as soon as it is much, or has waited for long."""
@@ -385,67 +363,3 @@ class Store(AbstractContextManager["Store"]):
         much = len(self._sizes) >= self._limits.records or self._bytes >= self._limits.bytes
         # What failed is tried again when there is reason to hope, or after a while.
         return self._full or (much and self._failure is None)
-
-
-class _View(Space):
-    """A Space with what is acknowledged and not in it yet."""
-
-    def __init__(self, base: Space, entries: Mapping[str, Entry]) -> None:
-        super().__init__(base.folder, base.manifest)
-        self._base = base
-        self._entries = entries
-        # What is loaded stays loaded.
-        self.__dict__.update({**base.__dict__, **self.__dict__})
-        self.__dict__.pop("known", None)
-
-    @cached_property
-    def known(self) -> pa.Table:
-        """What documents can be filtered by."""
-        base = self._base.known
-        names = pa.array(list(self._entries), pa.string())
-        old = pc.is_in(base["id"], names)  # pyright: ignore[reportAttributeAccessIssue]
-        rows = [entry.document for entry in self._entries.values() if entry.document is not None]
-        new = pa.Table.from_pylist(rows, SCHEMA).select(base.column_names)
-        return pa.concat_tables([base.filter(pc.invert(old)), new.cast(base.schema)])  # pyright: ignore[reportAttributeAccessIssue]
-
-
-class _Files:
-    """The documents of a state: read one by one out of their file.
-
-    Args:
-        path: The Parquet file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        names = pq.read_table(path, columns=["id"])["id"].to_pylist()
-        self._places = {name: place for place, name in enumerate(names)}
-
-    def __contains__(self, id: object) -> bool:
-        return id in self._places
-
-    def get(self, id: str, space: Space) -> Stored | None:
-        """A document of this id."""
-        place = self._places.get(id)
-        if place is None:
-            return None
-        with pq.ParquetFile(self._path) as file:
-            group = 0
-            while place >= (rows := file.metadata.row_group(group).num_rows):
-                place -= rows
-                group += 1
-            row = file.read_row_group(group).slice(place, 1).to_pylist()[0]
-        index = space.index
-        numbers = index.of_document(id)
-        hits = index.fetch((numbers, np.zeros(len(numbers))))
-        names = passage_schema().names
-        rows = [{name: getattr(hit, name) for name in names} for hit in hits]
-        vectors = (
-            index.vectors(numbers) if len(numbers) else np.empty((0, index.dim), dtype=np.float32)
-        )
-        return Stored(_document(row), pa.Table.from_pylist(rows, schema=passage_schema()), vectors)
-
-
-def _document(row: Mapping[str, Any]) -> Document:
-    own = {field.name: row[field.name] for field in fields(Document)}
-    return Document(**{**own, "links": tuple(own["links"] or ())})

@@ -104,14 +104,15 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
     tiny_docs: Path,
     tmp_path: Path,
 ) -> None:
-    def compare(models: list[str], *_: object) -> list[dict[str, object]]:
+    def compare(scores: dict[str, object]) -> list[dict[str, object]]:
         figures = dict.fromkeys(METRICS, 0.5)
         change = {"difference": -0.031, "low": -0.052, "high": 0.013}
         return [{"model": Path(model).name, "mode": "dense", **figures, **change}
-                for model in models]  # fmt: skip
+                for model in scores]  # fmt: skip
 
     # tests/jobs/test_merge.py has the figures.
     monkeypatch.setattr(merge_evaluation, "held_out", lambda *_: "data")
+    monkeypatch.setattr(merge_evaluation, "scores_of", lambda *_: {})
     monkeypatch.setattr(merge_evaluation, "compare", compare)
     arguments = (*parents, "--out", tmp_path / "out", "--evaluate", tiny_docs, "-q")
     code, said, err = run(capsys, *arguments)
@@ -120,3 +121,4 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
     rows = [line[0] for line in lines if "dense" in line]
     assert rows == ["out", "a", "b"]
     assert said.count("-3.1") == 3
+    assert str(tiny_docs) in said.replace("\n", "") and "Differences are to the merge" in said

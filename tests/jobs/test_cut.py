@@ -9,6 +9,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional
+from tuned_folders import change_weights
 
 import isometry
 from isometry import InputError, Space
@@ -159,6 +160,14 @@ def test_bad_input(
             isometry.cut(model, size, tmp_path / out)
     with pytest.raises(InputError, match="left alone"):
         isometry.cut(space, "1x48", precious, force=True)
+    # A word that no text need have.
+    broken = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
+    change_weights(
+        broken, lambda state: state["embeddings.word_embeddings.weight"][999].fill_(torch.nan)
+    )
+    with pytest.raises(InputError, match=r"NaN or infinity in .*word_embeddings"):
+        isometry.cut(broken, "1x16", tmp_path / "out")
+    shutil.rmtree(broken)
     # What cannot be made leaves what was there.
     with pytest.raises(InputError, match="so 65 cannot"):
         isometry.cut(space, "1x65", done, force=True)

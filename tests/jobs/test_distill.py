@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+from tuned_folders import change_weights
 
+import isometry
 from isometry.cli.main import main
 from isometry.core.errors import InputError
 from isometry.corpora.readers import open_source
@@ -277,6 +280,35 @@ def test_what_cannot_be_is_said_before_anything_is_read(
     with pytest.raises(InputError, match=said):
         distill(small_folder, tiny_docs, tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_found_wrong_with_the_texts_leaves_nothing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number, text in enumerate(texts[:24]):
+        (docs / f"{number}.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="texts are too few for 31 dimensions"):
+        distill(tiny_folder, docs, tmp_path / "student", dim=31)
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+    # So the command can be given with another dimension.
+    assert distill(tiny_folder, docs, tmp_path / "student", dim=4)["student"]["dim"] == 4
+
+
+def test_a_teacher_that_cannot_be_projected_is_told_before_anything_is_read(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Distilling, "__init__", lambda *_: pytest.fail("it went to work"))
+    cut = tmp_path / "cut"
+    isometry.cut(tiny_folder, "2x16", cut)
+    with pytest.raises(InputError, match="what pooling gives is not its vector"):
+        distill(cut, tiny_docs, tmp_path / "out", dim=8)
+    broken = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
+    change_weights(broken, lambda state: state["pooler.dense.bias"].fill_(torch.inf))
+    with pytest.raises(InputError, match=r"NaN or infinity in .*pooler"):
+        distill(broken, tiny_docs, tmp_path / "out", layers=1)
 
 
 def test_a_static_teacher(made: Made, tiny_docs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from beir_folders import write_beir
 
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS
@@ -12,19 +13,7 @@ from isometry.jobs.evaluate import evaluate
 
 @pytest.fixture(scope="module")
 def beir(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
-    """Functions of the standard library, asked for by the first lines of their docstrings."""
-    folder = tmp_path_factory.mktemp("beir")
-    (folder / "qrels").mkdir()
-    codes = list(dict.fromkeys(code for _, code in pairs))
-    documents = [{"_id": f"d{n}", "title": "", "text": code} for n, code in enumerate(codes)]
-    queries = [{"_id": f"q{n}", "text": query} for n, (query, _) in enumerate(pairs)]
-    judged = [f"q{n}\td{codes.index(code)}\t1" for n, (_, code) in enumerate(pairs)]
-    for name, rows in (("corpus", documents), ("queries", queries)):
-        lines = "\n".join(json.dumps(row) for row in rows)
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    lines = "\n".join(["query-id\tcorpus-id\tscore", *judged])
-    (folder / "qrels" / "test.tsv").write_text(lines, encoding="utf-8")
-    return folder
+    return write_beir(tmp_path_factory.mktemp("beir"), pairs)
 
 
 def test_the_contract_for_scripts(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from beir_folders import write_beir
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from tuned_folders import WEIGHTS, change_json, change_weights, in_shards, tuned, with_dense
@@ -84,7 +85,7 @@ def test_plain_sentence_transformers_loads_the_merge(
 ) -> None:
     twice = [parents[0], parents[0]]
     figures = job.merge(twice, tmp_path / "out", weights=[0.5, 0.5])
-    assert figures["warnings"] == [] and figures["evaluation"] is None
+    assert figures["warnings"] == [] and figures["evaluation"] == []
     assert figures["tensors"] == len(weights_of(parents[0]))
     vectors = [
         SentenceTransformer(str(folder), device="cpu").encode(texts[:5])
@@ -293,13 +294,99 @@ def test_a_parent_that_is_to_be_evaluated_is_not_replaced(
     monkeypatch.chdir(tmp_path)
     for out in (copies[0], Path(copies[0].name)):
         with pytest.raises(InputError, match="one of the models, and --evaluate"):
-            job.merge(copies, out, evaluate=docs, force=True)
+            job.merge(copies, out, evaluate=[docs], force=True)
     assert hash_folder(copies[0]) == before
 
 
+def test_what_holds_more_than_a_model_is_not_replaced(parents: list[Path], tmp_path: Path) -> None:
+    run, project, space = (tmp_path / name for name in ("run", "project", "space"))
+    # A folder of checkpoints, a program's own settings, and a Space.
+    shutil.copytree(parents[0], run)
+    shutil.copytree(parents[1], run / "checkpoint-500")
+    for folder, name in ((project, "config.json"), (space, "space.json")):
+        folder.mkdir()
+        (folder / name).write_text("{}", encoding="utf-8")
+    shutil.copytree(parents[0], space / "model")
+    before = hash_folder(tmp_path)
+    for models, out, said in (
+        ([parents[0], run / "checkpoint-500"], run, "checkpoint-500', which lies in it"),
+        (parents, project, "no model; it is left alone"),
+        (parents, space / "model", "is in a Space"),
+        (parents, space / "other", "is in a Space"),
+    ):
+        with pytest.raises(InputError, match=said):
+            job.merge(models, out, force=True)
+    assert hash_folder(tmp_path) == before
+
+
+def test_a_parent_that_cannot_be_compared_is_found_before_the_merge(
+    copies: list[Path], tiny_docs: Path, tmp_path: Path
+) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        for folder in copies:
+            (folder / name).unlink(missing_ok=True)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(InputError, match="tokenizer"):
+        job.merge(copies, tmp_path / "out", evaluate=[tiny_docs])
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    # Nothing else needs one.
+    job.merge(copies, tmp_path / "out")
+
+
+def test_several_sources_are_compared_on_and_columns_are_those_of_tables(
+    small_folder: Path, few_docs: Path, tmp_path: Path, pairs: list[tuple[str, str]]
+) -> None:
+    asked = write_beir(tmp_path / "asked", pairs)
+    table = tmp_path / "rows.csv"
+    lines = ["title,words"]
+    lines += [",".join(f'"{part.replace(chr(34), chr(39))}"' for part in pair) for pair in pairs]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    figures = job.merge(
+        [small_folder] * 2, tmp_path / "out", evaluate=[few_docs, table, asked], text="words"
+    )
+    assert [one["source"] for one in figures["evaluation"]] == [
+        str(source) for source in (few_docs, table, asked)
+    ]
+    # One model twice, and their mean.
+    for one in figures["evaluation"]:
+        merge, parent = one["rows"]
+        assert merge["ndcg@10"] == pytest.approx(parent["ndcg@10"]) and merge["ndcg@10"] > 0
+    assert figures["evaluation"][2]["rows"][0]["queries"] >= 20
+    for sources, said in (
+        ([few_docs], "holds no table"),
+        ([few_docs, few_docs], "twice"),
+    ):
+        with pytest.raises(InputError, match=said):
+            job.merge([small_folder] * 2, tmp_path / "no", evaluate=sources, text="words")
+
+
+def test_a_recipe_may_be_yaml_with_weights_by_name(parents: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"""
+        # The lowest layer of the first, of all else the mean.
+        models: [{parents[0]}, {parents[1]}]
+        tensors:
+          - pattern: encoder.layer.0.*
+            weights: [1, 0]
+        """,
+        encoding="utf-8",
+    )
+    job.merge_by_recipe(path, tmp_path / "out")
+    expected = dict(average(
+        [weights_of(parent) for parent in parents[:2]],
+        lambda name: (1.0, 0.0) if name.startswith("encoder.layer.0.") else (0.5, 0.5),
+    ))  # fmt: skip
+    assert_same(weights_of(tmp_path / "out"), expected)
+    path.write_text("models: [a, b", encoding="utf-8")
+    with pytest.raises(InputError, match=r"recipe.yaml as YAML") as caught:
+        job.merge_by_recipe(path, tmp_path / "none")
+    assert "\n" not in str(caught.value)
+
+
 def test_figures_of_one_parent_are_not_the_merges(copies: list[Path], tmp_path: Path) -> None:
-    names = {"distillation.json", "trainer_state.json", "train_results.json", "eval_results.json",
-             "all_results.json"}  # fmt: skip
+    names = {"cut.json", "distillation.json", "trainer_state.json", "train_results.json",
+             "eval_results.json", "all_results.json"}  # fmt: skip
     for name in names:
         (copies[0] / name).write_text("{}", encoding="utf-8")
     job.merge(copies, tmp_path / "out")
@@ -313,8 +400,9 @@ def test_a_recipe_asks_what_its_merge_was_asked(
     """With another seed the queries could be made from what its parents were trained on."""
     seeds: list[int] = []
     monkeypatch.setattr(merge_evaluation, "held_out", lambda _, __, seed: seeds.append(seed) or 1)
+    monkeypatch.setattr(merge_evaluation, "scores_of", lambda *_: {})
     monkeypatch.setattr(merge_evaluation, "compare", lambda *_: [])
-    options = {"evaluate": parents[0]}
+    options = {"evaluate": [parents[0]]}
     first = job.merge(parents, tmp_path / "out", seed=3, **options)
     job.merge_by_recipe(tmp_path / "out", tmp_path / "again", **options)
     assert seeds == [3, 3] and first["recipe"]["seed"] == 3
@@ -398,9 +486,11 @@ def test_parents_and_merge_are_compared_on_held_out_queries(
     # Noise, that is: surely worse than what it was made from.
     worse = tuned(small_folder, tmp_path / "worse", 0, size=1.0)
     figures = job.merge(
-        [small_folder, worse], tmp_path / "out", weights=[1.0, 0.0], evaluate=tiny_docs
+        [small_folder, worse], tmp_path / "out", weights=[1.0, 0.0], evaluate=[tiny_docs]
     )
-    merge, same, noisy = figures["evaluation"]["rows"]
+    (evaluation,) = figures["evaluation"]
+    assert evaluation["source"] == str(tiny_docs)
+    merge, same, noisy = evaluation["rows"]
     assert [row["model"] for row in (merge, same, noisy)] == [
         str(tmp_path / "out"), str(small_folder), str(worse),
     ]  # fmt: skip
@@ -416,8 +506,8 @@ def test_tables_are_merged_and_compared(table: Path, tiny_docs: Path, tmp_path: 
     weights = next(other.rglob(WEIGHTS))
     state = load_file(weights)
     save_file({name: 0.5 * tensor for name, tensor in state.items()}, weights)
-    figures = job.merge([table, other], tmp_path / "out", evaluate=tiny_docs)
-    merge, same, _ = figures["evaluation"]["rows"]
+    figures = job.merge([table, other], tmp_path / "out", evaluate=[tiny_docs])
+    merge, same, _ = figures["evaluation"][0]["rows"]
     assert merge["ndcg@10"] == pytest.approx(same["ndcg@10"]) and merge["ndcg@10"] > 0
 
 
@@ -428,5 +518,5 @@ def test_a_source_of_too_little_is_refused_before_the_merge(
     docs.mkdir()
     (docs / "a.txt").write_text("One short text.", encoding="utf-8")
     with pytest.raises(InputError, match="Too little text"):
-        job.merge(parents, tmp_path / "out", evaluate=docs)
+        job.merge(parents, tmp_path / "out", evaluate=[docs])
     assert [path.name for path in tmp_path.iterdir()] == ["docs"]

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from beir_folders import write_beir
 from safetensors.torch import load_file
 from tuned_folders import WEIGHTS, change_json, change_weights, tuned
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_folder
 from isometry.core.workspace import Workspace
-from isometry.corpora.readers import Source, open_source
 from isometry.encoders.text import TextEncoder
 from isometry.jobs import merge as job
-from isometry.jobs import merge_probe
+from isometry.jobs import merge_evaluation, merge_probe, merge_tasks
 from isometry.jobs.batching import passage
-from isometry.jobs.preparation import Prepared, prepare
+from isometry.jobs.merge_tasks import Task, open_tasks
+from isometry.jobs.preparation import Prepared
 from isometry.learners.two_towers import PairRow
 from isometry.merging.average import average
 from isometry.merging.self_positioning import Position, self_positioning
@@ -30,14 +31,14 @@ PROMPTS = "config_sentence_transformers.json"
 
 
 @pytest.fixture(scope="module")
-def source(tiny_docs: Path) -> Source:
-    return open_source(str(tiny_docs))
+def task(tiny_docs: Path) -> Task:
+    return open_tasks([tiny_docs])[0]
 
 
 @pytest.fixture(scope="module")
-def prepared(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     with Workspace(tmp_path_factory.mktemp("work") / "w", "x") as work:
-        return prepare(work, source, seed=0)
+        return task.prepared(work, 0)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_its_recipe_makes_the_same_bytes_and_learns_nothing_again(
         pytest.fail("it learned again")
 
     monkeypatch.setattr(merge_probe, "learn", fail)
-    monkeypatch.setattr("isometry.corpora.readers.open_source", fail)
+    monkeypatch.setattr(merge_tasks, "open_tasks", fail)
     again = job.merge_by_recipe(folder / "out", tmp_path / "again")
     assert again["recipe"] == figures["recipe"] and again["learned"] is None
     assert hash_folder(tmp_path / "again") == hash_folder(folder / "out")
@@ -122,10 +123,8 @@ def test_a_recipe_by_hand_is_learned_and_ends_as_the_other(
     assert made["recipe"] == figures["recipe"] and made["learned"] == figures["learned"]
 
 
-def test_a_probe_is_what_fit_validates_on(
-    source: Source, prepared: Prepared, tmp_path: Path
-) -> None:
-    (rows,) = merge_probe.probe_rows([source], 0, tmp_path).values()
+def test_a_probe_is_what_fit_validates_on(task: Task, prepared: Prepared, tmp_path: Path) -> None:
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path).values()
     asked = {text: next(iter(relevant)) for text, relevant in zip(
         prepared.questions["validation"].queries,
         prepared.questions["validation"].relevance, strict=True)}  # fmt: skip
@@ -142,24 +141,39 @@ def test_a_probe_is_what_fit_validates_on(
 
 
 def test_near_duplicates_are_one_example(
-    source: Source, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Task, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (rows,) = merge_probe.probe_rows([source], 0, tmp_path / "a").values()
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path / "a").values()
     clusters = prepared.clusters.copy()
     clusters[clusters == rows[0].key] = rows[1].key
     twins = replace(prepared, clusters=clusters)
-    monkeypatch.setattr(merge_probe, "prepare", lambda *_, **__: twins)
-    (fewer,) = merge_probe.probe_rows([source], 0, tmp_path / "b").values()
+    monkeypatch.setattr(Task, "prepared", lambda *_: twins)
+    (fewer,) = merge_probe.probe_rows([task], 0, tmp_path / "b").values()
     assert len(fewer) == len(rows) - 1 == len({row.key for row in fewer})
 
 
-def test_every_source_has_as_many(source: Source, fewer_docs: Path, tmp_path: Path) -> None:
-    few = open_source(str(fewer_docs))
-    alone = merge_probe.probe_rows([few], 0, tmp_path / "a")[few.name]
-    both = merge_probe.probe_rows([source, few], 0, tmp_path / "b")
-    assert list(both) == [source.name, few.name]
+def test_people_s_queries_are_the_probe_but_for_those_that_an_evaluation_asks(
+    tmp_path: Path, pairs: list[tuple[str, str]]
+) -> None:
+    (task,) = open_tasks([write_beir(tmp_path / "asked", pairs)])
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path / "probe").values()
+    with Workspace(tmp_path / "w", "x") as work:
+        asked = set(merge_evaluation.held_out(work, task, 0).questions["test"].queries)
+    answer = {query.strip(): code.strip() for query, code in pairs}
+    assert all(row.document == answer[row.query] for row in rows)
+    assert len(asked) >= 20 and not asked & {row.query for row in rows}
+    # More than the validation side has: nobody was trained on what somebody gives for this.
+    assert len(rows) > 2 * len(asked)
+
+
+def test_every_source_has_as_many(task: Task, fewer_docs: Path, tmp_path: Path) -> None:
+    (few,) = open_tasks([fewer_docs])
+    names = [task.source.name, few.source.name]
+    alone = merge_probe.probe_rows([few], 0, tmp_path / "a")[names[1]]
+    both = merge_probe.probe_rows([task, few], 0, tmp_path / "b")
+    assert list(both) == names
     assert {len(rows) for rows in both.values()} == {len(alone)}
-    assert both[few.name] == alone
+    assert both[names[1]] == alone
 
 
 def test_two_tasks_are_learned_on_at_once(
@@ -272,9 +286,7 @@ def test_a_password_stays_here(
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
     monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {shown: rows})
     monkeypatch.setattr(merge_probe, "_STEPS", 1)
-    monkeypatch.setattr(
-        "isometry.corpora.readers.open_source", lambda *_, **__: SimpleNamespace(name=shown)
-    )
+    monkeypatch.setattr(merge_tasks, "open_source", lambda *_, **__: SimpleNamespace(name=shown))
     figures = job.merge(
         [tiny_folder] * 2, tmp_path / "out", method="self-positioning", base=tiny_folder,
         probe=["postgresql://me:s3cret@host/db#mails"],

@@ -76,6 +76,12 @@ def test_shards_are_one_model(folder: Path, tiny_folder: Path) -> None:
     assert len({parts.file(name) for name in parts}) == 2
 
 
+def test_shards_without_their_index_are_named(folder: Path) -> None:
+    (in_shards(folder) / f"{WEIGHTS}.index.json").unlink()
+    with pytest.raises(InputError, match=r"lacks model.safetensors.index.json.*00001-of-00002"):
+        open_checkpoint(folder)
+
+
 def test_a_missing_shard_and_a_missing_tensor_are_named(folder: Path) -> None:
     index = in_shards(folder) / f"{WEIGHTS}.index.json"
     change_json(index, weight_map={WORDS: "model-00001-of-00002.safetensors", "ghost": "x"})

@@ -97,6 +97,39 @@ def test_the_first_five_tensors_that_are_lacking_are_listed(one: Path, other: Pa
     assert "lacks 16 of the tensors" in refusal(other, one)
 
 
+def test_a_base_without_a_pooler_takes_one_that_nothing_reads(one: Path, other: Path) -> None:
+    base = Path(shutil.copytree(one, one.parent / "base"))
+
+    def masked_model(state: dict[str, Tensor]) -> None:
+        # As BertForMaskedLM saves it: no pooler, a prefix and a head.
+        kept = {f"bert.{name}": state.pop(name) for name in list(state)}
+        state.update({name: tensor for name, tensor in kept.items() if ".pooler." not in name})
+        state["cls.predictions.bias"] = torch.zeros(3)
+
+    change_weights(plain(base), masked_model)
+    models = [open_checkpoint(folder) for folder in (one, other)]
+    root = open_checkpoint(base)
+    before = root.fingerprint()
+    (note,) = check_compatible(models, root)
+    assert "lacks pooler.dense" in note and str(base) in note
+    assert set(root) == set(models[0]) and root.fingerprint() == before
+    assert torch.equal(root["pooler.dense.weight"], models[0]["pooler.dense.weight"])
+    # Where nothing stands behind the transformer the pooler may be what is wanted.
+    assert "lacks 2 of the tensors" in refusal(plain(one), plain(other), base=base)
+
+
+def test_a_base_that_lacks_a_layer_lacks_that_and_no_more(one: Path, other: Path) -> None:
+    base = Path(shutil.copytree(one, one.parent / "base"))
+
+    def cut(state: dict[str, Tensor]) -> None:
+        kept = {f"bert.{name}": state.pop(name) for name in list(state)}
+        state.update({name: part for name, part in kept.items() if ".layer.1." not in name})
+
+    change_weights(base, cut)
+    line = refusal(one, other, base=base)
+    assert "lacks 16 of the tensors" in line and line.count("encoder.layer.1.") == 5
+
+
 def test_other_shapes_are_refused_with_both(one: Path, other: Path) -> None:
     change_weights(other, lambda state: state.update({"pooler.dense.bias": torch.zeros(31)}))
     assert "pooler.dense.bias (32,) and (31,)" in refusal(one, other)
@@ -130,6 +163,15 @@ def test_vocabularies_of_another_order_are_refused(one: Path, other: Path) -> No
     change_json(other / "tokenizer.json", model=model)
     line = refusal(one, other)
     assert "'cat'" in line and "'dog'" in line
+
+
+def test_tokenizers_in_files_of_two_formats_are_noted(one: Path, other: Path) -> None:
+    (one / "vocab.txt").unlink(missing_ok=True)
+    words = tokenizer(other)["model"]["vocab"]  # type: ignore[index]
+    (other / "tokenizer.json").unlink()
+    (other / "vocab.txt").write_text("\n".join(sorted(words, key=words.get)), encoding="utf-8")
+    (note,) = notes(one, other)
+    assert "were not compared" in note and str(other) in note
 
 
 def test_a_tokenizer_that_reads_otherwise_is_refused(one: Path, other: Path) -> None:

@@ -83,7 +83,7 @@ def merge(
         typer.Option(
             help="self-positioning: a source as fit takes it, once for each task; the weights are"
             " learned on queries made from its documents: those that the validation of fits without"
-            " --queries, --pairs and --limit asks.",
+            " --queries, --pairs and --limit asks. A folder in BEIR's layout is asked its own.",
             show_default=False,
             rich_help_panel=_METHODS,
         ),
@@ -98,19 +98,20 @@ def merge(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="Merge as this file says, such as the recipe.json of a merge. MODELs are where its"
-            " models are here."
+            help="Merge as this file (JSON or YAML) says, such as the recipe.json of a merge; its"
+            " 'tensors' give weights by name. MODELs are where its models are here."
         ),
     ] = None,
     prompts_from: Annotated[
         str | None, typer.Option(help="The model whose prompts to keep, where they differ.")
     ] = None,
     evaluate: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="A source as fit takes it: compare each model and the merge on queries made from"
-            " its documents: those that the test of fits without --queries, --pairs and --limit"
-            " asks.",
+            help="A source as fit takes it, once for each task: compare each model and the merge on"
+            " queries made from its documents: those that the test of fits without --queries,"
+            " --pairs and --limit asks. A folder in BEIR's layout is asked its own.",
+            show_default=False,
             rich_help_panel=_EVALUATION,
         ),
     ] = None,
@@ -149,7 +150,7 @@ def merge(
                 out,
                 models=models or (),
                 base=base,
-                evaluate=evaluate,
+                evaluate=evaluate or (),
                 text=text,
                 title=title,
                 id=id,
@@ -169,7 +170,7 @@ def merge(
                 probe=probe or (),
                 seed=seed or 0,
                 prompts_from=prompts_from,
-                evaluate=evaluate,
+                evaluate=evaluate or (),
                 text=text,
                 title=title,
                 id=id,
@@ -180,10 +181,13 @@ def merge(
         return
     from rich.text import Text
 
-    if result["evaluation"] is not None:
+    if result["evaluation"]:
         from isometry.report.tables import render_comparison
 
-        print_rich(render_comparison(result["evaluation"]["rows"]))
+        for one in result["evaluation"]:
+            print_rich(Text(one["source"], style="bold"))
+            print_rich(render_comparison(one["rows"]))
+        print_rich(Text("Differences are to the merge: what is below 0 is worse than it."))
     for warning in result["warnings"]:
         print_rich(Text(f"Note: {warning}", style="yellow"))
     if result["learned"] is not None:

@@ -53,10 +53,12 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
             f"The model '{model}' is a table of token vectors: it has no layers to cut.",
             "isometry distill --static --dim makes a smaller table of an encoder.",
         )
+    from isometry.encoders.finite import check_finite
     from isometry.encoders.surgery.layers import truncate
     from isometry.encoders.text import TextEncoder
 
     encoder = TextEncoder.load(model)
+    check_finite(encoder)
     small = truncate(encoder, *wanted)
     whole = len(encoder.layers()), encoder.dim
     if wanted == whole:

@@ -179,12 +179,18 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
     """The teacher, if it has what shall be kept.
 
     Raises:
-        InputError: When it has fewer layers or dimensions, or has no more than what is asked for.
+        InputError: When it has fewer layers or dimensions, has no more than what is asked for, is
+            no chain that can be cut, or has NaN in its weights.
     """
+    import numpy as np
+
+    from isometry.encoders.finite import check_finite
     from isometry.encoders.surgery.layers import truncate
+    from isometry.encoders.surgery.projection import project
     from isometry.encoders.text import TextEncoder
 
     encoder = TextEncoder.load(settings.teacher)
+    check_finite(encoder)
     if settings.dim is not None and settings.dim > encoder.dim:
         raise InputError(
             f"The teacher '{settings.teacher}' has {encoder.dim} dimensions, so a student cannot"
@@ -195,7 +201,10 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
         return encoder
     depth = len(encoder.layers())
     # It refuses more layers than there are.
-    truncate(encoder, settings.layers or depth)
+    small = truncate(encoder, settings.layers or depth)
+    if settings.dim is not None and settings.dim < encoder.dim:
+        # Which axes is found out later; whether they can be kept is known now.
+        project(small, np.eye(settings.dim, encoder.dim))
     if (settings.layers or depth) == depth and (settings.dim or encoder.dim) == encoder.dim:
         raise InputError(
             f"The teacher '{settings.teacher}' has {depth} layers and {encoder.dim} dimensions:"

@@ -75,7 +75,6 @@ class Distilling:
                 " a student on.",
                 "Add documents.",
             )
-        work.worth_keeping = True
         self.documents = [document.id for document in self.data.documents]
 
     # -- what there is ----------------------------------------------------------------------
@@ -103,6 +102,8 @@ class Distilling:
             # A text without a token that counts has no vector to be pulled.
             kept = self._untrained(self.axes).encode([text for text, _ in both]).any(axis=1)
             both = [both[row] for row in np.flatnonzero(kept)]
+        if not both:
+            raise InputError("No text has a token that the teacher knows.", "Add other documents.")
         order = np.random.default_rng(self.settings.seed).permutation(len(both))
         return [both[row] for row in order]
 
@@ -247,7 +248,9 @@ class Distilling:
 
     def train(self) -> dict[str, Any]:
         """The planned steps, from the last checkpoint on; leaves the folder `trained`."""
-        plan = self.plan
+        plan, _ = self.plan, self.axes
+        # What can be wrong with texts and settings was found out by now.
+        self.work.worth_keeping = True
 
         def make() -> dict[str, Any]:
             targets = self.targets(self.texts)

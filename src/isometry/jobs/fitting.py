@@ -21,6 +21,7 @@ from isometry.corpora.pairs.query_writer import OpenAIWriter
 from isometry.corpora.pairs.tasks import Pair
 from isometry.corpora.readers import Source
 from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.finite import check_finite
 from isometry.encoders.sizes import Size, check_sizes, read_sizes, size_names
 from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import TextEncoder
@@ -101,6 +102,7 @@ class Fitting:
                 )
             sizes = given.nested
         if sizes:
+            check_finite(self.base_encoder)
             check_sizes(sizes, self.base_encoder)
         return sizes
 

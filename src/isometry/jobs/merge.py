@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +24,17 @@ from isometry.jobs.merge_recipe import (
     read_recipe,
     recipe_of,
 )
+from isometry.space_files import MANIFEST
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from isometry.corpora.readers import Source
+    from isometry.jobs.merge_tasks import Task
     from isometry.merging.checkpoints import Checkpoint
 
 __all__ = ["TensorWeights", "merge", "merge_by_recipe"]
 
 _FAR, _UNLIKE = 1.0, 0.5
-# What says that a folder is a model, which --force may replace.
-_MODEL_FILES = (RECIPE, "config.json", "modules.json")
 
 
 def merge(
@@ -53,7 +52,7 @@ def merge(
     probe: Sequence[str | Path] = (),
     seed: int = 0,
     prompts_from: str | Path | None = None,
-    evaluate: str | Path | None = None,
+    evaluate: Sequence[str | Path] = (),
     text: str | None = None,
     title: str | None = None,
     id: str | None = None,
@@ -82,14 +81,15 @@ def merge(
         probe: For self-positioning, sources as `fit` takes them, one for each task that the merge
             shall be good at: weights are learned on queries made from their documents, as many of
             each; those that a `fit` with this seed validates on, unless it had `queries`,
-            `pairs` or `limit`.
+            `pairs` or `limit`. A folder in BEIR's layout is asked its own queries, all but those
+            that `evaluate` asks.
         seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation;
             that of the fits that made the models.
         prompts_from: The model whose prompts to keep, where they differ.
-        evaluate: A source as `fit` takes it: each parent and the merge are compared on queries
+        evaluate: Sources as `fit` takes them: on each, parents and merge are compared on queries
             made from its documents; those that a `fit` with this seed holds out as its test, unless
-            it had `queries`, `pairs` or `limit`.
-        text: The column of a table that holds the text.
+            it had `queries`, `pairs` or `limit`. A folder in BEIR's layout is asked its own.
+        text: The column that holds the text, of those sources that are tables.
         title: The column that holds the title.
         id: The column that holds the id.
         force: Replace an existing folder.
@@ -97,8 +97,8 @@ def merge(
     Returns:
         `out`, `recipe`, `tensors` (how many), `warnings`; `learned`, what
         `jobs.merge_probe.learn` says of the weights, None where none were learned; and
-        `evaluation`: `rows` as `isometry.evaluate` gives them, with the difference of each parent
-        to the merge, None where none was asked for.
+        `evaluation`: for each source that was asked for its `source`, and `rows` as
+        `isometry.evaluate` gives them, with the difference of each parent to the merge.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -119,7 +119,7 @@ def merge(
         seed=seed,
         prompts_from=None if prompts_from is None else str(prompts_from),
     )
-    columns = _Columns(text, title, id)
+    columns = {"text": text, "title": title, "id": id}
     return _merge(settings, Path(out).expanduser(), evaluate, columns, force, {})
 
 
@@ -129,7 +129,7 @@ def merge_by_recipe(
     *,
     models: Sequence[str | Path] = (),
     base: str | Path | None = None,
-    evaluate: str | Path | None = None,
+    evaluate: Sequence[str | Path] = (),
     text: str | None = None,
     title: str | None = None,
     id: str | None = None,
@@ -172,53 +172,69 @@ def merge_by_recipe(
         if settings.prompts_from is None
         else moved.get(settings.prompts_from, settings.prompts_from),
     )
-    columns = _Columns(text, title, id)
+    columns = {"text": text, "title": title, "id": id}
     return _merge(settings, Path(out).expanduser(), evaluate, columns, force, fingerprints)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Which columns of a table hold what; `None` where the table decides."""
+def _check_out(out: Path, force: bool) -> None:
+    """Refuses a folder that shall not be replaced.
 
-    text: str | None
-    title: str | None
-    id: str | None
+    Raises:
+        InputError: When it is not surely a model alone, or `force` is not given.
+    """
+    if (out.parent / MANIFEST).is_file():
+        raise InputError(
+            f"{out} is in a Space, which its own model belongs to.", "Choose another --out."
+        )
+    if not out.exists():
+        return
+    if not (out / RECIPE).is_file() and not (
+        any((out / name).is_file() for name in ("config.json", "modules.json"))
+        and any(out.glob("**/*.safetensors"))
+    ):
+        raise InputError(
+            f"{out} exists and is no model; it is left alone.", "Choose another --out."
+        )
+    if not force:
+        raise InputError(f"{out} exists.", "Replace it with --force, or choose another --out.")
 
-    def open(self, source: str | Path) -> Source:
-        from isometry.corpora.readers import open_source
 
-        return open_source(str(source), text=self.text, title=self.title, id=self.id)
+def _check_parents(out: Path, parents: Mapping[str, Checkpoint], compared: bool) -> None:
+    """Refuses to replace a folder that holds what is merged.
+
+    Raises:
+        InputError: When a model lies in it; or is it, and will be compared with the merge.
+    """
+    for name, checkpoint in parents.items():
+        folder, target = checkpoint.folder.resolve(), out.resolve()
+        if target in folder.parents:
+            raise InputError(
+                f"{out} would replace '{name}', which lies in it.", "Choose another --out."
+            )
+        if compared and folder == target:
+            raise InputError(
+                f"{out} is one of the models, and --evaluate compares the merge with it.",
+                "Choose another --out, or leave --evaluate out.",
+            )
 
 
 def _merge(
     settings: MergeSettings,
     out: Path,
-    evaluate: str | Path | None,
-    columns: _Columns,
+    evaluate: Sequence[str | Path],
+    columns: Mapping[str, str | None],
     force: bool,
     wanted: Mapping[int, str],
 ) -> dict[str, Any]:
     check(settings)
-    if out.exists() and not any((out / name).is_file() for name in _MODEL_FILES):
-        raise InputError(
-            f"{out} exists and is no model; it is left alone.", "Choose another --out."
-        )
-    if out.exists() and not force:
-        raise InputError(f"{out} exists.", "Replace it with --force, or choose another --out.")
-    asked = None if evaluate is None else columns.open(evaluate)
-    probes = [columns.open(source) for source in settings.probe] if settings.learns else []
+    _check_out(out, force)
+    asked, probes = _opened(evaluate, settings.probe if settings.learns else (), columns)
     from isometry.merging.checkpoints import open_checkpoint
     from isometry.merging.compatibility import check_compatible, check_prompts, settings_model
     from isometry.merging.writing import write_merged
 
     opened = {name: open_checkpoint(name) for name in dict.fromkeys(settings.parents)}
-    if evaluate is not None and any(
-        checkpoint.folder.resolve().is_relative_to(out.resolve()) for checkpoint in opened.values()
-    ):
-        raise InputError(
-            f"{out} is one of the models, and --evaluate compares the merge with it.",
-            "Choose another --out, or leave --evaluate out.",
-        )
+    _check_parents(out, opened, bool(asked))
     models = [opened[name] for name in settings.models]
     base = None if settings.base is None else opened[settings.base]
     warnings = check_compatible(models, base)
@@ -233,14 +249,12 @@ def _merge(
     check_fingerprints(settings, fingerprints, wanted)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        data = learned = None
-        if asked is not None:
-            # Before the merge: a source that cannot be used costs nothing.
-            from isometry.core.workspace import Workspace
-            from isometry.jobs.merge_evaluation import held_out
-
-            work = stack.enter_context(Workspace(folder / "w", "merge"))
-            data = held_out(work, asked, settings.seed)
+        # Before the merge: a source or a model that cannot be used costs nothing.
+        comparisons = [
+            _Comparison(task, settings, stack, folder / str(number))
+            for number, task in enumerate(asked)
+        ]
+        learned = None
         if base is not None:
             warnings += _look_at_base(base, models)
         if probes:
@@ -258,12 +272,7 @@ def _merge(
             )
             write_json(temporary / RECIPE, made)
             write_text(temporary / "README.md", _card(settings, leading))
-        evaluation = None
-        if data is not None:
-            from isometry.jobs.merge_evaluation import compare
-
-            everyone = [str(out), *dict.fromkeys(settings.parents)]
-            evaluation = {"rows": compare(everyone, data, folder / "vectors")}
+        evaluation = [comparison.with_merge(str(out)) for comparison in comparisons]
     return {
         "out": str(out),
         "recipe": made,
@@ -272,6 +281,44 @@ def _merge(
         "learned": learned,
         "evaluation": evaluation,
     }
+
+
+def _opened(
+    evaluate: Sequence[str | Path], probe: Sequence[str], columns: Mapping[str, str | None]
+) -> tuple[list[Task], list[Task]]:
+    """What is asked, and what is learned on."""
+    if not (evaluate or probe):
+        return [], []
+    from isometry.jobs.merge_tasks import open_tasks
+
+    if len(set(map(str, evaluate))) < len(evaluate):
+        raise InputError("A source is given to --evaluate twice.")
+    tasks = open_tasks([*evaluate, *probe], **columns)
+    return tasks[: len(evaluate)], tasks[len(evaluate) :]
+
+
+class _Comparison:
+    """Parents on one task, before there is a merge."""
+
+    def __init__(self, task: Task, settings: MergeSettings, stack: ExitStack, folder: Path) -> None:
+        from isometry.core.workspace import Workspace
+        from isometry.jobs.merge_evaluation import held_out, scores_of
+
+        self._task = task
+        self._cache = folder / "vectors"
+        work = stack.enter_context(Workspace(folder / "work", "merge"))
+        self._data = held_out(work, task, settings.seed)
+        self._parents = {
+            name: scores_of(name, self._data, self._cache)
+            for name in dict.fromkeys(settings.parents)
+        }
+
+    def with_merge(self, merge: str) -> dict[str, Any]:
+        """The task's name, and rows whose differences are to the merge."""
+        from isometry.jobs.merge_evaluation import compare, scores_of
+
+        scores = {merge: scores_of(merge, self._data, self._cache), **self._parents}
+        return {"source": self._task.source.name, "rows": compare(scores)}
 
 
 def _look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:

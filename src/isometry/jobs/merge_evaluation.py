@@ -1,58 +1,58 @@
-"""A merge beside what it was made from, on queries out of documents."""
+"""A merge beside what it was made from, on held-out queries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
-from isometry.corpora.readers import Source
-from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
+from isometry.evaluation.retrieval import score_rankings
+from isometry.jobs import ranking
+from isometry.jobs.merge_tasks import Task
+from isometry.jobs.preparation import FEWEST_QUERIES, Prepared
 
 
-def held_out(work: Workspace, source: Source, seed: int) -> Prepared:
+def held_out(work: Workspace, task: Task, seed: int) -> Prepared:
     """The documents and the queries that a fit with this seed would hold out as its test.
 
     Raises:
         InputError: When there are too few.
     """
-    data = prepare(work, source, seed=seed)
+    data = task.prepared(work, seed)
     queries = len(data.questions["test"].queries)
     if queries < FEWEST_QUERIES:
         raise InputError(
-            f"Too little text in {source.name}: it gives {queries} held-out queries, and at least"
-            f" {FEWEST_QUERIES} are needed.",
+            f"Too little text in {task.source.name}: it gives {queries} held-out queries, and at"
+            f" least {FEWEST_QUERIES} are needed.",
             "Give more documents, or leave --evaluate out.",
         )
     return data
 
 
-def compare(models: Sequence[str], data: Prepared, cache: Path) -> list[dict[str, Any]]:
-    """Ranks all documents by each model's vectors; differences are to the first.
+def scores_of(model: str, data: Prepared, cache: Path) -> ranking.PerQuery:
+    """What a model reaches on each query, ranking all documents by its vectors.
 
     Nothing is decided on these queries.
+
+    Raises:
+        InputError: When the model cannot be loaded as an encoder.
     """
     from isometry.encoders.cached import CachedEncoder
     from isometry.encoders.encoder import load_encoder
-    from isometry.evaluation.retrieval import score_rankings
-    from isometry.jobs import ranking
 
-    asked = data.questions["test"]
+    say(f"Evaluating {model}")
+    encoder = load_encoder(model)
     documents = [document.id for document in data.documents]
-    rows: list[dict[str, Any]] = []
-    first: ranking.PerQuery = {}
-    for model in models:
-        say(f"Evaluating {model}")
-        encoder = load_encoder(model)
-        chunks = ranking.passages_of(encoder, documents, data.views)
-        ranked = ranking.collection(documents, chunks)
-        found = ranking.dense_rankings(
-            CachedEncoder(encoder, cache, "float32"), ranked, asked.queries
-        )
-        scores = score_rankings(found.order, asked.relevance)
-        first = first or scores
-        rows.append(ranking.row_against(model, "dense", scores, first))
-    return rows
+    ranked = ranking.collection(documents, ranking.passages_of(encoder, documents, data.views))
+    asked = data.questions["test"]
+    found = ranking.dense_rankings(CachedEncoder(encoder, cache, "float32"), ranked, asked.queries)
+    return score_rankings(found.order, asked.relevance)
+
+
+def compare(scores: Mapping[str, ranking.PerQuery]) -> list[dict[str, Any]]:
+    """A row for each model; differences are to the first."""
+    first = next(iter(scores.values()))
+    return [ranking.row_against(model, "dense", own, first) for model, own in scores.items()]

@@ -14,11 +14,11 @@ from torch import Tensor
 from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
-from isometry.corpora.readers import Source
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.batching import passage
 from isometry.jobs.merge_recipe import MergeSettings
-from isometry.jobs.preparation import FEWEST_QUERIES, prepare
+from isometry.jobs.merge_tasks import Task
+from isometry.jobs.preparation import FEWEST_QUERIES, GIVEN
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.merging.probe_loss import TowersProbe
 from isometry.merging.self_positioning import learn_weights
@@ -35,24 +35,26 @@ _QUERY_TOKENS, _DOCUMENT_TOKENS = 64, 128
 _TEMPERATURE = 0.05
 
 
-def probe_rows(sources: Sequence[Source], seed: int, folder: Path) -> dict[str, list[PairRow]]:
-    """Queries with their documents, as many of each source, by its name.
+def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list[PairRow]]:
+    """Queries with their documents, as many of each task, by its source's name.
 
-    They are those that a fit with this seed validates on: models that it tuned on the same source
-    were not trained on them, and an evaluation asks others.
+    Queries made from documents are those that a fit with this seed validates on: models that it
+    tuned on the same source were not trained on them, and an evaluation asks others. Of people's
+    queries all are taken but those that an evaluation asks.
 
     Args:
-        sources: One for each task.
+        tasks: What the merge shall be good at.
         seed: Of the split and the queries.
         folder: Where the steps leave their results.
 
     Raises:
-        InputError: When a source gives too few.
+        InputError: When one gives too few.
     """
     found: dict[str, list[PairRow]] = {}
-    for number, source in enumerate(sources):
+    for number, task in enumerate(tasks):
+        name = task.source.name
         with Workspace(folder / f"probe-{number}", "probe") as work:
-            data = prepare(work, source, seed=seed)
+            data = task.prepared(work, seed)
         # Near-duplicates answer each other's queries: one of them is enough.
         rows: dict[int, PairRow] = {}
         asked = data.questions["validation"]
@@ -60,25 +62,30 @@ def probe_rows(sources: Sequence[Source], seed: int, folder: Path) -> dict[str, 
             document = next(iter(relevant))
             key = int(data.clusters[document])
             rows.setdefault(key, PairRow(query, passage(*data.views[document]), key))
+        number_of = {document.id: row for row, document in enumerate(data.documents)}
+        for pair in data.pairs:
+            if pair.task == GIVEN:
+                key = int(data.clusters[number_of[pair.document]])
+                rows.setdefault(key, PairRow(pair.query, passage(pair.header, pair.body), key))
         if len(rows) < FEWEST_QUERIES:
             raise InputError(
-                f"Too little text in the probe {source.name}: it gives {len(rows)} pairs, and at"
+                f"Too little text in the probe {name}: it gives {len(rows)} pairs, and at"
                 f" least {FEWEST_QUERIES} are needed.",
                 "Give more documents, or leave this --probe out.",
             )
-        found[source.name] = random.Random(seed).sample(list(rows.values()), len(rows))
+        found[name] = random.Random(seed).sample(list(rows.values()), len(rows))
     fewest = min(_MOST_PAIRS, *(len(rows) for rows in found.values()))
     return {name: rows[:fewest] for name, rows in found.items()}
 
 
 def learn(
-    settings: MergeSettings, sources: Sequence[Source], like: str, prompts: str
+    settings: MergeSettings, tasks: Sequence[Task], like: str, prompts: str
 ) -> tuple[MergeSettings, dict[str, Any]]:
     """Learns where between the models to stand.
 
     Args:
         settings: Models, their base and the seed.
-        sources: One for each task.
+        tasks: What the merge shall be good at.
         like: The model whose tokenizer and modules the merge will have.
         prompts: The model whose prompts it will have.
 
@@ -90,10 +97,10 @@ def learn(
         their `cosines` and how often their signs conflict.
 
     Raises:
-        InputError: When a source gives too little, or the loss is not finite.
+        InputError: When a task gives too little, or the loss is not finite.
     """
     with tempfile.TemporaryDirectory() as folder:
-        rows = probe_rows(sources, settings.seed, Path(folder))
+        rows = probe_rows(tasks, settings.seed, Path(folder))
     say("Loading the models to learn their weights ...")
     encoder = TextEncoder.load(like)
     if prompts != like:
@@ -134,12 +141,19 @@ def learn(
         weights=position.shares,
         scale=position.distance,
         # As the readers show them: without a password.
-        probe=tuple(source.name for source in sources),
+        probe=tuple(task.source.name for task in tasks),
     )
     return made, facts
 
 
 def _weights(source: str) -> Mapping[str, Tensor]:
-    """A model's parameters by their names in an encoder."""
+    """A model's parameters by their names in an encoder, without what no vector depends on.
+
+    The library draws a pooler at random for a file that has none.
+    """
     encoder = TextEncoder.load(source)
-    return {name: part.detach().cpu() for name, part in encoder.named_parameters()}
+    return {
+        name: part.detach().cpu()
+        for name, part in encoder.named_parameters()
+        if ".pooler." not in name
+    }

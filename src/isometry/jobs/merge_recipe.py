@@ -31,6 +31,8 @@ _ON_A_BASE = ("task-arithmetic", "ties", "dare", "self-positioning")
 # Those whose weights are shares: a sum other than 1 makes the whole network smaller or larger.
 _OF_SHARES = ("average", "slerp", "dare", "self-positioning")
 _START = "Start from the recipe.json of a merge."
+# Written by people, who put comments into it.
+_YAML = (".yaml", ".yml")
 # Those that know nothing of weights below 0, beside DARE where it elects signs.
 _SIGNLESS = ("slerp", "ties", "self-positioning")
 
@@ -236,7 +238,7 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
     Raises:
         InputError: When it is no recipe.
     """
-    values = read_json(path)
+    values = _read_yaml(path) if path.suffix in _YAML else read_json(path)
     if not isinstance(values, dict) or not isinstance(values.get("models"), list):
         raise InputError(f"{path} is no recipe: it has no list of models.")
     if values.get("format", FORMAT) != FORMAT:
@@ -274,6 +276,16 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
         raise InputError(f"{path} is no recipe: {error}.", _START) from error
     everyone = parents if base is None else [*parents, base]
     return settings, {number: own for number, (_, own) in enumerate(everyone) if own is not None}
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"Cannot read {path} as YAML: {reason[:200]}") from error
 
 
 def _parent(value: Any) -> tuple[str, str | None]:

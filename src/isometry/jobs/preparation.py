@@ -36,6 +36,8 @@ FEWEST_DOCUMENTS = 20
 FEWEST_PAIRS = 40
 FEWEST_QUERIES = 10
 MOST_QUERIES = 1000
+# The task of pairs whose queries people gave.
+GIVEN = "given"
 _MOST_LISTED = 200
 
 
@@ -307,7 +309,7 @@ def _given_questions(
             continue
         for row in relevant:
             document = documents[row]
-            pairs.append(Pair(text, document.id, document.header(), document.body(), "given"))
+            pairs.append(Pair(text, document.id, document.header(), document.body(), GIVEN))
     return asked, pairs
 
 

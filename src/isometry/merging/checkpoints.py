@@ -17,6 +17,7 @@ from torch import Tensor
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, hash_value, read_json
+from isometry.encoders.finite import is_finite
 from isometry.encoders.locate import locate
 
 _WEIGHTS = "model.safetensors"
@@ -27,8 +28,8 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SETTINGS = (".json", ".txt", ".model", ".jinja")
 # Of one parent only: where its data came from, and how it was made itself, with its figures.
 _NOT_COPIED = (
-    *("recipe.json", INDEX, "data_config.json", "distillation.json", "trainer_state.json"),
-    *("train_results.json", "eval_results.json", "all_results.json"),
+    *("recipe.json", INDEX, "data_config.json", "distillation.json", "cut.json"),
+    *("trainer_state.json", "train_results.json", "eval_results.json", "all_results.json"),
 )
 # The types that can be merged or passed on, in the order in which the format lays tensors out.
 TYPES = {
@@ -130,6 +131,12 @@ class Checkpoint(Mapping[str, Tensor]):
             return places
         if (folder / _WEIGHTS).is_file():
             return self._read_header(folder / _WEIGHTS)
+        if shards := sorted(file.name for file in folder.glob("model-*-of-*.safetensors")):
+            raise InputError(
+                f"The model '{self.source}' lacks {INDEX}, which says what {listed(shards)} hold"
+                f"{'s' if len(shards) == 1 else ''}.",
+                "Fetch it again, whole.",
+            )
         pickled = sorted(file.name for file in folder.glob("*") if file.suffix in _PICKLED)
         if pickled:
             raise InputError(
@@ -208,21 +215,25 @@ class Checkpoint(Mapping[str, Tensor]):
         """Takes another's names, where they are this one's without a prefix and a head.
 
         A base that was pretrained with a head, say `bert.encoder...` and `cls...`, is the base of
-        models that are saved without it, as `encoder...`.
+        models that are saved without it, as `encoder...`. What it lacks of theirs it still lacks
+        then, under the right name.
         """
         wanted = [name for name in other if other.dtype(name).is_floating_point]
-        if all(name in self._places for name in wanted):
-            self._places = {name: self._places[name] for name in other if name in self._places}
-            return
         prefixes = {own.removesuffix(wanted[0]) for own in self if own.endswith(f".{wanted[0]}")}
-        for prefix in sorted(prefixes):
-            if all(prefix + name in self._places for name in wanted):
-                self._places = {
-                    name: self._places[prefix + name]
-                    for name in other
-                    if prefix + name in self._places
-                }
-                return
+
+        def known(prefix: str) -> int:
+            return sum(prefix + name in self._places for name in wanted)
+
+        # The first of those that fit best: without a prefix where that is as good.
+        best = max(["", *sorted(prefixes)], key=known)
+        if known(best):
+            self._places = {
+                name: self._places[best + name] for name in other if best + name in self._places
+            }
+
+    def borrow(self, names: Iterable[str], other: Checkpoint) -> None:
+        """Takes tensors that are missing here from another's files."""
+        self._places |= {name: other._places[name] for name in names}
 
     @cached_property
     def settings_files(self) -> list[Path]:
@@ -242,7 +253,8 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def fingerprint(self) -> str:
         """A hash of weights, configuration, tokenizer and modules."""
-        files = [*self.settings_files, *{place.file for place in self._places.values()}]
+        weights = {place.file for place in self._places.values()}
+        files = [*self.settings_files, *(file for file in weights if self.folder in file.parents)]
         return hash_value(
             {file.relative_to(self.folder).as_posix(): hash_file(file) for file in files}
         )
@@ -300,14 +312,6 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     except (OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"Cannot fetch the model '{source}': {reason[:300]}") from error
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no number is NaN or infinite; without a second tensor of the size."""
-    if not tensor.is_floating_point() or tensor.numel() == 0:
-        return True
-    low, high = torch.aminmax(tensor)
-    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def _modules(folder: Path) -> list[Module]:

@@ -66,9 +66,19 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
         notes.append(f"Left out, since not all models have it: {listed(optional)}.")
     for one in everyone:
         one.without([name for name in optional if name in one])
+    # What stands behind the transformer pools its states: nothing reads the pooler that the library
+    # adds to it, and masked language models are saved without one.
+    if base is not None and settings_model(models).is_sentence_transformer:
+        lacking = [name for name in first if name.startswith("pooler.") and name not in base]
+        base.borrow(lacking, first)
+        if lacking:
+            notes.append(
+                f"'{base.source}' lacks {listed(lacking)}, which nothing reads here: those of"
+                f" '{first.source}' are taken for its own."
+            )
     for other in everyone[1:]:
         _check_architecture(first, other)
-        _check_tokenizers(first, other)
+        notes += _check_tokenizers(first, other)
     # A plain transformers checkpoint has nothing behind it, and takes what the others have.
     leading = settings_model(models)
     for other in models:
@@ -76,12 +86,17 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
             notes += _check_modules(leading, other)
         if leading.max_tokens() != other.max_tokens():
             notes.append(
-                f"The merge reads {leading.max_tokens()} tokens, as '{leading.source}';"
-                f" '{other.source}' reads {other.max_tokens()}."
+                f"The merge reads {_length(leading)}, as '{leading.source}'; '{other.source}' reads"
+                f" {_length(other)}."
             )
     for other in everyone[1:]:
         _check_tensors(first, other)
     return notes
+
+
+def _length(model: Checkpoint) -> str:
+    tokens = model.max_tokens()
+    return "texts to their end" if tokens is None else f"{tokens} tokens"
 
 
 def settings_model(models: Sequence[Checkpoint]) -> Checkpoint:
@@ -155,19 +170,31 @@ def _check_tensors(first: Checkpoint, other: Checkpoint) -> None:
             )
 
 
-def _check_tokenizers(first: Checkpoint, other: Checkpoint) -> None:
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES))
+
+
+def _check_tokenizers(first: Checkpoint, other: Checkpoint) -> list[str]:
     folders = [one.folder / one.modules[0].path for one in (first, other)]
     pair = f"The tokenizers of '{first.source}' and '{other.source}' differ"
     hint = "Models of different vocabularies cannot be merged: their word vectors do not match."
     files = [folder / "tokenizer.json" for folder in folders]
     if not all(file.is_file() for file in files):
-        for name in _VOCABULARIES:
-            both = [folder / name for folder in folders]
-            if all(file.is_file() for file in both) and len({*map(hash_file, both)}) > 1:
+        shared = [
+            name for name in _VOCABULARIES if all((folder / name).is_file() for folder in folders)
+        ]
+        for name in shared:
+            if len({hash_file(folder / name) for folder in folders}) > 1:
                 raise InputError(f"{pair} in {name}.", hint)
-        return
+        if shared or not all(_has_tokenizer(folder) for folder in folders):
+            return []
+        # One in the old format and one in the new: nothing says that they differ, nor that not.
+        return [
+            f"The tokenizers of '{first.source}' and '{other.source}' are in files of different"
+            " formats and were not compared."
+        ]
     if files[0].read_bytes() == files[1].read_bytes():
-        return
+        return []
     one, another = map(_read_tokenizer, files)
     vocabularies = [
         {number: token for token, number in tokenizer.get_vocab().items()}
@@ -186,6 +213,7 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint) -> None:
             " or special tokens).",
             "Give both models the same tokenizer.json.",
         )
+    return []
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from isometry.core.errors import InputError
 from isometry.core.files import read_json, write_json
-from isometry.merging.checkpoints import INDEX, PROMPTS, TYPES, Checkpoint, is_finite, listed
+from isometry.encoders.finite import is_finite
+from isometry.merging.checkpoints import INDEX, PROMPTS, TYPES, Checkpoint, listed
 
 _NAMES = {dtype: name for name, dtype in TYPES.items()}
 

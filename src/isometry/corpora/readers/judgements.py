@@ -145,6 +145,15 @@ def read_beir(folder: Path) -> tuple[Path, Judgements]:
     return corpus, read_judgements(queries, judged, known)
 
 
+def beir_judgements(folder: Path) -> tuple[Path, Path] | None:
+    """The queries and the judgements of a folder in BEIR's layout; None where it is no such."""
+    corpus, queries = folder / "corpus.jsonl", folder / "queries.jsonl"
+    judged = _split(folder / "qrels")
+    if judged is None or not (corpus.is_file() and queries.is_file()):
+        return None
+    return queries, judged
+
+
 def _split(folder: Path) -> Path | None:
     """The judgements of the test split, else of the development split, else the only ones."""
     splits = sorted(folder.glob("*.tsv"))

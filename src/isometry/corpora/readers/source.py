@@ -43,7 +43,8 @@ def open_source(
         limit: Yield only this many documents, the first.
 
     Raises:
-        InputError: When there is nothing to read, or a column is not there.
+        InputError: When there is nothing to read, or a column is not there; a `NoTableError` when
+            there is no table that could have it.
     """
     name, columns = str(spec), Columns(text, title, id)
     if limit is not None and limit < 1:
@@ -81,9 +82,13 @@ def _folder(
     return Folder(name, root, files, columns, limit)
 
 
+class NoTableError(InputError):
+    """A column was named of what is no table."""
+
+
 def _refuse_columns(name: str, columns: Columns) -> None:
     if columns.named():
-        raise InputError(f"{name} holds no table, so it has no column '{columns.named()[0]}'.")
+        raise NoTableError(f"{name} holds no table, so it has no column '{columns.named()[0]}'.")
 
 
 def _local(name: str) -> Path:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from isometry.jobs.export import export
     from isometry.jobs.fit import fit
     from isometry.jobs.history import history
-    from isometry.jobs.merge import merge
+    from isometry.jobs.merge import merge, merge_by_recipe
+    from isometry.jobs.merge_recipe import TensorWeights
     from isometry.jobs.migrate import migrate
     from isometry.jobs.rollback import rollback
     from isometry.space import Space
@@ -28,6 +29,7 @@ __all__ = [
     "InputError",
     "IsometryError",
     "Space",
+    "TensorWeights",
     "TextEncoder",
     "add",
     "compact",
@@ -39,6 +41,7 @@ __all__ = [
     "fit",
     "history",
     "merge",
+    "merge_by_recipe",
     "migrate",
     "rollback",
 ]
@@ -48,6 +51,7 @@ _HOMES = {
     "InputError": "isometry.core.errors",
     "IsometryError": "isometry.core.errors",
     "Space": "isometry.space",
+    "TensorWeights": "isometry.jobs.merge_recipe",
     "TextEncoder": "isometry.encoders.text",
     "add": "isometry.jobs.add",
     "compact": "isometry.jobs.compact",
@@ -59,6 +63,7 @@ _HOMES = {
     "fit": "isometry.jobs.fit",
     "history": "isometry.jobs.history",
     "merge": "isometry.jobs.merge",
+    "merge_by_recipe": "isometry.jobs.merge",
     "migrate": "isometry.jobs.migrate",
     "rollback": "isometry.jobs.rollback",
 }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,14 @@ from sklearn.metrics import f1_score
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
 from isometry.corpora.packaged.human_queries import HumanQueries
-from isometry.corpora.pairs.causes import CausePassage, CauseQuestion, CauseRow, cause_rows
+from isometry.corpora.pairs.causes import (
+    CausePassage,
+    CauseQuestion,
+    CauseRow,
+    cause_passages,
+    cause_rows,
+)
+from isometry.evaluation.answer_scores import answer_scores
 from isometry.learners.causes import SpanExtraction
 from isometry.systems import causes_study
 from isometry.systems.causes_study import (
@@ -92,6 +100,15 @@ def test_the_cosine_with_the_threshold_that_validation_prefers(
     best = max(f1_score(right, np.array(values) >= value) for value in values)
     chosen = f1_score(right, np.array(values) >= model.threshold)
     assert chosen == pytest.approx(best) and best > 0
+    # Of words too, where silence is right in half of the passages.
+    passages = cause_passages(splits.validation)
+    answers = [[words for _, words in passage.answers] for passage in passages]
+    by_level = [
+        answer_scores(replace(model, words_from=level).words(passages), answers)["f1"].mean()
+        for level in [*values, math.inf]
+    ]
+    reached = answer_scores(model.words(passages), answers)["f1"].mean()
+    assert reached == max(by_level) >= 0.5 > min(by_level)
 
 
 def test_a_perfect_scorer_has_perfect_figures_and_a_reversed_one_none(
@@ -114,6 +131,10 @@ def test_a_perfect_scorer_has_perfect_figures_and_a_reversed_one_none(
     assert np.mean(wrong["f1 of causes"]) == np.mean(wrong["cause found first"]) == 0
     # It names something in every passage, right or wrong.
     assert np.mean(wrong["exact words"]) == 0
+    # Who is always silent is right in half of the passages, and finds nothing.
+    silent = measure(run, Causes(score, 0.5, words_from=np.inf), splits.test)
+    assert np.mean(silent["f1 of words"]) == 0.5
+    assert np.mean(silent["f1 of words, where there are any"]) == 0
 
 
 LABELS = ("joy", "joy", "fear", "fear", "anger", "anger")

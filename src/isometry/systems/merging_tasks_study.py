@@ -57,7 +57,7 @@ class MergingScale(Scale):
     tokens: int = 32
     probe_steps: int = 60
     scales: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
-    lengths: tuple[float, ...] = (1.0, 1.5, 2.0)
+    lengths: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     orders: int = 3
     keeps: tuple[float, ...] = (0.1, 0.2, 0.5)
     drops: tuple[float, ...] = (0.5, 0.8, 0.9)

@@ -37,7 +37,8 @@ from isometry.systems.merging_tasks_study import FULL, MINIATURE, SMALL, TASKS, 
 from isometry.systems.system import Arm, Gate, System
 from isometry.training.unique_batches import unique_batches
 
-_FARTHEST = 2.0
+# As far as the plain sum of the task vectors, which task arithmetic may choose too.
+_FARTHEST = float(len(TASKS))
 
 
 def positioned(run: MergingRun) -> Merged:
@@ -91,7 +92,7 @@ system = System(
     " task dominates; of what each task's own model gained it keeps most, and at its worst task it"
     " is better than every merger whose weights are not learned.",
     differs="Of the paper the abstract could be read, and no code was published: the"
-    " parametrisation, a softmax and a distance, and Adam are ours. Three tasks out of"
+    " parametrisation, a softmax and a distance of at most 3, and Adam are ours. Three tasks out of"
     " WordNet and MiniLM stand in for MTEB and its training sets. Word vectors are frozen."
     " SLERP is folded tensor by tensor over the weights; the method may start from that of"
     " whole task vectors. The mergers that it is compared with choose their settings, TIES"

@@ -32,6 +32,8 @@ WHOLE, FIRST, SECOND = "training", "search", "second training"
 _OVER = 1.02
 _GROUPS = 100  # of held-out events, for the interval
 _LOOKUPS = 1000
+# Of validation, by which widths evolve: they are scored hundreds of times.
+_EVOLVED_ON = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +256,7 @@ def searched(
 def evolved(run: AnyRun, table: OptEmbed, budget: int) -> Codec:
     """What OptEmbed keeps, with the widths that are best on validation."""
     sides = (run.validation.stand, run.validation.exchanged)
-    held = [torch.from_numpy(side.astype(np.int64)) for side in sides]
+    held = [torch.from_numpy(side[:_EVOLVED_ON].astype(np.int64)) for side in sides]
 
     @torch.no_grad()
     def score(widths: Sequence[int]) -> float:
@@ -269,8 +271,8 @@ FULL = CompressionScale(
     precision="float32", gpu_gib=4, least=2, held=20_000, hashes=1_024,
 )  # fmt: skip
 SMALL = CompressionScale(
-    model="none", steps={WHOLE: 500, FIRST: 250, SECOND: 250}, rates=(1e-2, 3e-2),
-    precision="float32",
+    model="none", steps={WHOLE: 500, FIRST: 250, SECOND: 250}, rates=(3e-3, 1e-2, 3e-2),
+    precision="float32", held=20_000,
 )  # fmt: skip
 MINIATURE = CompressionScale(
     model="none", steps={WHOLE: 2, FIRST: 1, SECOND: 1}, rates=(1e-2,), seeds=1,

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
-from isometry.corpora.pairs.word_events import HeldEvents, Log, word_events
+from isometry.corpora.pairs.word_events import HeldEvents, Log, _maps, word_events
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.wordnet import open_wordnet
 
@@ -48,6 +50,14 @@ def test_what_is_exchanged_is_as_frequent(events: Events) -> None:
     stand, exchanged = often[test.stand[:, 0]], often[test.exchanged[:, 0]]
     assert abs(np.mean(stand[:, None] > exchanged) + np.mean(stand[:, None] == exchanged) / 2
                - 0.5) < 0.1  # fmt: skip
+
+
+def test_the_numbers_of_words_do_not_follow_the_alphabet() -> None:
+    words = list(_maps([(word, "", "", word, "n", 0) for word in ("edge", *map(chr, range(97, 123)))
+                        for _ in range(2)], least=2)[0])[2:]  # fmt: skip
+    assert sorted(words) == sorted({"edge", *map(chr, range(97, 123))})
+    neighbours = sum(one < other for one, other in pairwise(words))
+    assert 5 < neighbours < 21
 
 
 def documents(*texts: str) -> list[Document]:

@@ -143,7 +143,10 @@ def _maps(train: Sequence[_Event], least: int) -> list[dict[str | int, int]]:
 
     def frequent(field: int) -> list[str]:
         often = Counter(str(event[field]) for event in train)
-        return sorted(value for value, count in often.items() if count >= least and value != _RARE)
+        values = sorted(value for value, count in often.items() if count >= least)
+        # By the alphabet, words of one stem would be neighbours, which some codecs store together.
+        order = np.random.default_rng(field).permutation(len(values))
+        return [values[place] for place in order if values[place] != _RARE]
 
     known: Sequence[str | int] = [_RARE, _EDGE, *frequent(0)]
     columns: list[Sequence[str | int]] = [

@@ -41,14 +41,18 @@ def outcome(gate: Mapping[str, Any]) -> str:
 def arm_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The metrics, and for every arm its name and the mean over seeds and items of each.
 
-    Where seeds differ, their standard deviation stands behind the mean.
+    Where seeds differ, their standard deviation stands behind the mean; a dash stands for what is
+    not measured of an arm.
     """
-    first = next(iter(record["arms"].values()))["runs"][0]["figures"]
-    metrics = list(first)
+    arms = record["arms"].values()
+    metrics = list(dict.fromkeys(name for arm in arms for name in arm["runs"][0]["figures"]))
     rows: list[list[str]] = []
     for name, arm in record["arms"].items():
         cells: list[str] = []
         for metric in metrics:
+            if metric not in arm["runs"][0]["figures"]:
+                cells.append("–")
+                continue
             seeds = [float(np.mean(run["figures"][metric])) for run in arm["runs"]]
             spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
             cells.append(number(float(np.mean(seeds))) + (f" ±{spread:.3f}" if spread else ""))

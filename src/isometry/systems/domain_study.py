@@ -26,9 +26,10 @@ from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures
 from isometry.training.task_batches import task_batches
 
-# The stages of a training on all five packages, and on both of the opposed labels.
-TOGETHER = {"domains": DOMAINS, "opposed": OPPOSED}
-ALONE = {domain: (domain,) for domain in (*DOMAINS, *OPPOSED)}
+# The domains of each stage: of one model for all five packages or for both of the opposed labels,
+# and of a model for each of them.
+DOMAINS_TOGETHER, DOMAINS_ALONE = {"domains": DOMAINS}, {one: (one,) for one in DOMAINS}
+OPPOSED_TOGETHER, OPPOSED_ALONE = {"opposed": OPPOSED}, {one: (one,) for one in OPPOSED}
 # The figure of the triplets.
 OPPOSED_AUC = "auc, opposed labels"
 
@@ -44,7 +45,11 @@ def untouched(run: DomainRun) -> Served:
 
 
 def tuned(
-    about: str, stages: Mapping[str, Sequence[str]], *, experts: bool = False
+    about: str,
+    stages: Mapping[str, Sequence[str]],
+    *,
+    experts: bool = False,
+    chosen_on: str = "",
 ) -> Arm[DomainScale, DomainRows, HeldDomains, Served]:
     """An arm that trains a model in each stage, on the domains of the stage.
 
@@ -55,6 +60,7 @@ def tuned(
         about: What it does.
         stages: The domains of each.
         experts: Whether each domain has experts of its own.
+        chosen_on: See `Arm`.
     """
 
     def make(run: DomainRun) -> Served:
@@ -63,7 +69,7 @@ def tuned(
             served |= _trained(run, stage, domains, experts=experts)
         return served
 
-    return Arm(about, make, tuple(stages))
+    return Arm(about, make, tuple(stages), chosen_on=chosen_on)
 
 
 def _trained(run: DomainRun, stage: str, domains: Sequence[str], *, experts: bool) -> Served:
@@ -104,6 +110,7 @@ def measure(run: DomainRun, served: Served, held: HeldDomains) -> Figures:
 
     `auc` has a figure for each positive pair, `f1max` one for each domain. That of opposed labels
     takes the triplets twice: an encoder that does the same in both domains has exactly one half.
+    There are figures of what is served: of the packages, of the opposed labels, or of both.
     """
 
     def encode(domain: str, texts: Iterable[Sequence[str]]) -> Float[np.ndarray, "n d"]:
@@ -112,7 +119,7 @@ def measure(run: DomainRun, served: Served, held: HeldDomains) -> Figures:
 
     auc: list[Float[np.ndarray, " n"]] = []
     f1: dict[str, float] = {}
-    for domain in DOMAINS:
+    for domain in [one for one in DOMAINS if one in served]:
         count = len(held.together[domain])
         vectors = encode(domain, [*held.together[domain], *held.apart[domain]])
         cosines = (vectors[::2] * vectors[1::2]).sum(axis=1)
@@ -120,13 +127,13 @@ def measure(run: DomainRun, served: Served, held: HeldDomains) -> Figures:
         auc.append(wins(cosines[:count], cosines[count:]))
         f1[domain] = pair_scores(vectors[::2], vectors[1::2], gold)["f1_max"]
     opposed: list[Float[np.ndarray, " n"]] = []
-    for domain in OPPOSED:
+    for domain in [one for one in OPPOSED if one in served]:
         vectors = encode(domain, held.opposed)
         near, far = ((vectors[::3] * vectors[place::3]).sum(axis=1) for place in (1, 2))
         opposed.append(wins(near, far) if domain == OPPOSED[0] else wins(far, near))
-    return {
-        "auc": np.concatenate(auc),
-        "f1max": np.array(list(f1.values())),
-        OPPOSED_AUC: np.concatenate(opposed),
-        **{f"f1max, {domain}": figure for domain, figure in f1.items()},
-    }
+    figures: dict[str, float | np.ndarray] = (
+        {OPPOSED_AUC: np.concatenate(opposed)} if opposed else {}
+    )
+    if auc:
+        figures |= {"auc": np.concatenate(auc), "f1max": np.array(list(f1.values()))}
+    return figures | {f"f1max, {domain}": figure for domain, figure in f1.items()}

@@ -22,9 +22,20 @@ from isometry.systems.domain_pairs_study import (
     HeldDomains,
     data,
 )
-from isometry.systems.domain_study import ALONE, OPPOSED_AUC, TOGETHER, measure, tuned
+from isometry.systems.domain_study import (
+    DOMAINS_ALONE,
+    DOMAINS_TOGETHER,
+    OPPOSED_ALONE,
+    OPPOSED_AUC,
+    OPPOSED_TOGETHER,
+    measure,
+    tuned,
+)
 from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Splits
+
+TOGETHER = DOMAINS_TOGETHER | OPPOSED_TOGETHER
+ALONE = DOMAINS_ALONE | OPPOSED_ALONE
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +283,19 @@ def test_opposed_labels_are_compared_at_the_rate_that_is_best_for_them(system: A
         for name in filter(None, (system.arm_of(gate), gate.versus)):
             chosen = OPPOSED_AUC if gate.metric == OPPOSED_AUC else "auc"
             assert system.chooser(name).metric == chosen, name
+    # Nothing is trained for what no gate asks of an arm.
     for name, arm in system.arms.items():
-        twin = system.arms.get(f"{name}, for opposed labels")
-        assert twin is None or twin.make is arm.make
+        labels = name.endswith("opposed labels")
+        assert set(arm.stages) <= {"opposed", *OPPOSED} if labels else {"domains", *DOMAINS}
+
+
+def test_of_what_is_not_served_there_are_no_figures(
+    system: AnySystem, splits: Splits[DomainRows, HeldDomains], tmp_path: Path
+) -> None:
+    run = run_of(system.scales["miniature"], splits, tmp_path)
+    encoder = run.encoder()
+    labels = measure(run, dict.fromkeys(OPPOSED, encoder), splits.test)
+    packages = measure(run, dict.fromkeys(DOMAINS, encoder), splits.test)
+    both = measure(run, dict.fromkeys((*DOMAINS, *OPPOSED), encoder), splits.test)
+    assert set(labels) == {OPPOSED_AUC} and set(labels) | set(packages) == set(both)
+    assert not set(labels) & set(packages)

@@ -212,7 +212,7 @@ def test_the_gates_are_those_of_the_page(system: AnySystem) -> None:
     small = system.scales["small"]
     assert (small.seeds, small.batch) == (3, 128)
     assert (small.latents, small.heads, small.head_dim) == (8, 4, 32)
-    assert small.steps == dict.fromkeys(TASKS, 300)
+    assert small.steps == dict.fromkeys(TASKS, 200)
 
 
 def test_poolers_of_words_are_compared_at_the_rate_that_is_best_for_words(

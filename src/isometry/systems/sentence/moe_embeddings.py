@@ -13,13 +13,13 @@ way. The second gate puts the sentence to the test as it was written.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from isometry.systems.domain_pairs_study import DOMAINS, OPPOSED, DomainScale, data
 from isometry.systems.domain_study import (
-    ALONE,
+    DOMAINS_ALONE,
+    DOMAINS_TOGETHER,
+    OPPOSED_ALONE,
     OPPOSED_AUC,
-    TOGETHER,
+    OPPOSED_TOGETHER,
     measure,
     tuned,
     untouched,
@@ -27,9 +27,9 @@ from isometry.systems.domain_study import (
 from isometry.systems.system import Arm, Gate, System
 
 LABELS = "for opposed labels"
-joint = tuned("one dense model for all domains, with their tokens", TOGETHER)
-separate = tuned("a dense model for each domain, with its token", ALONE)
-moe = tuned("one model with an expert for each domain", TOGETHER, experts=True)
+JOINT = "one dense model for all domains, with their tokens"
+SEPARATE = "a dense model for each domain, with its token"
+MIXTURE = "one model with an expert for each domain"
 
 system = System(
     title="MoE embeddings: an expert for each domain, chosen by a domain token",
@@ -46,12 +46,14 @@ system = System(
     measure=measure,
     arms={
         "untouched": Arm("the encoder as it is", untouched),
-        "joint": joint,
-        "separate": separate,
-        "moe": moe,
-        f"joint, {LABELS}": replace(joint, chosen_on=OPPOSED_AUC),
-        f"separate, {LABELS}": replace(separate, chosen_on=OPPOSED_AUC),
-        f"moe, {LABELS}": replace(moe, chosen_on=OPPOSED_AUC),
+        "joint": tuned(JOINT, DOMAINS_TOGETHER),
+        "separate": tuned(SEPARATE, DOMAINS_ALONE),
+        "moe": tuned(MIXTURE, DOMAINS_TOGETHER, experts=True),
+        f"joint, {LABELS}": tuned(JOINT, OPPOSED_TOGETHER, chosen_on=OPPOSED_AUC),
+        f"separate, {LABELS}": tuned(SEPARATE, OPPOSED_ALONE, chosen_on=OPPOSED_AUC),
+        f"moe, {LABELS}": tuned(
+            MIXTURE, OPPOSED_TOGETHER, experts=True, chosen_on=OPPOSED_AUC
+        ),
     },
     baseline="joint",
     method="moe",

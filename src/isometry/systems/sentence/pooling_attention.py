@@ -36,7 +36,7 @@ def mix(scale: LayerScale, layers: int, d: int) -> LayerMix:
     return LayerMix(layers)
 
 
-STEPS = dict.fromkeys(TASKS, 300)
+STEPS = dict.fromkeys(TASKS, 200)
 FOR_WORDS = "for words"
 last = arm("the same pooler, over the last layer alone", attention, last_layer)
 mixed = arm("a weighted mean with one number a layer", mix)
@@ -99,7 +99,8 @@ system = System(
             pairs=6, latents=2, heads=2, head_dim=4, batch=8,
         ),
         "small": LayerScale(
-            model="packaged:minilm", steps=STEPS, rates=(3e-4, 1e-3, 1e-2), trained=4_000, held=800,
+            model="packaged:minilm", steps=STEPS, rates=(3e-4, 1e-3, 1e-2), trained=4_000,
+            held=2_000,
         ),
         "full": LayerScale(
             model="google-bert/bert-base-uncased", steps=dict.fromkeys(TASKS, 3_000),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn.linear_model import RidgeCV
 
 from isometry.core.files import hash_value
 from isometry.corpora.dictionary import definition_files, gather, hold_out
@@ -15,8 +19,12 @@ from isometry.corpora.packaged.wordnet import wordnet
 from isometry.encoders.entry_vectors import Encode, entry_vectors
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.word_tests import DefinedWords, defined_words
+from isometry.geometry.whitening import Whitening
 from isometry.systems.run import Run
 from isometry.systems.system import Scale, Splits
+
+# Of the map from definitions to word embeddings; which, is chosen by leaving out one at a time.
+PENALTIES = (0.1, 1.0, 10.0, 100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,3 +147,56 @@ def _tokens(encoder: TextEncoder, entries: Sequence[str]) -> Int[np.ndarray, " e
 def entries_by(encode: Encode, dictionary: Dictionary) -> Float[np.ndarray, "entries d"]:
     """The vectors of all entries."""
     return entry_vectors(encode, dictionary.definitions, dictionary.owner)
+
+
+def centred_words(
+    run: DictionaryRun,
+) -> tuple[Float[np.ndarray, "k d"], Int[np.ndarray, " k"]]:
+    """The encoder's word embeddings of the entries that are one token, less their mean.
+
+    Returns:
+        The vectors, and the numbers of the entries.
+    """
+    token = run.train.token
+    entries = np.flatnonzero(token >= 0)
+    body: Any = run.encoder().model[0].model
+    words = body.get_input_embeddings().weight.detach().cpu().numpy()[token[entries]]
+    return words - words.mean(axis=0), entries
+
+
+def least_squares(
+    run: DictionaryRun, classes: Float[np.ndarray, "k d"], entries: Int[np.ndarray, " k"]
+) -> Whitening:
+    """The linear map from the pretrained vectors of definitions to the classes of their entries.
+
+    Args:
+        run: The run of an arm.
+        classes: The vectors of the entries, of mean zero.
+        entries: Their numbers, ascending.
+    """
+    dictionary = run.train
+    rows = np.flatnonzero(np.isin(dictionary.owner, entries))
+    vectors = run.pretrained.encode([dictionary.definitions[row] for row in rows])
+    mean = vectors.mean(axis=0)
+    targets = classes[np.searchsorted(entries, dictionary.owner[rows])]
+    fitted = RidgeCV(PENALTIES, fit_intercept=False).fit(vectors - mean, targets)
+    return Whitening(mean, np.asarray(fitted.coef_).T)
+
+
+def made_independent(run: DictionaryRun, classes: Float[np.ndarray, "k d"]) -> Whitening:
+    """The map of ICA, computed once for all rates and seeds.
+
+    Raises:
+        InputError: When there are fewer classes than dimensions.
+    """
+
+    def make(folder: Path) -> None:
+        with warnings.catch_warnings():
+            # Where it stops decides about a rotation, on which no cosine depends.
+            warnings.filterwarnings("ignore", message="FastICA stopped")
+            ica = Whitening.ica(classes, iterations=run.scale.iterations)
+        np.save(folder / "mean.npy", ica.mean)
+        np.save(folder / "matrix.npy", ica.matrix)
+
+    folder = run.once("ica", make)
+    return Whitening(np.load(folder / "mean.npy"), np.load(folder / "matrix.npy"))

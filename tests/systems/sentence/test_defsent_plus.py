@@ -22,6 +22,7 @@ from isometry.learners.learner import Learner
 from isometry.systems import naming_study
 from isometry.systems.catalogue import find
 from isometry.systems.dictionary_study import (
+    PENALTIES,
     Asked,
     Dictionary,
     DictionaryRun,
@@ -32,6 +33,7 @@ from isometry.systems.dictionary_study import (
 from isometry.systems.naming_study import HALVES, WHOLE, Defined, head_over, measure, untouched
 from isometry.systems.run import Run
 from isometry.systems.sentence.defsent_plus import (
+    definition_classes,
     independent_classes,
     progressive_classes,
     system,
@@ -203,8 +205,8 @@ def test_defsent_knows_entries_of_one_token_by_their_word_embeddings(
     covered = [entry for entry in range(60) if train.token[entry] >= 0]
     assert 10 < len(covered) < 50 and model.entries.tolist() == covered
     learner, rows = begun["whole"]
-    for row, entry in enumerate(covered):
-        np.testing.assert_array_equal(model.classes[row], embeddings[train.token[entry]])
+    wanted = embeddings[train.token[covered]]
+    np.testing.assert_allclose(model.classes, wanted - wanted.mean(axis=0), atol=1e-6)
     np.testing.assert_array_equal(learner.head[1].classes.numpy(), model.classes)
     expected = [
         (text, covered.index(owner))
@@ -217,9 +219,33 @@ def test_defsent_knows_entries_of_one_token_by_their_word_embeddings(
     assert not torch.equal(head[0].weight, learner.head[0].weight)
 
 
+def test_defsent_starts_as_the_least_squares_from_definitions_to_words(
+    run: DictionaryRun, begun: dict[str, Any]
+) -> None:
+    vectors_of = run.pretrained.encode
+    model = word_classes(run)
+    learner, rows = begun["whole"]
+    vectors = vectors_of([row.text for row in rows])
+    targets = model.classes[[row.label for row in rows]]
+    with torch.no_grad():
+        mapped = learner.head[0](torch.from_numpy(vectors)).numpy()
+    centred = vectors - vectors.mean(axis=0)
+    found = [
+        centred @ np.linalg.solve(centred.T @ centred + penalty * np.eye(32), centred.T @ targets)
+        for penalty in PENALTIES
+    ]
+    assert min(np.abs(mapped - one).max() for one in found) < 1e-3
+    # Nearer to the words than the vectors themselves are.
+    cosines = [
+        torch.nn.functional.cosine_similarity(torch.from_numpy(one), torch.from_numpy(targets))
+        for one in (mapped, vectors)
+    ]
+    assert cosines[0].mean() > cosines[1].mean() + 0.1
+
+
 def test_training_starts_as_nearest_entry(run: DictionaryRun, begun: dict[str, Any]) -> None:
     """Before its first step, the head says what cosines with the entries say."""
-    word_classes(run)
+    definition_classes(run)
     learner, _ = begun["whole"]
     vectors = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

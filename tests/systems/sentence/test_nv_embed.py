@@ -258,15 +258,20 @@ def test_the_gates_are_those_of_the_page(system: AnySystem) -> None:
     assert [
         (gate.metric, system.arm_of(gate), gate.at_least, gate.versus) for gate in decide
     ] == [
-        ("5-nn accuracy", "nv-embed", 0.05, "latent, bidirectional"),
+        ("5-nn accuracy", "nv-embed, for topics", 0.05, "latent, bidirectional, for topics"),
         ("mrr@10", "nv-embed", -0.005, "latent, bidirectional"),
         ("mrr@10", "mean, causal", 0.02, "eos, causal"),
         ("mrr@10", "eos, bidirectional", 0.01, "eos, causal"),
-        ("5-nn accuracy", "nv-embed", 0.0, "topics in batch"),
+        ("5-nn accuracy", "nv-embed, for topics", 0.0, "topics in batch, for topics"),
     ]  # fmt: skip
     latent = [gate for gate in system.gates if gate.versus == "mean, bidirectional"]
     assert [gate.report_only for gate in latent] == [True]
     small = system.scales["small"]
     assert (small.seeds, small.decoder) == (3, Decoder(128, 4, 4))
     assert (small.latents, small.held) == (32, 800)
-    assert {system.chooser(name).metric for name in system.arms} == {"mrr@10"}
+    for gate in system.gates:
+        for name in filter(None, (system.arm_of(gate), gate.versus)):
+            assert system.chooser(name).metric == gate.metric, name
+    for name, arm in system.arms.items():
+        twin = system.arms.get(f"{name}, for topics")
+        assert twin is None or twin.make is arm.make

@@ -10,11 +10,34 @@ with a row's own negatives alone, since in a batch many others are of the same c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from isometry.systems.decoder_study import DecoderScale, arm, data, measure
 from isometry.systems.system import Gate, System
 from isometry.training.next_token import Decoder
 
 WORDS = ("retrieval", "retrieval")
+TOPICS = "5-nn accuracy"
+FOR_TOPICS = "for topics"
+
+latent = arm("without the mask, retrieval in both stages", "latent", causal=False, mixes=WORDS)
+one_stage = arm(
+    "the blend in both stages, only own negatives",
+    "latent",
+    causal=False,
+    mixes=("blended", "blended"),
+)
+in_batch = arm(
+    "two stages, where topics have other rows as negatives",
+    "latent",
+    causal=False,
+    mixes=("retrieval", "blended, topics in batch"),
+)
+nv_embed = arm(
+    "retrieval, then the blend, only own negatives", "latent", causal=False,
+    mixes=("retrieval", "blended"),
+)  # fmt: skip
+
 system = System(
     title="NV-Embed: a decoder without its mask, latent attention, and two stages of tuning",
     arxiv="2405.17428",
@@ -28,9 +51,9 @@ system = System(
     " and clustering; MiniLM is the teacher of the negatives, 2 a row for the paper's 7. The"
     " temperature is 0.05. Instructions end in a line break, for out of a space and the first word"
     " of a text a byte-level tokenizer makes one token. Every arm has as many steps in either"
-    " stage, chooses its rate by retrieval, and self-attention has as many weights as latent"
-    " attention has without its latents. At this size a difference between poolers of 0.3 points,"
-    " as in the paper, cannot be seen: it is reported.",
+    " stage, chooses its rate by what it is compared on, and self-attention has as many weights"
+    " as latent attention has without its latents. At this size a difference between poolers of 0.3"
+    " points, as in the paper, cannot be seen: it is reported.",
     data=data,
     measure=measure,
     arms={
@@ -45,28 +68,24 @@ system = System(
         "self-attention, bidirectional": arm(
             "without the mask", "self-attention", causal=False, mixes=WORDS
         ),
-        "latent, bidirectional": arm(
-            "without the mask, retrieval in both stages", "latent", causal=False, mixes=WORDS
-        ),
-        "one stage": arm(
-            "the blend in both stages, only own negatives", "latent", causal=False,
-            mixes=("blended", "blended"),
-        ),
-        "topics in batch": arm(
-            "two stages, where topics have other rows as negatives", "latent", causal=False,
-            mixes=("retrieval", "blended, topics in batch"),
-        ),
-        "nv-embed": arm(
-            "retrieval, then the blend, only own negatives", "latent", causal=False,
-            mixes=("retrieval", "blended"),
-        ),
+        "latent, bidirectional": latent,
+        "one stage": one_stage,
+        "topics in batch": in_batch,
+        "nv-embed": nv_embed,
+        **{
+            f"{name}, {FOR_TOPICS}": replace(own, chosen_on=TOPICS)
+            for name, own in (
+                ("latent, bidirectional", latent), ("one stage", one_stage),
+                ("topics in batch", in_batch), ("nv-embed", nv_embed),
+            )
+        },
     },
-    baseline="latent, bidirectional",
-    method="nv-embed",
+    baseline=f"latent, bidirectional, {FOR_TOPICS}",
+    method=f"nv-embed, {FOR_TOPICS}",
     gates=(
-        Gate("5-nn accuracy", 0.05, "latent, bidirectional"),
+        Gate(TOPICS, 0.05, f"latent, bidirectional, {FOR_TOPICS}"),
         Gate(
-            "mrr@10", -0.005, "latent, bidirectional",
+            "mrr@10", -0.005, "latent, bidirectional", arm="nv-embed",
             reported="v1: 64.18 after the first stage, 69.32 after the second, mean of 56 tasks"
             " (tables 1 and 2)",
         ),
@@ -78,14 +97,14 @@ system = System(
             "mrr@10", 0.01, "eos, causal", arm="eos, bidirectional",
             reported="+2.62 after the first stage (62.68 over 60.06), +1.35 after the second",
         ),
-        Gate("5-nn accuracy", 0.0, "topics in batch"),
+        Gate(TOPICS, 0.0, f"topics in batch, {FOR_TOPICS}"),
         Gate(
-            "5-nn accuracy", 0.0, "one stage", report_only=True,
+            TOPICS, 0.0, f"one stage, {FOR_TOPICS}", report_only=True,
             reported="two stages 72.31, one without in-batch negatives 71.94, one with them 70.83"
             " (table 4)",
         ),
-        Gate("mrr@10", 0.0, "one stage", report_only=True),
-        Gate("mrr@10", 0.0, "topics in batch", report_only=True),
+        Gate("mrr@10", 0.0, "one stage", arm="nv-embed", report_only=True),
+        Gate("mrr@10", 0.0, "topics in batch", arm="nv-embed", report_only=True),
         Gate(
             "mrr@10", 0.0, "mean, bidirectional", arm="latent, bidirectional", report_only=True,
             reported="v1: +0.35 (69.32 over 68.97, table 2); v2: +0.60 (table 3)",
@@ -110,7 +129,7 @@ system = System(
             negatives=1, batch=6,
         ),
         "small": DecoderScale(
-            model="packaged:minilm", steps={"first": 120, "second": 60}, rates=(5e-4, 2e-3),
+            model="packaged:minilm", steps={"first": 120, "second": 60}, rates=(5e-4, 2e-3, 8e-3),
             trained=6_000, held=800,
         ),
         "full": DecoderScale(

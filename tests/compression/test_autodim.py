@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from isometry.compression.autodim import AutoDim
+from isometry.compression.codec import DEVIATION
 from isometry.compression.mixed_dimension import of_widths
 from isometry.core.errors import InputError
 
@@ -21,13 +22,13 @@ def test_candidates_are_made_alike_and_mixed(table: AutoDim) -> None:
     assert table.widths == [1, 2, 4, 8]
     found = table(IDS)
     assert found.shape == (64, 3, 8)
-    # Every candidate has mean 0 and deviation 1, so what one alone gives has, too.
+    # Every candidate has mean 0 and one deviation, so what one alone gives has, too.
     with torch.no_grad():
         table.logits.fill_(-50)
         table.logits[:, 2] = 50
     alone = table(IDS).flatten(0, 1)
     assert alone.mean(dim=0).abs().max() < 1e-5
-    assert torch.allclose(alone.std(dim=0, correction=0), torch.ones(8), atol=0.05)
+    assert torch.allclose(alone.std(dim=0, correction=0) / DEVIATION, torch.ones(8), atol=0.05)
     ids = IDS.flatten()
     field = (ids >= 40).long() + (ids >= 45)
     mapped = torch.einsum("bw,bwd->bd", table.tables[2][ids], table.maps[2][field])
@@ -39,7 +40,7 @@ def test_candidates_are_made_alike_and_mixed(table: AutoDim) -> None:
 def test_tables_and_widths_are_trained_on_different_events(table: AutoDim) -> None:
     weights = torch.randn(64, 3, 8)
     (table(IDS) * weights).sum().backward()
-    assert table.logits.grad is None
+    assert table.logits.grad is None and table.scale.grad != 0
     assert all(one.grad is not None and one.grad.abs().sum() > 0 for one in table.tables)
     table.zero_grad()
     (table.search(IDS) * weights).sum().backward()

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isometry.compression.codec import SearchingTable, below_floor, generator_of, normal
+from isometry.compression.codec import DEVIATION, SearchingTable, below_floor, generator_of, normal
 from isometry.compression.fields import field_of, starts_of
 from isometry.compression.mixed_dimension import of_widths
 
@@ -22,8 +22,8 @@ class AutoDim(SearchingTable):
     Zhao et al. 2021, "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems",
     with first-order gradients, as by the survey's official code. Each width is mapped to the full
     one by a linear layer a field, and normalised over the batch; a softmax with Gumbel noise mixes
-    them, whose temperature falls. Tables are trained on most of a batch, and the softmax on the
-    rest of it.
+    them, whose temperature falls. One learned number scales the mixture. Tables are trained on most
+    of a batch, and the softmax on the rest of it.
 
     What it finds is `widths_for` a budget; then a table of these widths is trained from the start,
     as `mixed_dimension.of_widths`. Paper and official code take the most likely widths and leave
@@ -48,6 +48,9 @@ class AutoDim(SearchingTable):
             [normal(len(fields), width, dim, deviation=width**-0.5) for width in self.widths]
         )
         self.norms = nn.ModuleList([nn.BatchNorm1d(dim, affine=False) for _ in self.widths])
+        # What stands behind normalised vectors in the paper is a network with weights of its own;
+        # a sum of their products is far from where other tables' vectors start.
+        self.scale = nn.Parameter(torch.tensor(DEVIATION))
         self.logits = nn.Parameter(torch.zeros(len(fields), len(self.widths)))
         self.register_buffer("starts", starts_of(self.fields))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
@@ -78,7 +81,8 @@ class AutoDim(SearchingTable):
             rows = functional.embedding(flat, table).view(-1, 1, width)
             mapped = torch.bmm(rows, maps[field]).squeeze(1)
             mixed = mixed + self.norms[place](mapped) * shares[:, place, None]
-        return mixed.view(*ids.shape, self.dim)
+        scale = self.scale.detach() if frozen else self.scale
+        return (scale * mixed).view(*ids.shape, self.dim)
 
     def _shares(self, logits: Tensor) -> Float[Tensor, "fields widths"]:
         noise = torch.zeros_like(logits)

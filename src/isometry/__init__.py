@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from isometry.jobs.export import export
     from isometry.jobs.fit import fit
     from isometry.jobs.history import history
-    from isometry.jobs.merge import merge, merge_by_recipe
-    from isometry.jobs.merge_recipe import TensorWeights
+    from isometry.jobs.merge import merge
     from isometry.jobs.migrate import migrate
     from isometry.jobs.rollback import rollback
     from isometry.space import Space
@@ -29,7 +28,6 @@ __all__ = [
     "InputError",
     "IsometryError",
     "Space",
-    "TensorWeights",
     "TextEncoder",
     "add",
     "compact",
@@ -41,7 +39,6 @@ __all__ = [
     "fit",
     "history",
     "merge",
-    "merge_by_recipe",
     "migrate",
     "rollback",
 ]
@@ -51,7 +48,6 @@ _HOMES = {
     "InputError": "isometry.core.errors",
     "IsometryError": "isometry.core.errors",
     "Space": "isometry.space",
-    "TensorWeights": "isometry.jobs.merge_recipe",
     "TextEncoder": "isometry.encoders.text",
     "add": "isometry.jobs.add",
     "compact": "isometry.jobs.compact",
@@ -63,7 +59,6 @@ _HOMES = {
     "fit": "isometry.jobs.fit",
     "history": "isometry.jobs.history",
     "merge": "isometry.jobs.merge",
-    "merge_by_recipe": "isometry.jobs.merge",
     "migrate": "isometry.jobs.migrate",
     "rollback": "isometry.jobs.rollback",
 }

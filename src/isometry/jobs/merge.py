@@ -63,7 +63,8 @@ def merge(
     Only learning the weights of `self-positioning` holds the base, the models and their differences
     to it in memory, in float32.
 
-    The folder has a `recipe.json`, from which `merge_by_recipe` makes the same bytes again.
+    The folder has a `recipe.json`, from which `isometry.jobs.merge.merge_by_recipe` makes the same
+    bytes again.
 
     Args:
         models: Folders of sentence-transformers or transformers, Spaces, `packaged:NAME`, hub ids.
@@ -73,7 +74,8 @@ def merge(
         weights: One for each model. For `average` and `slerp` (where the second's share is the
             place on the arc) and `dare` equal shares of 1 when not given; else 1 each. Learned by
             `self-positioning`, with the scale.
-        tensors: Other weights for some tensors; the first pattern that fits counts.
+        tensors: Other weights for some tensors (`isometry.jobs.merge.TensorWeights`: a pattern and
+            weights); the first pattern that fits counts.
         scale: How far from the base; 0.3 for task arithmetic, 1 for TIES and DARE.
         keep: For TIES, the fraction of what a model changed that is kept; 0.2.
         drop: For DARE, the fraction that is dropped; 0.9.

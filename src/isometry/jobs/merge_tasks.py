@@ -9,8 +9,10 @@ from pathlib import Path
 from isometry.core.errors import InputError
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source, open_source
+from isometry.corpora.readers.folders import Folder
 from isometry.corpora.readers.judgements import beir_judgements
-from isometry.corpora.readers.source import NoTableError
+from isometry.corpora.readers.rows import table_suffix
+from isometry.corpora.readers.tables import TableSource
 from isometry.jobs.preparation import Prepared, prepare
 
 
@@ -62,10 +64,26 @@ def open_tasks(
             # BEIR's layout says what its columns are called.
             columns = (None, None, None) if judged else (text, title, id)
             source = open_source(one, text=columns[0], title=columns[1], id=columns[2])
-        except NoTableError as error:
+        except InputError as error:
+            plain = _without_table(one)
+            if plain is None:
+                raise
             refused.append(error)
-            source = open_source(one)
+            source = plain
         tasks.append(Task(source, judged))
     if refused and len(refused) == len(tasks):
         raise refused[0]
     return tasks
+
+
+def _without_table(spec: str) -> Source | None:
+    """A source that can be read but has no table, so no columns; else None."""
+    try:
+        source = open_source(spec)
+    except InputError:
+        return None
+    if isinstance(source, TableSource):
+        return None
+    if isinstance(source, Folder) and any(table_suffix(path) for path in source.files):
+        return None
+    return source

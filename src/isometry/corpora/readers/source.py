@@ -43,8 +43,7 @@ def open_source(
         limit: Yield only this many documents, the first.
 
     Raises:
-        InputError: When there is nothing to read, or a column is not there; a `NoTableError` when
-            there is no table that could have it.
+        InputError: When there is nothing to read, or a column is not there.
     """
     name, columns = str(spec), Columns(text, title, id)
     if limit is not None and limit < 1:
@@ -82,13 +81,9 @@ def _folder(
     return Folder(name, root, files, columns, limit)
 
 
-class NoTableError(InputError):
-    """A column was named of what is no table."""
-
-
 def _refuse_columns(name: str, columns: Columns) -> None:
     if columns.named():
-        raise NoTableError(f"{name} holds no table, so it has no column '{columns.named()[0]}'.")
+        raise InputError(f"{name} holds no table, so it has no column '{columns.named()[0]}'.")
 
 
 def _local(name: str) -> Path:

@@ -37,6 +37,7 @@ class DomainScale(Scale):
     Attributes:
         modules: What is read of each domain: the whole package, or a module of it.
         judged: Pairs of each domain that are validated on, and tested on, at most.
+        apart: How many pairs that are never cited together each of them is told from.
         opposed: Triplets with opposed labels that are validated on, and tested on, at most.
         layers: Which layers get experts; all when not given.
         frozen: So many of the lowest layers stay as they are, and with them the embeddings, those
@@ -47,6 +48,7 @@ class DomainScale(Scale):
 
     modules: tuple[str, ...] = DOMAINS
     judged: int = 100
+    apart: int = 10
     opposed: int = 250
     layers: tuple[int, ...] | None = None
     frozen: int = 0
@@ -71,7 +73,7 @@ class HeldDomains:
 
     Attributes:
         together: Pairs of texts that are cited together, by domain.
-        apart: As many pairs of the same domain and side that never are, by nobody.
+        apart: Pairs of the same domain and side that never are, by nobody; several times as many.
         opposed: A text, one of the same module and of another type, and the reverse.
     """
 
@@ -121,7 +123,9 @@ def data(scale: DomainScale) -> Splits[DomainRows, HeldDomains]:
         }
         apart = {
             domain: never_cited_together(
-                [text for pair in own for text in pair if side[text] == name], own, most
+                [text for pair in own for text in pair if side[text] == name],
+                own,
+                scale.apart * most,
             )
             for domain, own in cited.items()
         }

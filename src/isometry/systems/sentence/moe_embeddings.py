@@ -94,7 +94,7 @@ system = System(
                 "numpy.lib", "scipy.signal", "sklearn.metrics", "pandas.core.indexes",
                 "networkx.classes",
             ),
-            judged=4, opposed=4, layers=(5,), frozen=5, batch=4, tokens=12,
+            judged=4, apart=1, opposed=4, layers=(5,), frozen=5, batch=4, tokens=12,
         ),
         "small": DomainScale(
             model="packaged:minilm",

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tuned_folders import tuned
 
 from isometry import InputError, Space
+from isometry.encoders.encoder import load_encoder
 from isometry.search.lancedb import chunk_schema
 from isometry.search.updates import replace_documents
 from isometry.space_files import Current
@@ -93,6 +95,19 @@ def test_refreshing_gives_the_same_until_something_is_written(folder: Path) -> N
     rewrite(folder, additions=[{"source": "docs"}])
     assert space.refresh().manifest["additions"] == [{"source": "docs"}]
     assert "additions" not in space.manifest
+
+
+def test_a_space_in_its_place_comes_with_its_own_encoder(
+    folder: Path, tmp_path: Path, small_folder: Path
+) -> None:
+    space = Space.open(folder)
+    before = space.encoder.fingerprint()
+    # As a fit with --force leaves it: another model under the same name.
+    shutil.rmtree(folder / "model")
+    tuned(small_folder, folder / "model", 1)
+    now = load_encoder(folder / "model").fingerprint()
+    rewrite(folder, encoder={**space.manifest["encoder"], "fingerprint": now})
+    assert space.refresh().encoder.fingerprint() == now != before
 
 
 @pytest.mark.parametrize("part", ["model", "index", "documents"])

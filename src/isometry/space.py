@@ -67,7 +67,9 @@ class Space:
         now = Space.open(self.folder)
         if now.manifest == self.manifest:
             return self
-        if now.current.model == self.current.model and "encoder" in self.__dict__:
+        # Another fit may have put another model under the same name.
+        made = now.manifest["encoder"]["fingerprint"] == self.manifest["encoder"]["fingerprint"]
+        if made and now.current.model == self.current.model and "encoder" in self.__dict__:
             now.__dict__["encoder"] = self.encoder
         return now if self._target is None else now.at(self._target)
 

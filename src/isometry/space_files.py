@@ -138,6 +138,11 @@ def unlisted(folder: Path, files: Mapping[str, str]) -> list[str]:
     return sorted(set(filter(counts, found)) - set(files))
 
 
+def is_written(name: str) -> bool:
+    """Whether a file stands where a writer makes some; another one is somebody's own."""
+    return _WRITTEN.match(name) is not None
+
+
 def leftovers(folder: Path, files: Mapping[str, str]) -> list[str]:
     """What a write that is under way, or was killed, has left so far.
 
@@ -153,7 +158,7 @@ def leftovers(folder: Path, files: Mapping[str, str]) -> list[str]:
     return [
         name
         for name in unlisted(folder, files)
-        if _WRITTEN.match(name) and (name.startswith(INDEX) or name.split("/")[0] not in there)
+        if is_written(name) and (name.startswith(INDEX) or name.split("/")[0] not in there)
     ]
 
 

@@ -25,6 +25,7 @@ from isometry.core.files import (
     hash_file,
     hash_folder,
     hash_value,
+    out_folder,
     read_json,
     write_json,
     write_text,
@@ -318,3 +319,10 @@ def test_what_numpy_writes_into_an_atomic_file_can_be_read(tmp_path: Path) -> No
 def test_json_keeps_numbers_of_numpy_as_numbers(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"n": np.int64(3), "x": np.float32(0.5), "p": tmp_path})
     assert read_json(tmp_path / "a.json") == {"n": 3, "x": 0.5, "p": str(tmp_path)}
+
+
+def test_a_folder_to_write_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert out_folder("docs-space") == Path("docs-space")
+    assert out_folder(".").name == "here" and out_folder("..").name == tmp_path.name

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,34 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     journal.close()
     with pytest.raises(ValueError, match="closed"):
         journal.append(b"late")
+
+
+def test_one_thread_tells_of_all_records_however_late_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record must not be on the disk before it is known whom to tell: the next would be first."""
+
+    class Late(Future[int]):
+        def add_done_callback(self, fn: Any) -> None:
+            time.sleep(0.02)
+            super().add_done_callback(fn)
+
+    monkeypatch.setattr(journals, "Future", Late)
+    told: list[tuple[int, str]] = []
+
+    def tell(done: Future[int]) -> None:
+        told.append((done.result(), threading.current_thread().name))
+
+    with Journal.open(tmp_path) as journal:
+        threads = [
+            threading.Thread(target=lambda: [journal.append(b"x", tell) for _ in range(5)])
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert told == [(number, "journal") for number in range(1, 21)]
 
 
 def test_many_threads_share_few_flushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

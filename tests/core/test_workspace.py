@@ -152,6 +152,19 @@ def test_only_unfinished_work_of_others_is_discarded(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_what_a_process_works_in_is_not_discarded(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "work", "one") as work:
+        work.json("value", lambda: 1)
+        with pytest.raises(InputError, match="Another process is working in"):
+            workspace.discard_other_work(tmp_path / "work", "other")
+        workspace.discard_finished_work(tmp_path / "work", "one")
+        assert work.json("value", never) == 1
+    workspace.discard_finished_work(tmp_path / "work", "other")
+    assert (tmp_path / "work" / "value.json").exists()
+    workspace.discard_finished_work(tmp_path / "work", "one")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refused_folder_is_not_kept_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,18 @@ def test_a_file_of_others_stays_and_is_still_reported(space: Path, docs: Path) -
     assert (space / "notes.txt").read_text() == "mine"
 
 
+def test_what_is_called_like_a_part_of_a_space_is_still_somebodys_own(
+    space: Path, docs: Path
+) -> None:
+    names = ("index.html", "documents.csv", "model-card.md", "index-backup/data.lance", "models/a")
+    for name in names:
+        (space / name).parent.mkdir(exist_ok=True)
+        (space / name).write_text("mine", encoding="utf-8")
+    grow(space, docs)
+    isometry.compact(space, keep_hours=0)
+    assert all((space / name).read_text(encoding="utf-8") == "mine" for name in names)
+
+
 def test_it_may_be_copied_and_moved(space: Path, docs: Path, tmp_path: Path) -> None:
     grow(space, docs)
     found = hits(Space.open(space))

@@ -192,6 +192,8 @@ def test_sizes_that_cannot_be_trained_cost_nothing(
         ("inner layers have no vectors", {"nested": "1x4", "base": dense}),
         ("--nested says 1x32, but the plan is for 1x48", {"nested": "1x32", "plan": nested_plan}),
         ("but the plan is for no smaller sizes", {"nested": "1x32", "plan": tiny_plan}),
+        ("made for --seed 0, not 3", {"seed": 3, "plan": tiny_plan}),
+        ("made for --threads 2, not 1", {"threads": 1, "plan": tiny_plan}),
     ]
     for match, options in wrong:
         with pytest.raises(InputError, match=match):

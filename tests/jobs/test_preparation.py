@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from isometry.core.workspace import Workspace
 from isometry.corpora.curation.dedup import normalize
 from isometry.corpora.readers import open_source
 from isometry.evaluation.retention import gloss_texts
+from isometry.jobs import preparation
 from isometry.jobs.preparation import Prepared, prepare
 
 
@@ -52,6 +55,89 @@ def test_near_duplicates_of_an_answer_are_answers(prepared: Prepared) -> None:
         for known in part.relevance:
             cluster = prepared.clusters[next(iter(known))]
             assert set(known) == set(np.flatnonzero(prepared.clusters == cluster).tolist())
+
+
+def folder_of(path: Path, texts: dict[str, str]) -> Path:
+    path.mkdir()
+    for name, text in texts.items():
+        (path / name).write_text(text, encoding="utf-8")
+    return path
+
+
+def prepared_of(path: Path, work: Path, **options: Any) -> Prepared:
+    with Workspace(work, "test") as opened:
+        return prepare(opened, open_source(path), seed=0, **options)
+
+
+def sentences(count: int) -> list[str]:
+    return [f"{gloss.capitalize()} is what this line says." for gloss in gloss_texts()[:count]]
+
+
+def test_a_heading_of_several_documents_asks_for_none_whatever_their_sides(tmp_path: Path) -> None:
+    texts = sentences(160)
+    pages = {
+        f"ticket-{number}.md": f"# {'Password reset now' if number % 4 == 0 else f'Case {text}'}"
+        f"\n\n{texts[80 + number]} {text}\n"
+        for number, text in enumerate(texts[:80])
+    }
+    found = prepared_of(folder_of(tmp_path / "tickets", pages), tmp_path / "work")
+    assert found.facts["pairs"]["task"] == "heading"
+    asked = [query for part in found.questions.values() for query in part.queries]
+    assert len(asked) > 10 and not any("password" in query.lower() for query in asked)
+    assert not any("password" in pair.query.lower() for pair in found.pairs)
+
+
+def test_a_sentence_that_stands_in_other_documents_is_not_asked(tmp_path: Path) -> None:
+    texts = sentences(240)
+    shared = "Contact the service desk before you change anything."
+    pages = {
+        f"note-{number}.txt": " ".join([shared, *texts[3 * number : 3 * number + 3]])
+        for number in range(80)
+    }
+    found = prepared_of(folder_of(tmp_path / "notes", pages), tmp_path / "work")
+    assert found.facts["pairs"]["task"] == "inverse_cloze"
+    asked = [query for part in found.questions.values() for query in part.queries]
+    assert len(asked) > 10 and shared not in asked
+    assert found.facts["leakage"]["queries_inside_other_side"] == 0
+
+
+def test_copies_of_documents_ask_once_and_none_of_them_shows_the_query(tmp_path: Path) -> None:
+    texts = sentences(240)
+    pages: dict[str, str] = {}
+    for number in range(80):
+        body = " ".join(texts[3 * number : 3 * number + 3])
+        pages[f"v1-{number}.txt"], pages[f"v2-{number}.txt"] = body, f"{body}\n"
+    found = prepared_of(folder_of(tmp_path / "versions", pages), tmp_path / "work")
+    views = [normalize(f"{header}\n{body}") for header, body in found.views]
+    for part in found.questions.values():
+        assert len(part.queries) >= 10
+        for query, known in zip(part.queries, part.relevance, strict=True):
+            assert len(known) == 2 and not any(normalize(query) in views[row] for row in known)
+    assert found.too_little is None or "train" in found.too_little
+
+
+def test_given_queries_of_one_text_are_one_and_very_many_are_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = sentences(120)
+    pages = {f"p{number}.txt": f"{text} {texts[60 + number]}" for number, text in
+             enumerate(texts[:60])}  # fmt: skip
+    folder = folder_of(tmp_path / "docs", pages)
+    rows = [{"query": f"What is {n % 50}?".upper() if n >= 50 else f"what is  {n}?",
+             "document": f"p{n % 60}.txt#p{n % 60}"} for n in range(100)]  # fmt: skip
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    found = prepared_of(folder, tmp_path / "a", pairs=pairs)
+    asked = {side: part.queries for side, part in found.questions.items()}
+    everything = [normalize(query) for queries in asked.values() for query in queries]
+    assert len(set(everything)) == len(everything)
+    assert any(len(known) == 2 for part in found.questions.values() for known in part.relevance)
+    trained = {normalize(pair.query) for pair in found.pairs}
+    assert not trained & set(everything)
+    monkeypatch.setattr(preparation, "MOST_QUERIES", 3)
+    few = prepared_of(folder, tmp_path / "b", pairs=pairs).questions
+    assert {side: len(part.queries) for side, part in few.items()} == dict.fromkeys(asked, 3)
+    assert all(set(part.queries) < set(asked[side]) for side, part in few.items())
 
 
 def test_a_resumed_preparation_is_the_same(

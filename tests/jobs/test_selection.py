@@ -81,4 +81,7 @@ def test_why_the_base_was_kept_names_the_interval_that_decided() -> None:
     assert "[-5.0, -1.0] points" in worse
     assert "forgot more than a point" in why_base([row(allowed=False)], 80)
     plain = {name: value for name, value in row().items() if name != "all_sizes"}
+    # One that forgot too much could not have been taken, however good it is.
+    better = plain | {"ndcg@10": 0.9, "low": 0.1, "high": 0.3, "allowed": False}
+    assert "[-2.0, +3.0]" in why_base([plain, better], 80)
     assert "sizes" not in why_base([plain], 80) and "[-2.0, +3.0]" in why_base([plain], 80)

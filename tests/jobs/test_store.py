@@ -475,6 +475,17 @@ def test_what_is_not_in_the_table_yet_can_be_filtered_by(space: Path, pool: list
         assert found(store, {"group": "heapq"}) == before - new - {"heapq.nlargest"}
 
 
+def test_who_searches_sees_nothing_that_comes_meanwhile(space: Path, pool: list[Item]) -> None:
+    with Store.open(space, limits=NEVER) as store:
+        pool[0].put(store).result()
+        before = store.space
+        pool[1].put(store).result()
+        # What documents are filtered by is put together when it is first asked for.
+        names = set(before.known["id"].to_pylist())
+        assert pool[0].document.id in names and pool[1].document.id not in names
+        assert pool[1].document.id in store.space.known["id"].to_pylist()
+
+
 def test_one_thread_opens_it_and_another_closes_it(space: Path) -> None:
     with ThreadPoolExecutor(1) as thread:
         store = thread.submit(Store.open, space).result()

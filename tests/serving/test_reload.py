@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from running import answering, sample, until
+from starlette.testclient import TestClient
 
 import isometry
 from isometry import InputError, Space
 from isometry.core.files import read_json, write_json
 from isometry.encoders.encoder import load_encoder
-from isometry.serving.settings import Limits
+from isometry.serving.app import create_app
+from isometry.serving.settings import Limits, Settings
 from isometry.serving.sources import read_sources
 
 SOON = Limits(refresh_seconds=0.05)
@@ -75,17 +77,25 @@ def test_another_encoder_in_the_folder_is_refused(
         assert sample(client, "isometry_reloads_total", result="failed") == 1
         assert names(client, "sort a list") == expected
     failures: list[InputError] = []
-    from starlette.testclient import TestClient
-
-    from isometry.serving.app import create_app
-    from isometry.serving.settings import Settings
-    from isometry.serving.sources import read_sources
-
     app = create_app(read_sources([str(space)]), Settings(), failures.append)
     with TestClient(app, base_url="http://localhost") as client:
         until(lambda: bool(failures))
         assert client.get("/readyz").status_code == 503
     assert "is not the one that made the index" in failures[0].message
+
+
+def test_whatever_is_wrong_with_a_file_is_told_and_ends_the_waiting(
+    pair: tuple[Path, Path],
+) -> None:
+    space, _ = pair
+    for data in space.rglob("data/*.lance"):
+        data.unlink()
+    failures: list[InputError] = []
+    app = create_app(read_sources([str(space)]), Settings(), failures.append)
+    with TestClient(app, base_url="http://localhost") as client:
+        until(lambda: bool(failures))
+        assert client.get("/readyz").status_code == 503
+    assert "\n" not in str(failures[0]) and "loaded" in str(failures[0])
 
 
 def test_a_state_that_was_compacted_away_is_left_for_the_present_one(

@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -153,8 +153,15 @@ class Journal(AbstractContextManager["Journal"]):
         with self._files:
             return self._segments[-1].end - 1
 
-    def append(self, payload: bytes) -> Future[int]:
+    def append(
+        self, payload: bytes, written: Callable[[Future[int]], None] | None = None
+    ) -> Future[int]:
         """Writes a record.
+
+        Args:
+            payload: What it holds.
+            written: Called with what is returned as soon as that is known, before whoever waits
+                for it: of all records in their order, by one thread.
 
         Returns:
             Its number, as soon as it is on the disk; never before, and never cancelled. It fails
@@ -167,6 +174,9 @@ class Journal(AbstractContextManager["Journal"]):
             raise ValueError(f"a record has at most {_MOST_BYTES} bytes, not {len(payload)}")
         future: Future[int] = Future()
         future.set_running_or_notify_cancel()
+        if written is not None:
+            # Before the record is: else it might be written by now, and this thread called it.
+            future.add_done_callback(written)
         with self._news:
             if self._closing:
                 raise ValueError("the journal is closed")

@@ -26,10 +26,41 @@ from isometry.core.files import atomic_file, atomic_folder, clear_disk_errors, r
 
 
 def discard_other_work(path: Path, fingerprint: str) -> None:
-    """Removes a workspace's folder, if what is unfinished there has another fingerprint."""
+    """Removes a workspace's folder, if what is unfinished there has another fingerprint.
+
+    Raises:
+        InputError: When a process is working in it.
+    """
     run = path / "run.json"
-    if run.is_file() and read_json(run).get("fingerprint") != fingerprint:
+    if run.is_file() and read_json(run).get("fingerprint") != fingerprint and not _removed(path):
+        raise InputError(
+            f"Another process is working in {path}.",
+            "Wait for it to finish, or choose another --out.",
+        )
+
+
+def discard_finished_work(path: Path, fingerprint: str) -> None:
+    """Removes a workspace's folder that was left behind by work which is finished elsewhere.
+
+    Work with another fingerprint stays, and so does what a process is working in.
+    """
+    run = path / "run.json"
+    if run.is_file() and read_json(run).get("fingerprint") == fingerprint:
+        _removed(path)
+
+
+def _removed(path: Path) -> bool:
+    """Removes a workspace's folder, unless a process holds its lock."""
+    lock = FileLock(path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
         shutil.rmtree(path)
+    finally:
+        lock.release()
+    return True
 
 
 class Workspace(AbstractContextManager["Workspace"]):

@@ -9,10 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from isometry.core.errors import InputError
 from isometry.core.progress import say, track
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, Source, open_source
 from isometry.corpora.readers.reading import UniqueNames
+from isometry.jobs.changes import PUT
 from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import HELD, Writer, differences, held, held_documents, now, update_index
@@ -71,6 +73,11 @@ def add(
     started = time.monotonic()
     opened = Space.open(space)
     known = name or _known_name(opened, str(source))
+    if known == PUT:
+        raise InputError(
+            f"'{PUT}' is what documents are from that a server was given one by one.",
+            "Give the source another name with --name.",
+        )
     columns = {"text": text, "title": title, "id": id}
     if not any(columns.values()):
         columns = _columns_of(opened, known)

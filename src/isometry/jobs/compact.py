@@ -13,7 +13,7 @@ from isometry.core.errors import InputError
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import Writer
 from isometry.search.versions import VIEWS
-from isometry.space_files import DOCUMENTS, INDEX, MODEL, Current, files_below
+from isometry.space_files import DOCUMENTS, INDEX, MODEL, Current, files_below, is_written
 
 # A search opens every piece of the table.
 _MOST_FRAGMENTS = 32
@@ -124,10 +124,13 @@ def _doomed(writer: Writer, kept: Collection[Current]) -> set[str]:
     models = tuple(f"{state.model}/" for state in kept)
     documents = {state.documents for state in kept}
     ours = tuple(Path(name).stem for name in (MODEL, INDEX, DOCUMENTS))
+    # Of what no manifest names only files where a writer makes some: others are somebody's own.
+    named = {name for name in writer.space.manifest["files"] if name.startswith(ours)}
+    left = {name for name in writer.space.unlisted() if is_written(name)}
     return {
         name
-        for name in {*writer.space.manifest["files"], *writer.space.unlisted()}
-        if name.startswith(ours) and name not in needed | documents and not name.startswith(models)
+        for name in named | left
+        if name not in needed | documents and not name.startswith(models)
     }
 
 

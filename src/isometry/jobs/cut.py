@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, write_json
+from isometry.core.files import atomic_folder, out_folder, write_json
 from isometry.encoders.locate import is_static, locate, public_name
 from isometry.encoders.sizes import Size, read_size, size_name, size_names
 from isometry.space import Space
@@ -40,7 +40,7 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
     Raises:
         InputError: For anything that the user can cause and cure.
     """
-    wanted, folder = read_size(size), Path(out).expanduser()
+    wanted, folder = read_size(size), out_folder(out)
     if folder.exists() and not (folder / RECORD).is_file():
         raise InputError(
             f"{folder} exists and is no cut model; it is left alone.", "Choose another --out."

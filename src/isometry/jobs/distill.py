@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import hash_value, write_json
+from isometry.core.files import hash_value, out_folder, write_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.readers import Source, open_source
@@ -100,7 +100,7 @@ def distill(
         id=id,
         limit=limit,
     )
-    folder = Path(out).expanduser()
+    folder = out_folder(out)
     reader = check(settings, folder, force=force)
     # As the reader shows it: without a password.
     settings = replace(settings, source=reader.name)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file, hash_value
+from isometry.core.files import atomic_file, hash_value, out_folder
 from isometry.core.workspace import Workspace, discard_other_work
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
@@ -60,7 +60,7 @@ def encode(
     Raises:
         InputError: For anything that the user can cause and cure.
     """
-    path = Path(out).expanduser()
+    path = out_folder(out)
     if path.exists() and not force:
         raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
     place, _ = locate(model)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, hash_value, read_json, write_text
+from isometry.core.files import hash_file, hash_value, out_folder, read_json, write_text
 from isometry.core.progress import say
-from isometry.core.workspace import Workspace, discard_other_work
+from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
@@ -157,11 +157,11 @@ def fit_by(
     if settings.nested is not None:
         settings = replace(settings, nested=",".join(map(size_name, read_sizes(settings.nested))))
     given_plan = None if plan is None else _read_plan(Path(plan))
-    folder = Path(out).expanduser() if out is not None else default_out(settings.source)
+    folder = out_folder(out if out is not None else default_out(settings.source))
     partial = folder.with_name(f"{folder.name}.partial")
     fingerprint = hash_value([__version__, _identity(settings, reader), given_plan])
     if finished := _finished(folder, fingerprint, force=force):
-        shutil.rmtree(partial, ignore_errors=True)
+        discard_finished_work(partial, fingerprint)
         say(f"Nothing to do: {folder} was made from this source with these settings.")
         return finished
     if force:

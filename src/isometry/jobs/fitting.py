@@ -73,6 +73,7 @@ class Fitting:
         self.settings = settings
         self._started = time.monotonic()
         self._given_plan = None if given_plan is None else Plan.from_json(given_plan)
+        self._check_plan()
         self.nested = self._nested()
         self.seconds: dict[str, float] = work.json("seconds", dict)
         with self.phase("data"):
@@ -88,6 +89,21 @@ class Fitting:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.documents = [document.id for document in self.data.documents]
+
+    def _check_plan(self) -> None:
+        """Refuses settings that the plan to follow decides otherwise."""
+        plan, threads = self._given_plan, self.settings.threads
+        if plan is None:
+            return
+        for option, said, planned in (
+            ("--seed", self.settings.seed, plan.seed),
+            ("--threads", plan.threads if threads is None else threads, plan.threads),
+        ):
+            if said != planned:
+                raise InputError(
+                    f"The plan was made for {option} {planned}, not {said}.",
+                    f"Give {option} {planned}, or change that number in a copy of the plan.",
+                )
 
     def _nested(self) -> tuple[Size, ...]:
         """The smaller sizes to train, which the base can be cut to."""
@@ -119,11 +135,17 @@ class Fitting:
     @cached_property
     def base_encoder(self) -> TextEncoder:
         """The encoder to start from."""
-        return TextEncoder.load(
+        encoder = TextEncoder.load(
             self.settings.base,
             query_prompt=self.settings.query_prompt,
             document_prompt=self.settings.document_prompt,
         )
+        if self.settings.document_prompt == "":
+            # A model may call the prompt of documents otherwise, and would have that back when it
+            # is loaded from where it was saved.
+            own: dict[str, str | None] = {**encoder.prompts}
+            encoder.model.prompts = own
+        return encoder
 
     @cached_property
     def hidden(self) -> Collection:
@@ -188,7 +210,8 @@ class Fitting:
                     self.served,
                     minutes=self.settings.minutes,
                     seed=self.settings.seed,
-                    spent=time.monotonic() - self._started,
+                    # With what a run before this one took, which was killed.
+                    spent=max(time.monotonic() - self._started, sum(self.seconds.values())),
                     nested=self.nested,
                 ).to_json()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, write_json, write_text
+from isometry.core.files import atomic_folder, out_folder, write_json, write_text
 from isometry.core.progress import say, track
 from isometry.encoders.locate import public_name
 from isometry.jobs.merge_recipe import (
@@ -122,7 +122,7 @@ def merge(
         prompts_from=None if prompts_from is None else str(prompts_from),
     )
     columns = {"text": text, "title": title, "id": id}
-    return _merge(settings, Path(out).expanduser(), evaluate, columns, force, {})
+    return _merge(settings, out_folder(out), evaluate, columns, force, {})
 
 
 def merge_by_recipe(
@@ -175,7 +175,7 @@ def merge_by_recipe(
         else moved.get(settings.prompts_from, settings.prompts_from),
     )
     columns = {"text": text, "title": title, "id": id}
-    return _merge(settings, Path(out).expanduser(), evaluate, columns, force, fingerprints)
+    return _merge(settings, out_folder(out), evaluate, columns, force, fingerprints)
 
 
 def _check_out(out: Path, force: bool) -> None:

@@ -17,7 +17,7 @@ from isometry.core.errors import InputError
 from isometry.core.files import atomic_file
 from isometry.core.progress import track
 from isometry.core.workspace import Workspace
-from isometry.corpora.curation.dedup import near_duplicates
+from isometry.corpora.curation.dedup import near_duplicates, normalize
 from isometry.corpora.curation.profile import UNKNOWN, profile
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
 from isometry.corpora.pairs.structure import (
@@ -31,6 +31,7 @@ from isometry.corpora.pairs.tasks import linking_pages
 from isometry.corpora.readers import ReadingReport, Source
 from isometry.corpora.readers.judgements import Judgements, read_judgements, read_pairs
 from isometry.corpora.splits import SIZES, leakage, split
+from isometry.jobs.asking import asked_of_several, hide_queries
 
 FEWEST_DOCUMENTS = 20
 FEWEST_PAIRS = 40
@@ -115,9 +116,9 @@ def prepare(
     known = {document.id: row for row, document in enumerate(documents)}
     given = None
     if queries is not None and judgements is not None:
-        given = read_judgements(queries, judgements, known)
+        given = joined(read_judgements(queries, judgements, known))
     elif pairs is not None:
-        given = read_pairs(pairs, known)
+        given = joined(read_pairs(pairs, known))
     sides = work.table("sides", lambda: _sides(documents, given, known, seed))
     clusters = sides.column("cluster").to_numpy()
     side = sides.column("side").to_pylist()
@@ -215,14 +216,15 @@ def _pair(
     known: dict[str, int],
     seed: int,
 ) -> dict[str, Any]:
-    judge, builders, why = choose_builder(documents)
-    by_side = {
-        side: [document for document, own in zip(documents, sides, strict=True) if own == side]
-        for side in SIZES
-    }
     members: dict[int, list[int]] = {}
     for row, cluster in enumerate(clusters.tolist()):
         members.setdefault(cluster, []).append(row)
+    # Of near-duplicates one makes queries: any of them would answer.
+    firsts = {rows[0] for rows in members.values()}
+    judge, builders, why = choose_builder([documents[row] for row in sorted(firsts)])
+    by_side = {
+        side: [documents[row] for row in sorted(firsts) if sides[row] == side] for side in SIZES
+    }
 
     # Pages that link to each other may stand on different sides.
     linked = linking_pages(group_pages(by_side["train"]))
@@ -231,21 +233,35 @@ def _pair(
     asked: dict[str, Questions] = {}
     views = [judge.view(document) for document in documents]
     if given is None:
+        held: dict[str, list[Pair]] = {}
         for side in ("validation", "test"):
-            pairs, missing = build_pairs(by_side[side], [judge], seed)
+            held[side], missing = build_pairs(by_side[side], [judge], seed)
             dropped += missing
-            pairs = _one_each(pairs, seed)
-            for pair in pairs:
-                views[known[pair.document]] = (pair.header, pair.body)
+        several = asked_of_several(judge, by_side, held.values(), seed)
+        for side, made in held.items():
+            pairs = [pair for pair in made if normalize(pair.query) not in several]
+            dropped += len(made) - len(pairs)
+            held[side] = _one_each(pairs, seed)
+        answers = {
+            pair.document: members[int(clusters[known[pair.document]])]
+            for pairs in held.values()
+            for pair in pairs
+        }
+        for side, found in hide_queries(held, views, known, answers).items():
+            dropped += len(held[side]) - len(found)
             # A near-duplicate of the answer is an answer.
             asked[side] = Questions(
-                [pair.query for pair in pairs],
-                [dict.fromkeys(members[int(clusters[known[pair.document]])], 1) for pair in pairs],
+                [pair.query for pair in found],
+                [dict.fromkeys(answers[pair.document], 1) for pair in found],
             )
+        tested = {normalize(query) for part in asked.values() for query in part.queries}
+        kept = [pair for pair in train if normalize(pair.query) not in several | tested]
+        dropped += len(train) - len(kept)
+        train = kept
     else:
         why = f"queries and judgements were given; for training also: {why}"
         views = [(document.header(), document.body()) for document in documents]
-        asked, own = _given_questions(given, documents, sides, known)
+        asked, own = _given_questions(given, documents, sides, known, seed)
         train = own + train
     pq.write_table(
         pa.Table.from_pylist(
@@ -296,14 +312,21 @@ def _one_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
 
 
 def _given_questions(
-    given: Judgements, documents: Sequence[Document], sides: Sequence[str], known: dict[str, int]
+    given: Judgements,
+    documents: Sequence[Document],
+    sides: Sequence[str],
+    known: dict[str, int],
+    seed: int,
 ) -> tuple[dict[str, Questions], list[Pair]]:
     asked = {side: Questions([], []) for side in ("validation", "test")}
     pairs: list[Pair] = []
+    sampled = _sampled(given, sides, known, seed)
     for query, text in given.queries.items():
         relevant = {known[document]: grade for document, grade in given.relevance[query].items()}
         side = sides[next(iter(relevant))]
         if side in asked:
+            if query not in sampled:
+                continue
             asked[side].queries.append(text)
             asked[side].relevance.append(relevant)
             continue
@@ -311,6 +334,33 @@ def _given_questions(
             document = documents[row]
             pairs.append(Pair(text, document.id, document.header(), document.body(), GIVEN))
     return asked, pairs
+
+
+def _sampled(given: Judgements, sides: Sequence[str], known: dict[str, int], seed: int) -> set[str]:
+    """The queries of validation and test that are asked: a sample where there are very many."""
+    by_side: dict[str, list[str]] = {}
+    for query, relevance in given.relevance.items():
+        by_side.setdefault(sides[known[next(iter(relevance))]], []).append(query)
+    generator = np.random.default_rng(seed)
+    return {
+        queries[row]
+        for side, queries in sorted(by_side.items())
+        if side != "train"
+        for row in generator.permutation(len(queries))[:MOST_QUERIES].tolist()
+    }
+
+
+def joined(given: Judgements) -> Judgements:
+    """The same with queries of one text made one, which all their documents answer."""
+    first: dict[str, str] = {}
+    found = Judgements({}, dropped=given.dropped)
+    for query, text in given.queries.items():
+        name = first.setdefault(normalize(text), query)
+        found.queries.setdefault(name, text)
+        own = found.relevance.setdefault(name, {})
+        for document, grade in given.relevance[query].items():
+            own[document] = max(grade, own.get(document, 0))
+    return found
 
 
 def _too_little(train: int, counts: dict[str, int]) -> str | None:

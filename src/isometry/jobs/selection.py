@@ -196,7 +196,8 @@ def why_base(candidates: Sequence[dict[str, Any]], queries: int) -> str:
     """
     if not any(row["allowed"] for row in candidates):
         return "every tuned model forgot more than a point of what the base knew (the gloss probe)"
-    best = max(candidates, key=lambda row: row.get("all_sizes", row)["ndcg@10"])
+    allowed = [row for row in candidates if row["allowed"]]
+    best = max(allowed, key=lambda row: row.get("all_sizes", row)["ndcg@10"])
     compared = best.get("all_sizes", best)
     if "all_sizes" in best and compared["low"] > 0:
         return (

@@ -240,6 +240,9 @@ class Store(AbstractContextManager["Store"]):
             with self._news:
                 entries, number = dict(self._entries), self._number
             if number <= self._applied:
+                if self.waiting:
+                    # What was written the last time could not be opened then.
+                    self._take()
                 return number
             try:
                 write_changes(self._writer, entries, number)
@@ -314,7 +317,7 @@ class Store(AbstractContextManager["Store"]):
                 future.set_result(done.result())
 
         try:
-            self._journal.append(payload).add_done_callback(written)
+            self._journal.append(payload, written)
         except BaseException:
             with self._news:
                 self._bytes -= size
@@ -341,7 +344,8 @@ class Store(AbstractContextManager["Store"]):
     def _layered(self) -> Space:
         if not self._entries:
             return self._base
-        return LayeredSpace(self._base, self._entries, self._words)
+        # A copy: whoever searches it does so while others come.
+        return LayeredSpace(self._base, dict(self._entries), self._words)
 
     def _run(self) -> None:
         """Applies what waits as soon as it is much, or has waited for long."""

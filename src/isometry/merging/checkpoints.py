@@ -263,12 +263,16 @@ class Checkpoint(Mapping[str, Tensor]):
         """What `prompts` and `default_prompt_name` are in its configuration."""
         path = self.folder / PROMPTS
         values = read_json(path) if path.is_file() else {}
-        return {key: values.get(key) for key in ("prompts", "default_prompt_name")}
+        # The library cannot read a model whose prompts are null.
+        return {
+            "prompts": values.get("prompts") or {},
+            "default_prompt_name": values.get("default_prompt_name"),
+        }
 
     def prompts(self) -> dict[str, str]:
         """What is put before texts, by role; empty ones left out."""
         settings = self.prompt_settings()
-        prompts = dict(settings["prompts"] or {})
+        prompts = dict(settings["prompts"])
         default = prompts.get(settings["default_prompt_name"])
         return {name: text for name, text in {**prompts, "default": default}.items() if text}
 

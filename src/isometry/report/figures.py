@@ -114,9 +114,19 @@ def certainty(manifest: Mapping[str, Any]) -> str:
     return "The interval contains zero: on these queries the difference may be chance."
 
 
+def were_given(manifest: Mapping[str, Any]) -> bool:
+    """Whether people gave the queries, also where they were too few for a test."""
+    return (
+        look_up(manifest, "figures.test.kind") == "given"
+        or look_up(manifest, "figures.data.pairs.task") == "given queries"
+    )
+
+
 def query_kind(manifest: Mapping[str, Any]) -> str:
     """One sentence on where the test queries come from and what that means for the figures."""
-    if look_up(manifest, "figures.test.kind") == "given":
+    if look_up(manifest, "figures.test") is None:
+        return "No query was asked: there were too few."
+    if were_given(manifest):
         return (
             "The queries were given by the user, so the figures say how well this model"
             " answers questions of that kind."
@@ -143,7 +153,7 @@ def advice(manifest: Mapping[str, Any]) -> list[str]:
     """What a user may do when tuning did not help, most promising first."""
     pairs = look_up(manifest, "figures.data.pairs.train")
     lines: list[str] = []
-    if look_up(manifest, "figures.test.kind") != "given":
+    if not were_given(manifest):
         lines.append(
             "Give queries with the documents that answer them, if you have any: artificial ones"
             " only resemble what people ask."

@@ -67,14 +67,15 @@ def _introduction(manifest: Mapping[str, Any]) -> str:
     )
     if look_up(manifest, "figures.verdict.kept") == "base":
         what = f"This is {words(base)}, unchanged: " + (
-            f"tuning it to {source} did not surely help on validation, so it was kept."
+            f"no model tuned to {source} was both surely better on validation and kept what it"
+            " knew."
             if look_up(manifest, "figures.training")
             else f"nothing was trained on {source}, which gave too few pairs."
         )
     else:
         what = (
             f"A text embedding model for search in {source}, tuned from {words(base)} by Isometry"
-            " on pairs made from the documents themselves."
+            f" on {_pairs(manifest)}."
         )
     headline = words(look_up(manifest, "figures.verdict.headline") or "")
     title = f"# Embeddings for {source}"
@@ -83,6 +84,16 @@ def _introduction(manifest: Mapping[str, Any]) -> str:
         " of documents like them."
     )
     return "\n\n".join(part for part in (title, what + sizes, headline, use) if part)
+
+
+def _pairs(manifest: Mapping[str, Any]) -> str:
+    """What it was trained on, in words."""
+    made = "pairs made from the documents themselves"
+    if figures.were_given(manifest):
+        made = f"queries that people gave and on {made}"
+    if (look_up(manifest, "figures.written.kept") or 0) > 0:
+        made = f"{made} and queries that a language model wrote to them"
+    return made
 
 
 def _usage(manifest: Mapping[str, Any]) -> str:

@@ -371,7 +371,8 @@ def _restriction(filter: Filter) -> tuple[Composable, dict[str, Any]]:
     for number, condition in enumerate(filter.conditions):
         name = f"filter_{number}"
         values[name] = list(condition.values)
-        kind = SQL("::int[]" if isinstance(condition.values[0], int) else "::text[]")
+        numbers = condition.column == "order"
+        kind = SQL("::int[]" if numbers else "::text[]")
         conditions.append(
             SQL(_OPERATORS[condition.operator]).format(
                 column=Identifier(condition.column), values=Placeholder(name) + kind

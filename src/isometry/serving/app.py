@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ from isometry.serving.routes import (
 from isometry.serving.searching import Searcher
 from isometry.serving.settings import Settings
 from isometry.serving.sources import Source
+
+_log = logging.getLogger(__name__)
 
 _ABOUT = (
     "Embeddings, reranking and search by Spaces and encoders. Every error has OpenAI's error object"
@@ -120,6 +123,11 @@ async def _keep(
         await models.load()
     except InputError as error:
         on_failure(error)
+        return
+    # Whatever a damaged file makes a library raise: a server that waits for ever tells nobody.
+    except Exception as error:
+        _log.exception("models cannot be loaded")
+        on_failure(InputError(f"The models cannot be loaded: {type(error).__name__}: {error}"))
         return
     while True:
         await asyncio.sleep(settings.limits.refresh_seconds)

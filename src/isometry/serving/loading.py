@@ -73,6 +73,10 @@ class Loader:
 
     def _by_base(self, source: Source, before: Model | None, space: Space) -> Model:
         """A Space with the encoder that its fit began with; its passages are encoded here."""
+        if before and before.opened and _base_named(before.opened) != _base_named(space):
+            # Another Space stands in this one's place.
+            before = None
+            self._encoded.pop(source.name, None)
         encoder = before.encoder.encoder if before else base_of(space)
         precision = cast("Precision", space.manifest["encoder"]["precision"])
         index = space.index
@@ -150,6 +154,12 @@ def base_of(space: Space) -> Encoder:
                 said["base"], query_prompt=prompts["query"], document_prompt=prompts["document"]
             )
     return encoder
+
+
+def _base_named(space: Space) -> tuple[str, ...]:
+    """What decides about the vectors of a Space's base: its name and its prompts."""
+    said = space.manifest["encoder"]
+    return said["base"], said["query_prompt"], said["document_prompt"]
 
 
 def nested_widths(space: Space) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,20 @@ def test_a_body_that_never_ends_is_given_up(short: Running) -> None:
     assert (status, answer["error"]["code"]) == (408, "body_timeout")
     chunked = post("Transfer-Encoding: chunked")
     assert say(short, chunked, b'5\r\n{"inp\r\n')[0] == 408
+
+
+def test_a_body_that_goes_on_after_its_answer_is_given_up(short: Running) -> None:
+    """Who is refused before his body came must not hold the connection with the rest of it."""
+    head = post("Content-Length: 100").replace(b"close", b"keep-alive")
+    head = head.replace(b"localhost", b"elsewhere.example")
+    with socket.create_connection(("127.0.0.1", short.port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 403")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(20):
+                connection.sendall(b" ")
+                time.sleep(0.05)
+            assert connection.recv(65536) == b""
 
 
 def test_headers_that_never_end_are_given_up(short: Running) -> None:

@@ -35,14 +35,15 @@ class _Parser(httptools.HttpRequestParser):
 def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
     """Uvicorn's HTTP/1.1 with bounds on headers and connections.
 
-    A connection that has not sent its headers in time is closed, one whose headers do not end is
-    told so, and one too many is closed at once. Who offers another protocol, as Java's client does
-    with each request, is answered in this one.
+    A connection that has not sent its headers in time is closed, or a body that was answered
+    already; one whose headers do not end is told so, and one too many is closed at once. Who offers
+    another protocol, as Java's client does with each request, is answered in this one.
     """
 
     class Bounded(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
         _in_headers = True
+        _in_body = False
         _seen = 0
         # The headers of who offers another protocol, without the offer.
         _again = b""
@@ -66,7 +67,10 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 data, self._again = self._again + self.parser.rest, b""
                 self.parser = _Parser(self)
                 super().data_received(data)
-            if not self._in_headers or self.transport.is_closing():
+            if self.transport.is_closing():
+                return
+            if not self._in_headers:
+                self._expect_end()
                 return
             self._seen += len(data)
             if self._seen > limits.header_bytes:
@@ -82,12 +86,13 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             if self.parser.should_upgrade():
                 self._again = self._without_offer()
                 return
-            self._in_headers = False
+            self._in_headers, self._in_body = False, True
             self._seen = 0
             self._headers_came()
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
+            self._in_body = False
             if not self._again:
                 super().on_message_complete()
 
@@ -113,6 +118,23 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
 
         def _expect_headers(self) -> None:
             self._waiting = self.loop.call_later(limits.body_seconds, self._too_slow)
+
+        def _expect_end(self) -> None:
+            """Bounds how long what was answered already may go on, or stay without another.
+
+            Uvicorn does that when it answers, and forgets it when more of the body comes.
+            """
+            if self.cycle is None or not self.cycle.response_complete or self.pipeline:
+                return
+            if self._in_body:
+                if self._waiting is None:
+                    self._expect_headers()
+                return
+            self._headers_came()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
 
         def _headers_came(self) -> None:
             if self._waiting is not None:

@@ -158,3 +158,20 @@ def test_words_in_calls_do_not_count_where_they_are_named(package: Path) -> None
     top.write_text("thing = dict(title='two', size=2)\n")
     forget()
     assert code_hash(top, package, prose=("title",)) != before
+
+
+def test_what_is_behind_a_door_does_not_count(package: Path) -> None:
+    door = package / "inner" / "middle.py"
+
+    def hashes() -> list[str]:
+        forget()
+        return [code_hash(package / "top.py", package, doors=each) for each in ((), (door,))]
+
+    before = hashes()
+    (package / "deep.py").write_text("value = 4\n")
+    after = hashes()
+    assert before[0] != after[0] and before[1] == after[1] != before[0]
+    door.write_text("value = 5\n")
+    assert hashes()[1] == after[1]
+    (package / "top.py").write_text("from small.inner import middle\nimport csv\n")
+    assert hashes()[1] != after[1]

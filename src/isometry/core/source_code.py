@@ -30,7 +30,13 @@ def imported_modules(path: Path, package: Path) -> list[Path]:
     return list(found)
 
 
-def code_hash(path: Path, package: Path, *, prose: Collection[str] = ()) -> str:
+def code_hash(
+    path: Path,
+    package: Path,
+    *,
+    prose: Collection[str] = (),
+    doors: Collection[Path] = (),
+) -> str:
     """A hash of a file and of all that it uses of its package, directly or not.
 
     Of a file that is imported only those statements of its top level count that bind a name which
@@ -42,13 +48,14 @@ def code_hash(path: Path, package: Path, *, prose: Collection[str] = ()) -> str:
         path: A Python file.
         package: The folder of the package, whose name imports begin with.
         prose: Arguments of calls in the file itself that are words for people, by their names.
+        doors: Files that nothing is used through: what comes out of them is told otherwise.
     """
     used: dict[Path, set[int]] = {}
     left: list[_Place] = [(path, None)]
     seen: set[_Place] = set()
     while left:
         place = left.pop()
-        if place in seen:
+        if place in seen or place[0] in doors:
             continue
         seen.add(place)
         file, name = place

@@ -227,6 +227,7 @@ NAMES = {
     "/etc/rooted.md": "its name leads outside the archive",
     "..\\up.md": "its name leads outside the archive",
     "C:\\drive.md": "its name leads outside the archive",
+    ".": "its name leads outside the archive",
     "inner.zip": "an archive inside an archive",
     "inner.tar.gz": "an archive inside an archive",
     "photo.jpg": "no reader for '.jpg' files",

@@ -175,3 +175,39 @@ def test_a_folder_of_unreadable_files_says_so_at_the_end(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"2 files looked at, 2 .*skipped") as caught:
         read(source)
     assert "a.ppt: no reader for '.ppt' files; b.txt: binary" in caught.value.hint
+
+
+def test_a_folder_that_may_not_be_entered_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lost+found on every disk; who runs the tests may enter all of them."""
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "a.md").write_text("# One\n\nwords", encoding="utf-8")
+    is_file = Path.is_file
+
+    def forbidden(path: Path) -> bool:
+        if path.parent.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    (document,) = open_source(str(tmp_path)).documents(ReadingReport())
+    assert document.text == "words"
+
+
+def test_whatever_an_archive_makes_its_reader_raise_ends_that_archive_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.zip").write_bytes(zipped("a.md", b"words in it"))
+    (tmp_path / "good.md").write_text("words outside", encoding="utf-8")
+
+    def broken(*_: object) -> None:
+        raise ValueError("invalid literal for int()")
+
+    monkeypatch.setattr("isometry.corpora.readers.archives._zip_entries", broken)
+    report = ReadingReport()
+    (document,) = open_source(str(tmp_path)).documents(report)
+    assert document.text == "words outside"
+    assert [(each.path, each.reason) for each in report.skipped] == [
+        ("bad.zip", "cannot be read: ValueError: invalid literal for int()")
+    ]

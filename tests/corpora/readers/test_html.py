@@ -43,6 +43,25 @@ def test_without_main_the_body_is_read() -> None:
     assert read("<article><p>a</p></article><article><p>b</p></article>")[0].text == "a\n\nb"
 
 
+def test_lines_are_made_by_breaks_and_blocks_in_headings_and_in_code() -> None:
+    (document,) = read(
+        "<body><h1>Title<br>Part <i>t</i>wo<button>Copy</button></h1>"
+        "<pre>one<br>two<div>three</div><div>four</div></pre></body>"
+    )
+    assert document.header() == "Title Part two"
+    assert document.text == "one\ntwo\nthree\nfour"
+
+
+def test_the_header_of_an_article_is_its_own_wherever_it_stands() -> None:
+    article = "<article><header><h2>{0} title</h2></header><p>{0} text</p></article>"
+    first, second = (article.format(name) for name in ("First", "Second"))
+    found = read(f"<body><header>Site</header>{first}{second}</body>")
+    assert [each.text for each in found] == ["First text", "Second text"]
+    headers = [each.header() for each in found]
+    assert headers[0] == "First title" and headers[1].endswith("Second title")
+    assert "Site" not in " ".join(headers)
+
+
 def test_deep_and_broken_pages() -> None:
     assert read("<div>" * 5000 + "deep" + "</div>" * 10)[0].text == "deep"
     assert read("") == []

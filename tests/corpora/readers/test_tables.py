@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
 from isometry.corpora.readers.reading import ReadingReport
+from isometry.corpora.readers.source import open_source
 from isometry.corpora.readers.tables import Columns, choose_columns, read_table
 
 ROWS = [
@@ -172,6 +173,49 @@ def test_csv_skips_rows_of_another_width(tmp_path: Path) -> None:
         ("a.csv:4", "3 cells for 2 columns"),
         ("a.csv:6", "1 cells for 2 columns"),
     ]
+
+
+def texts_of(path: Path) -> list[str]:
+    report = ReadingReport()
+    found = [document.text for document in open_source(str(path)).documents(report)]
+    assert report.skipped == []
+    return found
+
+
+def test_quotes_in_a_table_of_tabs_are_characters_unless_cells_are_in_them(tmp_path: Path) -> None:
+    bare = ["id\ttext", '1\t"Hello" he said to all of them', '2\tan inch is 1" long', '3\t"open']
+    (tmp_path / "bare.tsv").write_text("\n".join(bare), encoding="utf-8")
+    assert texts_of(tmp_path / "bare.tsv") == [row.split("\t")[1] for row in bare[1:]]
+    quoted = 'id\ttext\n1\t"two\nlines"\n2\t"a ""word"" in quotes"\n'
+    (tmp_path / "quoted.tsv").write_text(quoted, encoding="utf-8")
+    assert texts_of(tmp_path / "quoted.tsv") == ["two\nlines", 'a "word" in quotes']
+
+
+def test_semicolons_are_found_beside_commas_quotes_and_lines_in_cells(tmp_path: Path) -> None:
+    rows = "".join(f'{n};"Zeile, die ""so"" heißt; {n}\nund weiter, hier"\n' for n in range(30))
+    (tmp_path / "deutsch.csv").write_text("id;text\n" + rows, encoding="utf-8")
+    found = texts_of(tmp_path / "deutsch.csv")
+    assert len(found) == 30 and found[3] == 'Zeile, die "so" heißt; 3\nund weiter, hier'
+
+
+def test_many_quotes_in_a_row_are_no_riddle(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,text\n1,"a",\n' + '"' * 3000 + "x\n2,words here\n")
+    list(open_source(str(tmp_path / "a.csv")).documents(ReadingReport()))
+
+
+def test_what_is_no_utf_8_after_a_plain_beginning_is_of_windows(tmp_path: Path) -> None:
+    plain = "".join(f"{n},plain words in row {n}\n" for n in range(60_000))
+    data = ("id,text\n" + plain + "x,the café’s own\n").encode("cp1252")
+    (tmp_path / "export.csv").write_bytes(data)
+    assert texts_of(tmp_path / "export.csv")[-1] == "the café’s own"
+
+
+def test_places_are_read_whatever_type_they_have(tmp_path: Path) -> None:
+    rows = ["id,text,context,group,order"]
+    rows += [f"{n},some words {n},c,g,{order}" for n, order in enumerate(("7", "x", "", 1 << 40))]
+    (tmp_path / "a.csv").write_text("\n".join(rows), encoding="utf-8")
+    found = open_source(str(tmp_path / "a.csv")).documents(ReadingReport())
+    assert [document.order for document in found] == [7, 0, 0, 2**31 - 1]
 
 
 def test_well_known_names_come_before_length(tmp_path: Path) -> None:

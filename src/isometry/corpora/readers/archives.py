@@ -82,7 +82,8 @@ def archive_members(file: Path, shown: str, report: ReadingReport) -> Iterator[M
         ):
             continue
         report.files += 1
-        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+        parts = place.parts
+        if place.is_absolute() or not parts or ".." in parts or ":" in parts[0]:
             refusal = "its name leads outside the archive"
         elif archive_suffix(path):
             refusal = "an archive inside an archive"
@@ -145,7 +146,10 @@ def _tar_refusal(entry: tarfile.TarInfo) -> str:
 
 def _tar_reader(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:
     def read(most: int) -> bytes:
-        stream = archive.extractfile(entry)
-        return read_at_most(stream or io.BytesIO(), most)
+        try:
+            stream = archive.extractfile(entry)
+            return read_at_most(stream or io.BytesIO(), most)
+        except tarfile.TarError as error:
+            raise InputError(f"damaged: {error}") from error
 
     return read

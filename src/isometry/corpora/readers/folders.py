@@ -39,10 +39,18 @@ __all__ = ["READABLE", "Folder", "suffix_of", "walk"]
 
 def _is_made_here(folder: Path) -> bool:
     """Whether a folder is a Space, or unfinished work: no document of anybody's."""
-    if folder.name.endswith(".partial") and (folder / "run.json").is_file():
+    if folder.name.endswith(".partial") and _is_file(folder / "run.json"):
         return True
     # Other programs may have a space.json, too.
-    return (folder / "space.json").is_file() and any(folder.glob("documents*.parquet"))
+    return _is_file(folder / "space.json") and any(folder.glob("documents*.parquet"))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a file that may be looked at: not so in a disk's lost+found."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
@@ -64,7 +72,7 @@ def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
         ]
         for name in files:
             path = Path(folder, name)
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+            if not name.startswith(".") and _is_file(path) and not path.is_symlink():
                 found.append(path.relative_to(root).as_posix())
     return sorted(found)
 
@@ -153,6 +161,8 @@ class Folder:
                             report.skip(_shown(member.path), refusal)
                 except InputError as error:
                     report.skip(path, error.message)
+                except Exception as error:  # as of a file: an archive is no reason
+                    report.skip(path, f"cannot be read: {type(error).__name__}: {error}")
             else:
                 yield Member(path, path, _opener(self.root / path), self.root / path)
 
@@ -170,7 +180,7 @@ class Folder:
             if suffix == ".rst":
                 try:
                     labels.update(dict.fromkeys(restructured_text.labels(text_of(member)), path))
-                except InputError:
+                except Exception:  # told when it is read
                     continue
         return _Survey(
             markup.Links(groups, labels), modules, frozenset(modules.values()), UniqueNames()
@@ -199,7 +209,7 @@ class Folder:
                 names=survey.identifiers,
             )
         else:
-            yield from other_code.read_other_code(text_of(member), path)
+            yield from other_code.read_other_code(text_of(member), path, survey.identifiers)
 
     def _table(self, member: Member, report: ReadingReport) -> Iterator[Document]:
         if member.file is None:

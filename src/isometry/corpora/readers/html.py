@@ -93,11 +93,15 @@ def _walk(root: LexborNode, page: Page, dropped: frozenset[str]) -> None:
             pieces.append("\n")
         elif tag == "pre":
             end(_PARAGRAPH)
-            page.add(node.text())
+            page.add(_lines_of(node))
         elif tag in _HEADINGS:
             end(_PARAGRAPH)
             _heading(node, page)
-        elif not (tag.startswith(("-", "!")) or tag in _NO_CONTENT or tag in dropped):
+        elif not (
+            tag.startswith(("-", "!"))
+            or tag in _NO_CONTENT
+            or (tag in dropped and not _in_article(node))
+        ):
             if tag == "a":
                 page.link(node.attributes.get("href"))
                 if _is_anchor(node):
@@ -111,6 +115,40 @@ def _walk(root: LexborNode, page: Page, dropped: frozenset[str]) -> None:
     end(_PARAGRAPH)
 
 
+def _in_article(node: LexborNode) -> bool:
+    """Whether this belongs to an article or a section, and not to the page."""
+    above = node.parent
+    while above is not None and above.tag not in ("article", "section"):
+        above = above.parent
+    return above is not None
+
+
+def _lines_of(root: LexborNode) -> str:
+    """The text as it stands, in lines where <br> or blocks make them."""
+    pieces: list[str] = []
+
+    def line() -> None:
+        if pieces and not pieces[-1].endswith("\n"):
+            pieces.append("\n")
+
+    stack: list[LexborNode | None] = [root]
+    while stack:
+        node = stack.pop()
+        tag = "" if node is None else node.tag or ""
+        if node is None:
+            line()
+        elif tag == "-text":
+            pieces.append(node.text(deep=False))
+        elif tag == "br":
+            pieces.append("\n")
+        elif not (tag.startswith(("-", "!")) or tag in _NO_CONTENT):
+            if tag in _BLOCKS and node is not root:
+                line()
+                stack.append(None)
+            stack.extend(reversed(list(node.iter(include_text=True))))
+    return "".join(pieces)
+
+
 def _is_anchor(link: LexborNode) -> bool:
     """Whether this is the pilcrow that generators put beside a heading."""
     return link.text().strip() in ("¶", "#", "🔗", "\uf0c1")
@@ -118,7 +156,7 @@ def _is_anchor(link: LexborNode) -> bool:
 
 def _heading(node: LexborNode, page: Page) -> None:
     anchors = node.css("a")
-    title = " ".join(node.text().split())
+    title = " ".join(_lines_of(node).split())
     for anchor in anchors:
         if _is_anchor(anchor):
             title = title.removesuffix(anchor.text().strip()).removeprefix(anchor.text().strip())

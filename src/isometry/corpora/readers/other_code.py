@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from isometry.corpora.documents import Document
-from isometry.corpora.readers.reading import has_words
+from isometry.corpora.readers.reading import UniqueNames, has_words
 
 SUFFIXES = frozenset({
     ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".scala", ".swift",
@@ -19,8 +19,14 @@ _LINES = 60
 _BETWEEN_BLOCKS = re.compile(r"\n[ \t]*\n(?=[^\s)\]}])")
 
 
-def read_other_code(text: str, path: str) -> list[Document]:
-    """The documents of a source file: the whole, or blocks packed up to about 60 lines."""
+def read_other_code(text: str, path: str, names: UniqueNames) -> list[Document]:
+    """The documents of a source file: the whole, or blocks packed up to about 60 lines.
+
+    Args:
+        text: Its text.
+        path: Its path, after which they are called.
+        names: Those that are given: a function may be called as this file is.
+    """
     pieces: list[str] = []
     size = 0
     for block in _BETWEEN_BLOCKS.split(text.strip("\n")):
@@ -36,7 +42,7 @@ def read_other_code(text: str, path: str) -> list[Document]:
     place = PurePosixPath(path)
     return [
         Document(
-            id=path if len(pieces) == 1 else f"{path}#{number}",
+            id=names.take(path if len(pieces) == 1 else f"{path}#{number}"),
             text=piece.rstrip(),
             title=place.name,
             context=str(place.parent) if len(place.parts) > 1 else "",

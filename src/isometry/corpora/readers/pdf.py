@@ -144,7 +144,7 @@ def _leaves(document: PdfDocument, marks: dict[int, list[_Mark]]) -> list[_Leaf]
 
 def _lines(text: str) -> list[str]:
     lines = (" ".join(line.split()) for line in re.split(r"[\r\n\f\v\x02]+", text))
-    return [line for line in lines if has_words(line) and not _CONTENTS.search(line)]
+    return [line for line in lines if has_words(line) and not _CONTENTS.search(line[-200:])]
 
 
 def _find_title(lines: list[str], title: str, start: int) -> tuple[int, int] | None:

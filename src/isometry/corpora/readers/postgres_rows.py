@@ -124,7 +124,8 @@ class PostgresTable:
         from psycopg.sql import SQL, Identifier
 
         if self.key is not None:
-            return SQL("{}").format(Identifier(self.key))
+            # Of the table: a column that is selected as text has the same name, and another order.
+            return SQL("{}").format(Identifier(self.schema, self.table, self.key))
         return SQL('ROW({})::text COLLATE "C"').format(SQL(", ").join(_quoted(names)))
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 # At the start of a line, or of a table's cell.
 _DIRECTIVE = re.compile(
-    r"(?:^|\|)[ \t]*\.\. (?:\|[^|\n]+\|\s+)?([\w:.+-]*[\w]) ?::(?:\s|$)", re.MULTILINE
+    r"(?:^|\|)[ \t]*\.\. (?:\|[^|\n]+\|\s+)?([\w:.+-]{0,80}[\w]) ?::(?:\s|$)", re.MULTILINE
 )
-_ROLE = re.compile(r":([A-Za-z][\w:.+-]*):`|`:([A-Za-z][\w:.+-]*):")
+_ROLE = re.compile(r":([A-Za-z][\w:.+-]{0,80}):`|`:([A-Za-z][\w:.+-]{0,80}):")
 _LABEL = re.compile(r"^[ \t]*\.\. _(?:`([^`\n]+)`|([^:\n]+)):[ \t]*$", re.MULTILINE)
 _DIRECTIVES_OF_DOCUTILS = frozenset({
     "image", "figure", "table", "csv-table", "list-table", "replace", "unicode", "date", "role",
@@ -46,6 +46,8 @@ def read_restructured_text(text: str) -> Page:
     settings.raw_enabled = False
     settings._disable_config = True
     settings.syntax_highlight = "none"
+    # A page with a longer line would not be parsed at all; a tab counts as eight.
+    settings.line_length_limit = max(10_000, 8 * len(text) + 1)
     document = new_document("<page>", settings)
     with _every_name_known(text):
         # Only parsed, not transformed: the transforms would take out what the parser could not

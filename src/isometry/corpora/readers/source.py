@@ -90,7 +90,11 @@ def _local(name: str) -> Path:
     if "://" in name:
         raise InputError(f"{name} is an address.", "Download it and give the local path.")
     path = Path(name).expanduser()
-    if not path.exists():
+    try:
+        there = path.exists()
+    except PermissionError:
+        raise InputError(f"{name} may not be looked at.", "Ask who owns it.") from None
+    if not there:
         raise InputError(
             f"There is no file or folder {name}.",
             "Give a path, python:PACKAGE for the source of an installed package, sqlite:PATH#TABLE,"

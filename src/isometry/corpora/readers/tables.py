@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -26,6 +27,9 @@ from isometry.corpora.readers.rows import (
 from isometry.corpora.readers.spreadsheet_rows import Spreadsheet
 from isometry.corpora.readers.sqlite_rows import only_table
 from isometry.corpora.readers.text_rows import JsonLines, Separated
+
+# Those of a column of 32 bits.
+_MOST_ORDER = 2**31 - 1
 
 __all__ = ["Columns", "TableSource", "choose_columns", "open_rows", "read_documents", "read_table"]
 
@@ -120,16 +124,23 @@ def read_documents(
                 yield Document(id=key, text=text, title=title, group=key, source=place)
                 continue
             group = _string(row.get("group"))
-            number = row.get("order")
             yield Document(
                 id=key,
                 text=text,
                 title=title,
                 context=_words(row.get("context")),
                 group=prefix + group if group else key,
-                order=number if isinstance(number, int) else 0,
+                order=_number(row.get("order")),
                 source=place,
             )
+
+
+def _number(value: object) -> int:
+    """A place among sections, which some tables give as text; 0 where it is none."""
+    digits = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", digits):
+        return 0
+    return max(-_MOST_ORDER, min(_MOST_ORDER, int(digits)))
 
 
 @dataclass

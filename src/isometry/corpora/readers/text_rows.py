@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import io
+import itertools
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -111,17 +114,47 @@ class Separated:
 
     def _reader(self, file: TextIO, start: str, shown: str) -> Iterator[list[str]]:
         csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARACTERS))
-        delimiter = "\t"
-        if not table_suffix(self.path.name).startswith(".tsv"):
-            first = start.partition("\n")[0]
-            header = next(csv.reader([first]), [""])
-            try:
-                delimiter = csv.Sniffer().sniff(start, ",;\t|").delimiter
-            except csv.Error:
-                delimiter = ","
-            if len(header) > 1 and delimiter not in first:
-                delimiter = ","
-        return csv.reader(_lines(file, shown), delimiter=delimiter)
+        tabs = table_suffix(self.path.name).startswith(".tsv")
+        delimiter = "\t" if tabs else _delimiter(start)
+        quoting = csv.QUOTE_NONE if delimiter == "\t" and _is_bare(start) else csv.QUOTE_MINIMAL
+        return csv.reader(_lines(file, shown), delimiter=delimiter, quoting=quoting)
+
+
+def _delimiter(start: str) -> str:
+    """The character with which most rows of a table's beginning are as wide as its header."""
+    best, most = ",", 0
+    for delimiter in ",;\t|":
+        # Of a cell that is cut off at the end nothing is known.
+        with contextlib.suppress(csv.Error):
+            reader = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
+            header = next(reader, [])
+            wide = 1 + sum(len(row) == len(header) for row in itertools.islice(reader, 500))
+            if len(header) > 1 and wide > most:
+                best, most = delimiter, wide
+    return best
+
+
+def _is_bare(start: str) -> bool:
+    """Whether quotes in a table of tabs are only characters, as in those of MS MARCO.
+
+    So it is where every line is as wide as the header, and cells begin with a quote that do not
+    end with one, or none is in quotes.
+    """
+    lines = [line for line in start.split("\n")[:-1] or [start] if line.strip()]
+    rows = [line.rstrip("\r").split("\t") for line in lines]
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        return False
+    opened = [cell for row in rows for cell in row if cell.startswith('"')]
+    return not opened or any(len(cell) < 2 or not cell.endswith('"') for cell in opened)
+
+
+def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
+    """Reads what is no UTF-8, where all before it was plain, as programs of Windows write it."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
+
+
+codecs.register_error("isometry.cp1252", _as_cp1252)
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -146,9 +179,10 @@ def _open_text(path: Path, shown: str) -> Generator[tuple[TextIO, str]]:
             # The sample must not end within a character.
             sample = sample[: sample.rfind(b"\n") + 1] or sample
         encoding = detect_encoding(sample) or "utf-8"
+        errors = "isometry.cp1252" if encoding.lower().startswith("utf-8") else "replace"
         # Line ends stay as they are: csv treats them itself, and to JSON they are blanks.
         with io.TextIOWrapper(
-            open_bytes(path), encoding=encoding, errors="replace", newline=""
+            open_bytes(path), encoding=encoding, errors=errors, newline=""
         ) as file:
             yield file, sample.decode(encoding, errors="replace")[:64_000]
 

@@ -311,6 +311,32 @@ def test_a_full_disk_stops_the_applying_and_nothing_else(
     assert Space.open(space).leftovers() == []
 
 
+def test_a_full_disk_is_rid_of_states_that_nobody_needs(
+    space: Path, pool: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isometry.jobs.compact._MOST_WRITTEN", 2)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Store.open(space, limits=NEVER) as store:
+        for item in pool[:5]:
+            item.put(store).result()
+            store.apply()
+        assert len(list(space.glob("documents*.parquet"))) == 6
+        pool[5].put(store).result()
+        with pytest.MonkeyPatch.context() as patcher:
+            patcher.setattr(pq, "write_table", full)
+            with pytest.raises((InputError, OSError)):
+                store.apply()
+        # The present one, that which no store wrote, and the last two.
+        assert len(list(space.glob("documents*.parquet"))) == 4
+        Space.open(space).verify()
+        store.apply()
+        check(store, pool[5].document.id, pool[5])
+    Space.open(space).verify()
+
+
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.integers(0, 11)),

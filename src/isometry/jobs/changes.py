@@ -200,7 +200,7 @@ def write_changes(writer: Writer, entries: Mapping[str, Entry], number: int) -> 
     changed = sum(row["id"] in old for row in rows)
     counts = {"added": len(rows) - changed, "changed": changed, "removed": len(old) - changed}
     manifest = {**space.manifest, "current": asdict(current), "applied": number}
-    writer.commit(manifest, by="put", counts=counts)
+    writer.commit(manifest, by=PUT, counts=counts)
 
 
 def _batches(space: Space, entries: Mapping[str, Entry]) -> list[pa.RecordBatch] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from isometry.core.errors import InputError
+from isometry.jobs.changes import PUT
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import Writer
 from isometry.search.versions import VIEWS
@@ -18,6 +19,9 @@ from isometry.space_files import DOCUMENTS, INDEX, MODEL, Current, files_below, 
 # A search opens every piece of the table.
 _MOST_FRAGMENTS = 32
 _MOST_HOURS = 100_000
+# Of states that a store wrote by itself, at most every half a minute: each has a copy of all
+# documents, and of an hour there would be a hundred.
+_MOST_WRITTEN = 8
 
 
 def compact(
@@ -63,16 +67,39 @@ def compact_if_scattered(writer: Writer, keep_hours: float) -> bool:
 
     current = writer.space.current
     old = writer.space.manifest.get("superseded", [])
-    expired = len(old) - len(_recent(old, keep_hours))
+    expired = len(old) - len(_last_written(_recent(old, keep_hours)))
     pieces = fragments(writer.folder / current.index, current.index_version)
     if max(pieces, expired) <= _MOST_FRAGMENTS:
         return False
-    compact_now(writer, keep_hours, drop_old=False)
+    compact_now(writer, keep_hours, drop_old=False, all_written=False)
     return True
 
 
-def compact_now(writer: Writer, keep_hours: float, *, drop_old: bool) -> dict[str, Any]:
-    """What `compact` does, for a writer that is at work already."""
+def remove_expired(writer: Writer, keep_hours: float) -> bool:
+    """Removes what only states need that nobody needs; returns whether there was any.
+
+    Nothing is written but the manifest, so that it helps where the disk is full.
+    """
+    space = writer.space
+    kept_states = _last_written(_recent(space.manifest.get("superseded", []), keep_hours))
+    if len(kept_states) == len(space.manifest.get("superseded", [])):
+        return False
+    manifest = {**space.manifest, "superseded": kept_states}
+    writer.commit(manifest, _doomed(writer, _needed(manifest)))
+    return True
+
+
+def compact_now(
+    writer: Writer, keep_hours: float, *, drop_old: bool, all_written: bool = True
+) -> dict[str, Any]:
+    """What `compact` does, for a writer that is at work already.
+
+    Args:
+        writer: The writer.
+        keep_hours: As in `compact`.
+        drop_old: As in `compact`.
+        all_written: Whether of states that a store wrote all stay for so long, or the last few.
+    """
     from isometry.search.updates import compact_table
 
     space = writer.space
@@ -83,11 +110,11 @@ def compact_now(writer: Writer, keep_hours: float, *, drop_old: bool) -> dict[st
     current = replace(was, index_version=version)
     manifest["current"] = asdict(current)
     kept_states = _recent(manifest.get("superseded", []), keep_hours)
+    if not all_written:
+        kept_states = _last_written(kept_states)
     manifest["superseded"] = kept_states
     dropped = manifest.pop("former", None) if drop_old else None
-    kept = [current, *(Current.of({"current": state}) for state in kept_states)]
-    if former := manifest.get("former"):
-        kept.append(Current.of({"current": former}))
+    kept = _needed(manifest)
     if keep_hours > 0:
         kept.append(was)
     doomed = _doomed(writer, kept)
@@ -110,6 +137,22 @@ def _recent(states: list[dict[str, Any]], keep_hours: float) -> list[dict[str, A
     """The states that were superseded within so many hours."""
     since = datetime.now(UTC) - timedelta(hours=keep_hours)
     return [state for state in states if datetime.fromisoformat(state["until"]) > since]
+
+
+def _last_written(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The states without those that a store wrote before its last few."""
+    written = [
+        place for place, state in enumerate(states) if state.get("state", {}).get("by") == PUT
+    ]
+    gone = set(written[:-_MOST_WRITTEN])
+    return [state for place, state in enumerate(states) if place not in gone]
+
+
+def _needed(manifest: Mapping[str, Any]) -> list[Current]:
+    """What is current, what is kept of before, and what `migrate` keeps."""
+    former = manifest.get("former")
+    states = [*manifest.get("superseded", []), *([former] if former else [])]
+    return [Current.of(manifest), *(Current.of({"current": state}) for state in states)]
 
 
 def _doomed(writer: Writer, kept: Collection[Current]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from isometry.jobs.changes import (
     read_entries,
     write_changes,
 )
-from isometry.jobs.compact import compact_if_scattered
+from isometry.jobs.compact import compact_if_scattered, remove_expired
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.layered import LayeredSpace, Stored, StoredDocuments, document_from_row
 from isometry.jobs.upkeep import Writer
@@ -250,9 +251,13 @@ class Store(AbstractContextManager["Store"]):
                 self._journal.forget(number)
                 if compact_if_scattered(self._writer, self._keep_hours):
                     self._take()
-            except BaseException:
+            except BaseException as error:
                 # It may have been written nevertheless, and only not be known to be on the disk.
                 self._writer.discard()
+                if isinstance(error, InputError | OSError):
+                    # Where the disk is full, there is room for the next try then.
+                    with contextlib.suppress(InputError, OSError):
+                        remove_expired(self._writer, self._keep_hours)
                 self._take()
                 raise
             self._took = time.monotonic() - started

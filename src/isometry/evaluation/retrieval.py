@@ -118,7 +118,7 @@ def own_ranks(
     Args:
         queries: One side of every pair.
         answers: The other.
-        k: From which rank on an answer counts as not found.
+        k: The last rank at which an answer counts as found.
     """
     rows = range(len(queries))
     return reciprocal_ranks(queries, answers, np.arange(len(answers)), [(row,) for row in rows], k)
@@ -138,7 +138,7 @@ def reciprocal_ranks(
         documents: One vector a document.
         numbers: Of these documents.
         answers: The numbers of those that answer each query, also of some that are not there.
-        k: From which rank on an answer counts as not found.
+        k: The last rank at which an answer counts as found.
     """
     there = set(numbers.tolist())
     relevance = [{number: 1 for number in own if number in there} for own in answers]

@@ -51,3 +51,15 @@ def test_binary_is_hopeless() -> None:
     assert decode(noise) is None
     assert decode(b"PK\x03\x04\x00\x00 and more") is None
     assert not is_binary("text".encode("utf-16"))
+
+
+def test_japanese_in_the_bytes_of_ascii_is_no_utf_8() -> None:
+    text = "日本語の文書です。\nplain words\n"
+    assert decode(text.encode("iso2022_jp")) == text
+
+
+def test_one_bad_byte_among_few_others_makes_no_other_page() -> None:
+    words = "It’s a “quote” – and here’s more… of the author’s own words. " * 2
+    data = words.encode() + b"\x92 end"
+    found = decode(data)
+    assert found is not None and found.startswith(words) and found.endswith(" end")

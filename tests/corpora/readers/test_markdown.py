@@ -125,3 +125,10 @@ def test_front_matter_is_not_a_rule_and_a_rule_is_not_front_matter() -> None:
     assert read("---\n\nwords\n\n---\n\nmore")[0].text == "words\n\nmore"
     assert read("---\nlayout: x\ntitle: 'A: b'\n---\nwords")[0].title == "A: b"
     assert read("---\n---\nwords")[0].text == "words"
+
+
+def test_outlines_nest_as_deep_as_people_write_them() -> None:
+    text = "\n".join(f"{'  ' * level}- level {level} says it" for level in range(30))
+    words = " ".join(section.text for section in read_markdown(text).sections)
+    assert all(f"level {level} says it" in words for level in range(30))
+    assert read_markdown("---\ntitle: >-\n  Folded\n---\nwords").title == ""

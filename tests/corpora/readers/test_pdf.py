@@ -162,6 +162,11 @@ def test_running_lines_go_and_what_is_said_once_stays() -> None:
     slides = documents_of(make([[f"Comparing {name}", str(n)] for n, name in enumerate(names)]))
     assert [document.text for document in slides] == [f"Comparing {name}" for name in names]
     assert len(documents_of(make([["Questions?"]] * 4))) == 4
+    # Each page asks something else, which only begins as the others do.
+    asked = [[f"Question {n}: what is {name}?", f"{name} is this"] for n, name in enumerate(names)]
+    assert [each.text.split("\n")[0] for each in documents_of(make(asked))] == [
+        page[0] for page in asked
+    ]
     # Of two pages nothing can be said.
     assert "The whole book" in documents_of(make(pages[::2][:2]))[0].text
 

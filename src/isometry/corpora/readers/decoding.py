@@ -6,11 +6,14 @@ import codecs
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
+# What begins Japanese in ISO-2022-JP, which is of ASCII's bytes alone, and so UTF-8 as well.
+_JAPANESE_MARKS = (b"\x1b$B", b"\x1b$@")
+
 # Without the code pages of mainframes and terminals, which the guess otherwise takes for German.
 _IN_USE = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258",
     "iso8859_2", "iso8859_5", "iso8859_15", "koi8_r", "mac_roman", "cp437", "cp850", "cp866",
-    "cp932", "euc_jp", "iso2022_jp", "cp949", "gb18030", "big5", "tis_620",
+    "cp932", "euc_jp", "cp949", "gb18030", "big5", "tis_620",
 ]  # fmt: skip
 
 # Of the time before Unicode, for the same languages as cp1252; short texts are taken for them.
@@ -32,6 +35,8 @@ def detect_encoding(data: bytes) -> str | None:
         return "utf-8-sig"
     if data.startswith(_UTF16_MARKS):
         return "utf-16"
+    if any(mark in data for mark in _JAPANESE_MARKS) and _reads(data, "iso2022_jp"):
+        return "iso2022_jp"
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -79,7 +84,16 @@ def _letters(data: bytes, encoding: str) -> int:
 
 
 def _nearly_utf8(data: bytes) -> bool:
-    # One bad byte, as concatenated logs and dumps have, must not turn a whole page to mojibake.
+    # One bad byte, as concatenated logs and dumps have, must not turn a whole page to mojibake. In
+    # other encodings hardly any bytes beyond ASCII happen to be whole characters.
     text = data.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
-    return sum(not character.isascii() for character in text) > 20 * broken
+    return sum(not character.isascii() for character in text) - broken > 2 * broken
+
+
+def _reads(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from isometry.corpora.readers.html import BREAKING, read_fragment, tag_name
 from isometry.corpora.readers.markup import Page
+from isometry.corpora.readers.reading import has_words
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -29,9 +30,11 @@ def read_markdown(text: str) -> Page:
     page = Page()
     if match := _FRONT_MATTER.match(text):
         title = _TITLE.search(match[1] or "")
-        page.title = title[2] if title else ""
+        page.title = title[2] if title and has_words(title[2]) else ""
         text = text[match.end() :]
-    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    # A list takes two levels, and people who write outlines nest deeper than ten lists.
+    reader = MarkdownIt("commonmark", {"maxNesting": 100})
+    tokens = reader.enable(["table", "strikethrough"]).parse(text)
     row: list[str] | None = None
     begun, fresh = False, False
     for position, token in enumerate(tokens):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -191,6 +191,14 @@ def _drop_running_lines(leaves: list[_Leaf]) -> None:
         counts = [Counter[str](), Counter[str]()]
         for hand, leaf in filled:
             counts[hand].update({_key(line) for line in _edge(leaf.lines, side)})
+        lines = [line for _, leaf in filled for line in _edge(leaf.lines, side)]
+        # "Question 12: Where is it?" only begins like others: no number comes again, as that of a
+        # chapter does.
+        numbers: dict[str, list[str]] = defaultdict(list)
+        for line in lines:
+            numbers[_key(line)] += re.findall(r"\d+", line)[:1]
+        once = {key for key, own in numbers.items() if len(set(own)) == len(own)}
+        wholes = Counter(map(_whole, lines))
         pages = Counter(hand for hand, _ in filled)
         for hand, leaf in filled:
             for line in _edge(leaf.lines, side):
@@ -201,6 +209,8 @@ def _drop_running_lines(leaves: list[_Leaf]) -> None:
                 most = everywhere > max(2, len(filled) / 2)
                 if not (most or counts[hand][key] > max(2, pages[hand] / 3)):
                     break
+                if key != _whole(line) and key in once and wholes[_whole(line)] < 2:
+                    break
                 leaf.lines.pop(-side)
                 leaf.dropped += 1 - side
 
@@ -209,9 +219,13 @@ def _edge(lines: list[str], side: int) -> list[str]:
     return lines[:_EDGE] if side == 0 else lines[: -_EDGE - 1 : -1]
 
 
+def _whole(line: str) -> str:
+    return re.sub(r"\d+", "#", line.casefold())
+
+
 def _key(line: str) -> str:
     """What is the same on all pages: the line, or its numbered beginning ("Chapter 3. The")."""
-    whole = re.sub(r"\d+", "#", line.casefold())
+    whole = _whole(line)
     return whole[:_KEY] if "#" in whole[:_KEY] else whole
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _MOST_BYTES = 256 << 20  # python-docx holds all parts, pictures too, in memory
 _OLE = b"\xd0\xcf\x11\xe0"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+# Of equations.
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _TABLE_OF_CONTENTS = re.compile(r"(?:toc|table of figures)\b", re.IGNORECASE)
 _HEADING = re.compile(r"heading ([1-9])$", re.IGNORECASE)
@@ -146,7 +148,7 @@ def _text(paragraph: Any) -> str:
 
 def _pieces(element: Any) -> Iterator[str]:
     for child in element:
-        if child.tag == f"{_W}t":
+        if child.tag in (f"{_W}t", f"{_M}t"):
             yield child.text or ""
         elif child.tag in _BREAKS:
             yield _BREAKS[child.tag]

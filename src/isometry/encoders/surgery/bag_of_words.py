@@ -43,6 +43,8 @@ def bag_of_words(encoder: TextEncoder, hidden: int, dim: int, seed: int) -> Text
             "Give one of the BERT family, such as packaged:minilm.",
         )
     nn.init.zeros_(positions.weight)
+    # Trained, the order of the words would count after all.
+    positions.weight.requires_grad_(False)
     body.config.num_hidden_layers = 0
     width = int(body.config.hidden_size)
     with torch.random.fork_rng(devices=[]):

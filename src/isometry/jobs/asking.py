@@ -86,6 +86,7 @@ def hide_queries(
 
 def _without(view: View, query: str) -> View:
     """A view without the words of a query in a row."""
-    pattern = re.compile(r"\W+".join(map(re.escape, words(query))), re.IGNORECASE)
+    # Between words there may be nothing, as in Chinese, or what names are joined by.
+    pattern = re.compile(r"[\W_]*".join(map(re.escape, words(query))), re.IGNORECASE)
     header, body = (pattern.sub(" ", part) for part in view)
     return header, body

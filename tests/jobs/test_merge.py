@@ -486,7 +486,7 @@ def test_parents_and_merge_are_compared_on_held_out_queries(
     # Noise, that is: surely worse than what it was made from.
     worse = tuned(small_folder, tmp_path / "worse", 0, size=1.0)
     figures = job.merge(
-        [small_folder, worse], tmp_path / "out", weights=[1.0, 0.0], evaluate=[tiny_docs]
+        [small_folder, worse], tmp_path / "out", weights=[1.0, 0.0], evaluate=tiny_docs
     )
     (evaluation,) = figures["evaluation"]
     assert evaluation["source"] == str(tiny_docs)

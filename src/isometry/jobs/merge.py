@@ -49,10 +49,10 @@ def merge(
     keep: float | None = None,
     drop: float | None = None,
     elect_signs: bool = False,
-    probe: Sequence[str | Path] = (),
+    probe: str | Path | Sequence[str | Path] = (),
     seed: int = 0,
     prompts_from: str | Path | None = None,
-    evaluate: Sequence[str | Path] = (),
+    evaluate: str | Path | Sequence[str | Path] = (),
     text: str | None = None,
     title: str | None = None,
     id: str | None = None,
@@ -117,12 +117,12 @@ def merge(
         keep=keep,
         drop=drop,
         elect_signs=elect_signs,
-        probe=tuple(map(str, probe)),
+        probe=tuple(map(str, _several(probe))),
         seed=seed,
         prompts_from=None if prompts_from is None else str(prompts_from),
     )
     columns = {"text": text, "title": title, "id": id}
-    return _merge(settings, out_folder(out), evaluate, columns, force, {})
+    return _merge(settings, out_folder(out), _several(evaluate), columns, force, {})
 
 
 def merge_by_recipe(
@@ -131,7 +131,7 @@ def merge_by_recipe(
     *,
     models: Sequence[str | Path] = (),
     base: str | Path | None = None,
-    evaluate: Sequence[str | Path] = (),
+    evaluate: str | Path | Sequence[str | Path] = (),
     text: str | None = None,
     title: str | None = None,
     id: str | None = None,
@@ -175,7 +175,12 @@ def merge_by_recipe(
         else moved.get(settings.prompts_from, settings.prompts_from),
     )
     columns = {"text": text, "title": title, "id": id}
-    return _merge(settings, out_folder(out), evaluate, columns, force, fingerprints)
+    return _merge(settings, out_folder(out), _several(evaluate), columns, force, fingerprints)
+
+
+def _several(sources: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """One source, or several."""
+    return [sources] if isinstance(sources, str | Path) else sources
 
 
 def _check_out(out: Path, force: bool) -> None:

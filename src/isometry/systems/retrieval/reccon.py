@@ -85,7 +85,7 @@ system = System(
             questions=60, batch=16, tokens=64,
         ),
         "small": CauseScale(
-            model="packaged:minilm", steps={PAIRS: 400, SPANS: 200}, rates=(3e-4, 1e-3, 3e-3),
+            model="packaged:minilm", steps={PAIRS: 400, SPANS: 200}, rates=(1e-2, 3e-2, 1e-1),
         ),
         "full": CauseScale(
             model="FacebookAI/roberta-large", steps={PAIRS: 4_000, SPANS: 4_000},

@@ -303,13 +303,19 @@ def test_what_holds_more_than_a_model_is_not_replaced(parents: list[Path], tmp_p
     # A folder of checkpoints, a program's own settings, and a Space.
     shutil.copytree(parents[0], run)
     shutil.copytree(parents[1], run / "checkpoint-500")
+    whole = Path(shutil.copytree(parents[0], tmp_path / "whole"))
+    shutil.copytree(parents[1], whole / "inner")
     for folder, name in ((project, "config.json"), (space, "space.json")):
         folder.mkdir()
         (folder / name).write_text("{}", encoding="utf-8")
     shutil.copytree(parents[0], space / "model")
+    (project / "recipe.json").write_text("{}", encoding="utf-8")
+    shutil.copytree(parents[0], project / "models" / "small")
     before = hash_folder(tmp_path)
     for models, out, said in (
-        ([parents[0], run / "checkpoint-500"], run, "checkpoint-500', which lies in it"),
+        ([parents[0], run / "checkpoint-500"], run, "no model; it is left alone"),
+        (parents, run, "no model; it is left alone"),
+        ([parents[0], whole / "inner"], whole, "inner', which lies in it"),
         (parents, project, "no model; it is left alone"),
         (parents, space / "model", "is in a Space"),
         (parents, space / "other", "is in a Space"),

@@ -195,15 +195,26 @@ def _check_out(out: Path, force: bool) -> None:
         )
     if not out.exists():
         return
-    if not (out / RECIPE).is_file() and not (
-        any((out / name).is_file() for name in ("config.json", "modules.json"))
-        and any(out.glob("**/*.safetensors"))
-    ):
+    if not _is_model(out):
         raise InputError(
             f"{out} exists and is no model; it is left alone.", "Choose another --out."
         )
     if not force:
         raise InputError(f"{out} exists.", "Replace it with --force, or choose another --out.")
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder is a model and nothing else that is known to hold more.
+
+    Weights must stand where such a model has them: programs call their own files config.json, too,
+    and have models somewhere below. A training's folder has its checkpoints in it.
+    """
+    if any(folder.glob("checkpoint-*")):
+        return False
+    weights = any(folder.glob("*.safetensors"))
+    if (folder / "modules.json").is_file():
+        return weights or any(folder.glob("*/*.safetensors"))
+    return weights and (folder / "config.json").is_file()
 
 
 def _check_parents(out: Path, parents: Mapping[str, Checkpoint], compared: bool) -> None:

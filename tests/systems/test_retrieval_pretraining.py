@@ -274,6 +274,7 @@ class Recorded(Run[Any, Any, Any]):
         )  # fmt: skip
         self.start = pretrained
         self.fits: dict[str, tuple[str, set[str], list[list[Any]]]] = {}
+        self.rates: dict[str, float] = {}
 
     def encoder(self) -> TextEncoder:
         return copy.deepcopy(self.start)
@@ -290,6 +291,7 @@ class Recorded(Run[Any, Any, Any]):
         encoder: Any = learner.encoder
         trained = {name for name, part in encoder.named_parameters() if part.requires_grad}
         batches = [[rows[row] for row in batch] for batch in order]
+        self.rates[stage] = self.rate
         self.fits[stage] = (encoder.fingerprint(), trained, batches)
         with torch.no_grad():
             for part in encoder.parameters():
@@ -343,6 +345,17 @@ def test_every_arm_gets_the_same_start_steps_rows_and_labels(
     assert len(transformers) == 1 and len(set(starts.values())) == 3
     mix, bag = (runs[name, 0].fits["pretraining"][2] for name in ("mix", "bow-mlp"))
     assert mix == bag != runs["mix", 1].fits["pretraining"][2]
+
+
+def test_labels_have_a_rate_of_their_own_after_pretraining(
+    runs: dict[tuple[str, int], Recorded],
+) -> None:
+    for (name, _), run in runs.items():
+        labels = 1e-3 if name == "none" else SCALE.label_rate
+        rates = {"pretraining": 1e-3, "fine-tuning": labels}
+        assert run.rates == {stage: rates[stage] for stage in system.arms[name].stages}
+        assert run.rate == 1e-3
+    assert SCALE.label_rate != 1e-3
 
 
 def test_arms_are_pretrained_on_what_they_say(

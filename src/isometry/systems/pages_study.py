@@ -51,6 +51,7 @@ class PagesScale(Scale):
         query_tokens: Where training cuts queries.
         document_tokens: Where training cuts sections.
         labelled: How many headings are fine-tuned on.
+        label_rate: The peak learning rate of these after pretraining, which alone chooses its own.
         asked: How many questions ask in the test, and how many headings in validation; all of
             them when `None`.
         others: How many sections are searched beside their answers; all of them when `None`.
@@ -63,6 +64,7 @@ class PagesScale(Scale):
     query_tokens: int = 32
     document_tokens: int = 128
     labelled: int = 200
+    label_rate: float = 3e-4
     asked: int | None = None
     others: int | None = None
 
@@ -189,6 +191,13 @@ def tuned(run: PagesRun, encoder: TextEncoder) -> Rankers:
     return Rankers(by_vectors(run.cached(pretrained)), by_vectors(run.cached(encoder)))
 
 
+def _gently(run: PagesRun) -> PagesRun:
+    """The same run at the labels' rate: that of pretraining would undo what pretraining gave."""
+    labelled = copy.copy(run)
+    labelled.rate = run.scale.label_rate
+    return labelled
+
+
 def by_structure(
     start: Callable[[PagesRun], TextEncoder], task: Builder | LinkPrediction | Mix
 ) -> Callable[[PagesRun], Rankers]:
@@ -198,7 +207,7 @@ def by_structure(
         encoder = start(run)
         rows = structure_rows(run.train.documents, task, run.scale.rounds, run.seed)
         contrast_on(run, encoder, rows, "pretraining")
-        return tuned(run, encoder)
+        return tuned(_gently(run), encoder)
 
     return make
 
@@ -215,7 +224,7 @@ def by_masked_words(start: Callable[[PagesRun], TextEncoder]) -> Callable[[Pages
         texts = [f"{each.header()}\n{each.body()}" for each in run.train.documents]
         order = run.batches("pretraining", [(row,) for row in range(len(texts))], scale.batch)
         run.fit("pretraining", learner, texts, order)
-        return tuned(run, encoder)
+        return tuned(_gently(run), encoder)
 
     return make
 

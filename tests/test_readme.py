@@ -31,6 +31,7 @@ GUIDES = (
     "docs/fit-your-documents.md",
     "docs/use-the-result.md",
     "docs/operations.md",
+    "docs/methods.md",
     "docs/report.md",
     "docs/serving.md",
     "docs/how-it-works.md",
@@ -194,12 +195,13 @@ def test_commands_and_options_in_the_text_exist(guide: str) -> None:
 @pytest.mark.parametrize("guide", GUIDES)
 def test_names_of_the_source_in_the_text_exist(guide: str) -> None:
     source = "\n".join(
-        path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))
+        path.read_text(encoding="utf-8")
+        for path in [*sorted((ROOT / "src").rglob("*.py")), ROOT / "Dockerfile"]
     )
     for span in spans(read(guide)):
         if re.fullmatch(r"_?[A-Z]+(_[A-Z0-9]+)*", span) and span != "NAME.partial":
-            # A constant, or a variable of the environment.
-            assert re.search(rf'^{span}\b.* = |= "{span}"$', source, re.MULTILINE), span
+            # A constant, a variable of the environment, or an argument of the image.
+            assert re.search(rf'^{span}\b.* = |"{span}"|^ARG {span}=', source, re.MULTILINE), span
         elif re.fullmatch(r"[a-z]+(_[a-z]+)+", span):
             assert re.search(rf"\b{span}\b", source), span
 

@@ -177,7 +177,8 @@ def test_the_result_counts_the_gates_that_decide(
 ) -> None:
     said = "fails, 1 of 2 gates; accuracy +0.190 \\[+0.110, +0.270\\]"
     assert f"**Result:** {said}.\n" in render_page(system, record)
-    (row,) = [line for line in render_index([(system, record)]).splitlines() if "](" in line]
+    lines = render_index([(system, record)]).splitlines()
+    (row,) = [line for line in lines if "](some-method.md)" in line]
     assert row == f"| [some-method](some-method.md) | sentence | It is better. | {said} |" + (
         " 2026-11-25 |"
     )
@@ -235,6 +236,7 @@ def test_a_result_of_other_code_is_called_stale(
     page, index = render_page(system, record), render_index([(system, record)])
     assert "**Result:** stale: the code has changed since" in page
     assert "| stale | 2026-11-25 |" in index
+    assert "measured with other code. Without `--results` the command replaces that record." in page
     assert "0.190" not in index
 
 

@@ -47,12 +47,17 @@ def merge(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="One for each model: 0.7,0.3.  \\[default: equal]", show_default=False),
+        typer.Option(
+            help="One for each model: 0.7,0.3. self-positioning learns them.  \\[default: equal"
+            " shares; for task-arithmetic and ties 1 each]",
+            show_default=False,
+        ),
     ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
-            help="How far from the base.  \\[default: 0.3 for task-arithmetic, else 1]",
+            help="task-arithmetic, ties, dare: how far from the base.  \\[default: 0.3; for ties"
+            " and dare 1]",
             rich_help_panel=_METHODS,
         ),
     ] = None,
@@ -99,7 +104,7 @@ def merge(
         Path | None,
         typer.Option(
             help="Merge as this file (JSON or YAML) says, such as the recipe.json of a merge; its"
-            " 'tensors' give weights by name. MODELs are where its models are here."
+            " 'tensors' give weights by name. MODELs take the places of its models, in its order."
         ),
     ] = None,
     prompts_from: Annotated[

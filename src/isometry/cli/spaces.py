@@ -34,8 +34,9 @@ def search(
         list[str] | None,
         typer.Option(
             "--filter",
-            help="Find only documents with, e.g., kind=code, source^=docs/ (begins), group!=a.md,"
-            " order>=2; may be repeated.",
+            help="Find only documents with, e.g., kind=code, source^=guide/ (begins; below the"
+            " source), group!=a.md, 'order>=2' (quoted, for the shell). Columns: id, title,"
+            " context, group, order, kind, source. May be repeated.",
             show_default=False,
         ),
     ] = None,

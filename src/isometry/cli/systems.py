@@ -11,7 +11,7 @@ from isometry.cli.output import Json, Quiet, print_json, print_rich, progress
 
 _Results = Annotated[
     Path | None,
-    typer.Option(help="The folder of the records.  \\[default: results]"),
+    typer.Option(help="The folder of the records.  \\[default: results, of this checkout]"),
 ]
 
 
@@ -43,15 +43,21 @@ def reproduce(
     scale: Annotated[
         Literal["miniature", "small", "full"],
         typer.Option(
-            help="miniature: seconds, to see it run; small: under an hour on two cores; full: as"
-            " in the paper, with its models and data from a hub and a GPU."
+            help="miniature: seconds, to see it run, its figures mean nothing; small: real data and"
+            " weights, minutes to two hours on two cores; full: larger models from a hub, for"
+            " longer, on a GPU."
         ),
     ] = "small",
     seeds: Annotated[
-        int | None, typer.Option(help="How many seeds.  \\[default: the scale's own]")
+        int | None,
+        typer.Option(
+            help="How many seeds; other than the scale's own leave no record."
+            "  \\[default: the scale's own]"
+        ),
     ] = None,
     arm: Annotated[
-        str | None, typer.Option(help="Only this arm; nothing is compared then.")
+        str | None,
+        typer.Option(help="Only this arm; nothing is compared then, and no record kept."),
     ] = None,
     results: _Results = None,
     quiet: Quiet = False,
@@ -60,8 +66,8 @@ def reproduce(
     """Run a paper's method against its baseline, and say whether it helped.
 
     All arms get the same data, seeds and budget. What was computed with the same settings, data and
-    code is read from its record. A killed run goes on with the same command. The exit code is 1
-    when a gate fails.
+    code is read from its record. A killed run goes on with the same command in the same folder:
+    unfinished work lies in .cache/systems. The exit code is 1 when a gate fails.
 
     Example:
 

@@ -52,7 +52,8 @@ def evaluate(
 
     Returns:
         `{"rows": [...]}`: for every model and mode its figures and the difference of nDCG@10 to the
-        first model in the same mode with a 95 % interval, `queries`, `documents`, `dropped`.
+        first model in the same mode with a 95 % interval, and `queries`, how many; `documents`; and
+        `dropped_queries`, how many had no relevant document.
 
     Raises:
         InputError: For anything that the user can cause and cure.

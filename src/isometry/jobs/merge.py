@@ -426,5 +426,6 @@ def _card(settings: MergeSettings, leading: Checkpoint) -> str:
         f"---\nlibrary_name: {kind}\ntags:\n- merge\n- isometry\n---\n\n"
         f"A merge by {settings.method} of {sources}{base}.\n\n"
         f"`{RECIPE}` has the weights and the models' fingerprints;"
-        f" `isometry merge --recipe {RECIPE}` makes it again.\n"
+        f" `isometry merge --recipe {RECIPE} --out FOLDER` makes it again, where the paths in it"
+        " hold or the models are named behind it, in its order.\n"
     )

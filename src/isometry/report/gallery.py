@@ -41,9 +41,10 @@ def render_index(systems: Sequence[tuple[Described, Mapping[str, Any] | None]]) 
         " not edit it.",
         "A system is the method of a paper, set against what it has to beat: all arms get the same"
         " data, steps and seeds, and what must hold was written down before the method first ran."
-        " Results are of the small scale, which runs on two processor cores in under an hour."
-        " Where a gate fails, that is the result. A result is stale when the code that it was"
-        " measured with has changed since.",
+        " Results are of the small scale, which runs on two processor cores; each page says how"
+        " long that took. Where a gate fails, that is the result. A result is stale when the code"
+        " that it was measured with has changed since. How to run one, and how to read what comes"
+        " out: [Methods of papers](../methods.md).",
         table(["System", "Family", "Claim", "Result", "Date"], rows, align="left"),
     ]
     return "\n\n".join(parts) + "\n"
@@ -216,10 +217,14 @@ def _command(system: Described, record: Mapping[str, Any] | None) -> str:
         return f"## Run it\n\n```bash\n{command}\n```"
     command += f" --scale {record['scale']} --seeds {record['settings']['seeds']}"
     file = f"results/{system['slug']}/{record['scale']}.json"
-    return (
-        f"## Run it again\n\n```bash\n{command} --results again\n```\n\nEverything above is from"
-        f" [{words(file)}](../../{file}), which the command without `--results` shows."
-    )
+    source = f"Everything above is from [{words(file)}](../../{file})"
+    if system["state"] == "stale":
+        source += (
+            ", measured with other code. Without `--results` the command replaces that record."
+        )
+    else:
+        source += ", which the command without `--results` shows."
+    return f"## Run it again\n\n```bash\n{command} --results again\n```\n\n{source}"
 
 
 def _day(record: Mapping[str, Any]) -> str:

@@ -118,7 +118,7 @@ class Filter:
 
     @classmethod
     def parse_text(cls, conditions: Sequence[str]) -> Filter:
-        """A filter as it is typed: `kind=code`, `source^=docs/`, `group!=a.md`, `order>=2`.
+        """A filter as it is typed: `kind=code`, `source^=guide/`, `group!=a.md`, `order>=2`.
 
         Raises:
             FilterError: As `parse` does.

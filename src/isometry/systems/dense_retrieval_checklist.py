@@ -169,10 +169,12 @@ checklist = (
       "corpora/test_splits.py::test_leakage_counts_each_kind_and_a_query_inside_its_own_side_is_"
       "none"),
     # F. Operations
-    Row("F", "server"),
+    Row("F", "server", "serving/app.py::create_app",
+      "serving/test_search.py::test_it_finds_what_the_space_finds"),
     Row("F", "warm reload", "space.py::Space",
       "test_space.py::test_refreshing_gives_the_same_until_something_is_written"),
     Row("F", "migration to another encoder while the old one serves", "jobs/migrate.py::migrate",
       "jobs/test_migrate.py::test_another_dimension_while_somebody_searches"),
-    Row("F", "explanation of a result"),
+    Row("F", "explanation of a result", "search/explanation.py::contributions",
+      "search/test_explanation.py::test_contributions_sum_to_the_score_of_every_hit"),
 )  # fmt: skip

@@ -33,7 +33,7 @@ def headings(pairs: list[tuple[str, str]], small_folder: Path) -> Headings:
 
 
 @pytest.fixture
-def run(headings: Headings, asked: Asked, tmp_path: Path) -> study.AnyRun:
+def run(headings: Headings, asked: Asked, tmp_path: Path) -> ladder.AnyRun:
     half = Asked(asked.library, asked.queries[:10], asked.relevance[:10])
     scale = replace(study.MINIATURE, model=headings.model, precision="float32")
     folders = {"folder": tmp_path / "run", "shared": tmp_path / "shared"}
@@ -80,11 +80,11 @@ def test_rows_carry_the_texts_of_their_negatives(headings: Headings) -> None:
 
 
 def test_word_vectors_are_what_goes_into_the_first_layer(
-    run: study.AnyRun, asked: Asked, encoder: CachedEncoder
+    run: ladder.AnyRun, asked: Asked, encoder: CachedEncoder
 ) -> None:
     transformer: Any = encoder.encoder.model[0]
     few = Asked(asked.library, asked.queries[:5], [])
-    found = study.word_vectors(run)(few)
+    found = ladder.word_vectors(run)(few)
     means = []
     for text in asked.library.collection.passages + few.queries:
         batch = encoder.encoder.collate([text], "document")
@@ -98,24 +98,24 @@ def test_word_vectors_are_what_goes_into_the_first_layer(
         assert max(scores) == pytest.approx(best[0], abs=1e-5)
 
 
-def test_the_fusion_is_weighed_on_validation(run: study.AnyRun, asked: Asked) -> None:
+def test_the_fusion_is_weighed_on_validation(run: ladder.AnyRun, asked: Asked) -> None:
     ids, held = asked.library.ids, run.validation
     dense = by_vectors(run.pretrained)
     sides = [(dense(one), by_words(one)) for one in (held, asked)]
     weight, _, _ = tune_fusion(ids, *sides[0], held.relevance, given=True)
     by_test, _, _ = tune_fusion(ids, *sides[1], asked.relevance, given=True)
     assert weight != by_test
-    found = study.fused(run)(asked)
+    found = ladder.fused(run)(asked)
     assert (found.order == fused_rankings(ids, *sides[1], weight).order).all()
     assert (found.scores != fused_rankings(ids, *sides[1], by_test).scores).any()
 
 
 def test_the_rung_below_decides_what_the_tuned_encoder_learns_against(
-    run: study.AnyRun, monkeypatch: pytest.MonkeyPatch
+    run: ladder.AnyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray | None] = []
     monkeypatch.setattr(Headings, "rows", lambda _, negatives=None: seen.append(negatives))
-    monkeypatch.setattr(study, "contrast", lambda run, *_, **__: run.encoder())
+    monkeypatch.setattr(ladder, "contrast", lambda run, *_, **__: run.encoder())
     for arm in ("in-batch", "bm25 negatives", "denoised", "int8", "pq"):
         ladder.system.arms[arm].make(run)
     none, raw, *clean = seen
@@ -129,35 +129,30 @@ def test_the_rung_below_decides_what_the_tuned_encoder_learns_against(
 
 
 @pytest.fixture
-def half_way(run: study.AnyRun, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Training adds two to every parameter of a layer: the fingerprint with one added."""
+def shortened(run: ladder.AnyRun, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whoever tunes gets an encoder that lacks a layer: the fingerprint of that."""
 
-    def moved(by: float) -> TextEncoder:
+    def contrast(run: ladder.AnyRun, *_: object, **__: object) -> TextEncoder:
         encoder = run.encoder()
-        with torch.no_grad():
-            for parameter in encoder.layers()[0].parameters():
-                parameter += by
+        del encoder.layers()[1:]
         return encoder
 
-    monkeypatch.setattr(study, "contrast", lambda *_, **__: moved(2.0))
-    expected = run.encoder()
-    states = [expected.state_dict(), moved(2.0).state_dict()]
-    means = {name: (tensor + states[1][name]) / 2 for name, tensor in states[0].items()}
-    assert any((means[name] != tensor).any() for name, tensor in states[0].items())
-    expected.load_state_dict(means)
-    return expected.fingerprint()
+    monkeypatch.setattr(ladder, "contrast", contrast)
+    tuned = contrast(run).fingerprint()
+    assert tuned != run.pretrained.fingerprint
+    return tuned
 
 
 def test_the_tuned_encoder_finds_what_is_read_again_by_one_taught_with_denoised_lists(
-    run: study.AnyRun, half_way: str, monkeypatch: pytest.MonkeyPatch
+    run: ladder.AnyRun, shortened: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[CachedEncoder, Any, dict[str, Any]]] = []
     taught: list[tuple[str, Any, list[Any], list[list[int]]]] = []
-    monkeypatch.setattr(study, "by_reading", lambda *given, **how: read.append((*given, how)))
+    monkeypatch.setattr(ladder, "by_reading", lambda *given, **how: read.append((*given, how)))
     monkeypatch.setattr(Run, "fit", lambda _, *given: taught.append(given))
-    ladder.system.arms["re-ranked"].make(run)
+    ladder.reranked(run)
     ((encoder, score, how),) = read
-    assert encoder.fingerprint == half_way
+    assert encoder.fingerprint == shortened
     assert how == {"depth": run.scale.depth, "weight": 0.5}
     ((stage, learner, rows, order),) = taught
     assert stage == "rerank"
@@ -167,12 +162,12 @@ def test_the_tuned_encoder_finds_what_is_read_again_by_one_taught_with_denoised_
     k = run.scale.candidates
     wrong = first_negatives(run.train.clear(run.pretrained), k, run.generator("negatives"))
     assert rows == run.train.lists(wrong)
-    assert rows != run.train.lists(study.confused(run, k))
+    assert rows != run.train.lists(ladder.confused(run, k))
     assert [len(batch) for batch in order] == [run.scale.lists] * run.scale.steps["rerank"]
 
 
 def test_what_is_stored_are_vectors_of_the_tuned_encoder(
-    run: study.AnyRun, half_way: str, monkeypatch: pytest.MonkeyPatch
+    run: ladder.AnyRun, shortened: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: dict[str, tuple[CachedEncoder, Any, dict[str, bool]]] = {}
     for arm in ("int8", "pq"):
@@ -182,7 +177,7 @@ def test_what_is_stored_are_vectors_of_the_tuned_encoder(
             lambda *given, arm=arm, **how: stored.setdefault(arm, (*given, how)),
         )
         ladder.system.arms[arm].make(run)
-    assert {found[0].fingerprint for found in stored.values()} == {half_way}
+    assert {found[0].fingerprint for found in stored.values()} == {shortened}
     assert [found[2] for found in stored.values()] == [{"rescored": True}, {}]
     # Few vectors can learn few codes.
     vectors = np.random.default_rng(0).normal(size=(90, 96)).astype(np.float32)

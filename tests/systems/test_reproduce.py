@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 from isometry.core.errors import InputError
-from isometry.learners.classification import Classification, LabelledText
 from isometry.systems import rates
 from isometry.systems import reproduce as module
-from isometry.systems.arms import After
 from isometry.systems.catalogue import Entry
 from isometry.systems.listing import describe
 from isometry.systems.reproduce import reproduce
@@ -209,55 +205,6 @@ def test_arms_that_are_made_alike_and_choose_by_other_metrics_share_their_traini
     again = go(make_entry(arms=arms, gates=gates, scales={"small": scale}, code="b"))["arms"]
     assert trained == [*tried, (chosen, 0), (chosen, 1)]
     assert again["all, by length"]["runs"] == again["all"]["runs"]
-
-
-def test_what_arms_go_on_from_is_trained_once_and_counts_for_each(
-    make_entry: Make, go: Go, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = {"first": 3, "second": 1}
-    scale = Scale(model=str(tiny_folder), steps=steps, seeds=2, precision="float32")
-    rows = [LabelledText(text, label) for label, text in enumerate(("a file", "a path"))]
-    trained: list[int] = []
-    found: dict[str, list[torch.Tensor]] = {"long": [], "all": []}
-    loss = Classification.loss
-
-    def counted(learner: Classification, batch: Any) -> Any:
-        trained.append(len(batch))
-        return loss(learner, batch)
-
-    monkeypatch.setattr(Classification, "loss", counted)
-
-    def fit(run: Any, stage: str) -> torch.Tensor:
-        encoder = run.encoder()
-        learner = Classification(encoder, nn.Linear(encoder.dim, 2), tokens=8)
-        run.fit(stage, learner, rows, [[0, 1]] * steps[stage])
-        return learner.head.weight.detach()
-
-    def first(run: Any) -> torch.Tensor:
-        return fit(run, "first")
-
-    def plain(_: Any, weight: torch.Tensor) -> int:
-        found["long"].append(weight)
-        return 12
-
-    def further(run: Any, weight: torch.Tensor) -> int:
-        found["all"].append(weight)
-        fit(run, "second")
-        return 1
-
-    arms = {
-        "long": Arm("", After(first, plain), ("first",)),
-        "all": Arm("", After(first, further), ("first", "second")),
-    }
-    record = go(make_entry(arms=arms, scales={"small": scale}))["arms"]
-    # Two seeds of the first stage, and two of the second.
-    assert len(trained) == 2 * 3 + 2 * 1
-    for one, other in zip(found["long"], found["all"], strict=True):
-        assert torch.equal(one, other)
-    assert not torch.equal(*found["all"])
-    assert [run["steps"] for run in record["long"]["runs"]] == [{"first": 3}] * 2
-    assert [run["steps"] for run in record["all"]["runs"]] == [steps] * 2
-    assert not list((tmp_path / "work").rglob("training-*"))
 
 
 def test_the_cost_is_of_all_runs_also_of_those_before_a_stop(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -12,26 +11,6 @@ from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.systems.run import Run
-
-
-@dataclass(frozen=True)
-class After:
-    """How an arm is made that goes on from what another one trains.
-
-    Arms with the same `first` share its training: the earliest trains, the others take up what it
-    left, and say the same of steps and rows.
-
-    Attributes:
-        first: Trains something in stages of the budget.
-        then: Makes the model of it, maybe by training in further stages, no two arms in the same.
-    """
-
-    first: Callable[[Any], Any]
-    then: Callable[[Any, Any], Any]
-
-    def __call__(self, run: Run[Any, Any, Any]) -> Any:
-        """Makes the model of one run."""
-        return self.then(run, self.first(run))
 
 
 def contrast(

@@ -19,7 +19,6 @@ from isometry.core.fingerprint import fingerprint
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.jobs.proof import machine, versions
-from isometry.systems.arms import After
 from isometry.systems.catalogue import Entry
 from isometry.systems.comparison import judge, passed
 from isometry.systems.rates import best_rate
@@ -173,7 +172,7 @@ class _Runner:
     """Runs arms, each at the learning rate that validation prefers and with every seed.
 
     Arms that make their models alike and choose by different metrics share what they train: only
-    where they choose different rates is more to be done. So do arms that go on from it (`After`).
+    where they choose different rates is more to be done.
 
     Args:
         system: The system.
@@ -196,23 +195,12 @@ class _Runner:
         self._owners = {
             name: next(other for other in system.arms if self._alike(other, name)) for name in names
         }
-        self._trainers = {
-            name: next(other for other in system.arms if self._train_alike(other, name))
-            for name in names
-        }
         self._place = 0
         self._runs = sum(scale.seeds + len(_rates(system.arms[name], scale)) for name in names)
         self._done: dict[str, dict[str, Any]] = {}
 
     def _alike(self, one: str, other: str) -> bool:
         return self.system.arms[one].make is self.system.arms[other].make
-
-    def _train_alike(self, one: str, other: str) -> bool:
-        return _training(self.system.arms[one]) is _training(self.system.arms[other])
-
-    def _shared(self, name: str) -> bool:
-        """Whether another arm that is not done takes up what this one trains."""
-        return any(self._train_alike(name, other) for other in self._left if other != name)
 
     def run(self, name: str) -> dict[str, Any]:
         """An arm, with what it chose and the figures of every seed."""
@@ -228,11 +216,11 @@ class _Runner:
                 partial(self._measured, name, rate, seed, self.data.test),
             )
             runs.append({key: made[key] for key in ("seed", "steps", "rows", "figures")})
-            if seed and not self._shared(name):
-                self.steps.discard(self._folder(name, rate, seed))
+            if seed:
+                self.steps.discard(self._folder(owner, rate, seed))
         self._left.remove(name)
-        if not self._shared(name):
-            self.steps.discard(f"training-{self._trainers[name]}")
+        if not any(self._alike(name, other) for other in self._left):
+            self.steps.discard(f"training-{owner}")
         return {
             "about": arm.about,
             "rate": rate if arm.stages else None,
@@ -281,7 +269,7 @@ class _Runner:
 
     def _measured(self, name: str, rate: float, seed: int, held: Any) -> dict[str, Any]:
         wall, cpu = time.monotonic(), time.process_time()
-        folder = self.steps.path / self._folder(name, rate, seed)
+        folder = self.steps.path / self._folder(self._owners[name], rate, seed)
         run = Run(
             self.scale, self.data.train, self.data.validation,
             seed=seed, rate=rate, folder=folder, shared=self.steps.path,
@@ -296,13 +284,9 @@ class _Runner:
             "figures": _plain(figures),
         }
 
-    def _folder(self, name: str, rate: float, seed: int) -> str:
-        return f"training-{self._trainers[name]}/{rate:g}-{seed}"
-
-
-def _training(arm: Arm[Any, Any, Any, Any]) -> Any:
-    """What trains an arm's model, or what it goes on from."""
-    return arm.make.first if isinstance(arm.make, After) else arm.make
+    @staticmethod
+    def _folder(owner: str, rate: float, seed: int) -> str:
+        return f"training-{owner}/{rate:g}-{seed}"
 
 
 def _make(arm: Arm[Any, Any, Any, Any], run: Run[Any, Any, Any], name: str) -> Any:

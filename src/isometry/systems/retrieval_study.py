@@ -1,31 +1,23 @@
-"""What a ladder of retrieval methods stands on, and its rungs: people's questions, and headings."""
+"""What a ladder of retrieval methods stands on: questions that people asked, and headings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from isometry.compression.product_quantization import fit_product_quantizer
 from isometry.corpora.packaged.python_documentation import FAQ, python_documentation
 from isometry.corpora.pairs.structure import HeadingSection, Pair, build_pairs
 from isometry.encoders.cached import CachedEncoder
-from isometry.encoders.cross_encoder import CrossEncoder
 from isometry.evaluation.retrieval import score_rankings
-from isometry.jobs.ranking import Rankings, fused_rankings, tune_fusion
-from isometry.learners.pairwise_ranking import CandidatesRow, ListwiseRanking
+from isometry.learners.pairwise_ranking import CandidatesRow
 from isometry.learners.two_towers import PairRow
-from isometry.merging.average import average
-from isometry.objectives.infonce import InfoNCE
-from isometry.objectives.matryoshka import MRL, Matryoshka
-from isometry.systems.arms import contrast
-from isometry.systems.rankers import Asked, Library, Ranker, by_reading, by_vectors, by_words
+from isometry.systems.rankers import Asked, Library, Ranker
 from isometry.systems.run import Run
 from isometry.systems.system import Figures, Scale, Splits
-from isometry.training.negatives import clearly_worse, first_negatives
+from isometry.training.negatives import clearly_worse
 
 # Whole pages, so that no answer lies on both sides; their 50 questions choose, the others test.
 VALIDATED = (f"{FAQ}library.rst.txt", f"{FAQ}general.rst.txt")
@@ -45,7 +37,6 @@ class RetrievalScale(Scale):
         negatives: Negatives of a heading, where there are any.
         lists: Headings a step of the re-ranker.
         candidates: Wrong sections beside each of them.
-        way: How much of the way from the pretrained to the tuned weights is gone.
         query_tokens: Where training cuts headings.
         document_tokens: Where training cuts sections.
         pair_tokens: Where the re-ranker cuts both together.
@@ -60,7 +51,6 @@ class RetrievalScale(Scale):
     negatives: int = 1
     lists: int = 8
     candidates: int = 3
-    way: float = 0.5
     query_tokens: int = 24
     document_tokens: int = 128
     pair_tokens: int = 160
@@ -145,70 +135,6 @@ def measure(_: AnyRun, ranker: Ranker, asked: Asked) -> Figures:
     return score_rankings(ranker(asked).order, asked.relevance, ("recall@10", "mrr@10"))
 
 
-Negatives = Callable[[AnyRun, int], Int[np.ndarray, "pairs k"] | None]
-
-
-def word_vectors(run: AnyRun) -> Ranker:
-    """What goes into the first layer, averaged."""
-    encoder = run.encoder()
-    del encoder.layers()[:]
-    return by_vectors(run.cached(encoder))
-
-
-def fused(run: AnyRun) -> Ranker:
-    """Vectors and words; how much each counts is chosen on validation."""
-    dense, held = by_vectors(run.pretrained), run.validation
-
-    def sides(asked: Asked) -> tuple[list[str], Rankings, Rankings]:
-        return asked.library.ids, dense(asked), by_words(asked)
-
-    weight, _, _ = tune_fusion(*sides(held), held.relevance, given=True)
-    return lambda asked: fused_rankings(*sides(asked), weight)
-
-
-def confused(run: AnyRun, k: int) -> Int[np.ndarray, "pairs k"]:
-    """What BM25 finds."""
-    return first_negatives(run.train.candidates, k, run.generator("negatives"))
-
-
-def denoised(run: AnyRun, k: int) -> Int[np.ndarray, "pairs k"]:
-    """What BM25 finds and the pretrained encoder finds clearly worse."""
-    return first_negatives(run.train.clear(run.pretrained), k, run.generator("negatives"))
-
-
-def tuned(run: AnyRun, negatives: Negatives = denoised) -> CachedEncoder:
-    """The encoder, half of the way to where headings and sections train it."""
-    scale = run.scale
-    encoder = contrast(
-        run,
-        run.train.rows(negatives(run, scale.negatives)),
-        Matryoshka(InfoNCE(0.05, a_to_b=1.0), MRL((run.pretrained.encoder.dim,))),
-        batch=scale.batch,
-        query_tokens=scale.query_tokens,
-        document_tokens=scale.document_tokens,
-    )
-    states = [run.encoder().state_dict(), encoder.state_dict()]
-    encoder.load_state_dict(dict(average(states, [1 - scale.way, scale.way])))
-    return run.cached(encoder)
-
-
-def codes(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
-    """What product quantization with 48 bytes gives back, with as many codes as it can learn."""
-    quantizer = fit_product_quantizer(vectors, 48, codes=min(256, len(vectors) // 39))
-    return quantizer.decode(quantizer.encode(vectors))
-
-
-def reranked(run: AnyRun, encoder: CachedEncoder) -> Ranker:
-    """The tuned encoder, then a cross-encoder that was trained on the same headings."""
-    scale = run.scale
-    reader = CrossEncoder.from_encoder(run.encoder(), run.seed)
-    rows = run.train.lists(denoised(run, scale.candidates))
-    order = run.batches("rerank", [(row.positive, row.query) for row in rows], scale.lists)
-    run.fit("rerank", ListwiseRanking(reader, tokens=scale.pair_tokens), rows, order)
-    score = partial(reader.score, tokens=scale.pair_tokens, precision=scale.precision)
-    return by_reading(encoder, score, depth=scale.depth, weight=0.5)
-
-
 FULL = RetrievalScale(
     model="google-bert/bert-base-uncased",
     steps={"contrast": 2_000, "rerank": 1_000},
@@ -223,9 +149,7 @@ FULL = RetrievalScale(
     document_tokens=256,
     pair_tokens=288,
 )
-SMALL = RetrievalScale(
-    model="packaged:minilm", steps={"contrast": 100, "rerank": 40}, rates=(5e-5,)
-)
+SMALL = RetrievalScale(model="packaged:minilm", steps={"contrast": 40, "rerank": 40}, rates=(2e-5,))
 MINIATURE = RetrievalScale(
     model="packaged:minilm",
     steps={"contrast": 2, "rerank": 2},

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from isometry.search.lancedb import ChunkIndex, Lexical
     from isometry.search.passages import Elsewhere, Passages
 
+# Lance counts in 32 bits, and is asked for more where few may be shown.
+_MOST_RESULTS = 2**30
+
 
 class Space:
     """An encoder with the proof that it fits its documents, and their index.
@@ -110,15 +113,8 @@ class Space:
         """The table of passages, opened on first use."""
         from isometry.search.lancedb import ChunkIndex
 
-        try:
+        with self._still_there():
             return ChunkIndex.open(self.folder / self.current.index, self.current.index_version)
-        except InputError:
-            if Space.open(self.folder).current == self.current:
-                raise
-            raise InputError(
-                f"{self.folder} was changed and compacted since it was opened.",
-                "Use space.refresh().",
-            ) from None
 
     @property
     def passages(self) -> Passages:
@@ -161,7 +157,21 @@ class Space:
 
         from isometry.search.filters import COLUMNS
 
-        return pq.read_table(self.documents, columns=list(COLUMNS))
+        with self._still_there():
+            return pq.read_table(self.documents, columns=list(COLUMNS))
+
+    @contextmanager
+    def _still_there(self) -> Iterator[None]:
+        """Tells a state that was compacted away from one that is damaged."""
+        try:
+            yield
+        except (InputError, FileNotFoundError):
+            if Space.open(self.folder).current == self.current:
+                raise
+            raise InputError(
+                f"{self.folder} was changed and compacted since it was opened.",
+                "Use space.refresh().",
+            ) from None
 
     @cached_property
     def lexical(self) -> Lexical:
@@ -203,7 +213,8 @@ class Space:
                 `{"kind": "code", "source": {"prefix": "docs/"}}`.
 
         Raises:
-            InputError: For an empty query, a `k` below 1, or a filter that cannot be applied.
+            InputError: For an empty query, a `k` below 1 or beyond any index, or a filter that
+                cannot be applied.
             ValueError: For another mode.
         """
         vector = self._vector(query, k, mode, vector)
@@ -249,8 +260,8 @@ class Space:
             raise ValueError(f"the mode must be hybrid, dense or lexical, not {mode!r}")
         if not query.strip():
             raise InputError("The query is empty.")
-        if k < 1:
-            raise InputError(f"The number of results must be at least 1, not {k}.")
+        if not 1 <= k <= _MOST_RESULTS:
+            raise InputError(f"The number of results must be from 1 to {_MOST_RESULTS:,}, not {k}.")
         if mode == "lexical":
             return None
         return self.encode([query])[0] if vector is None else vector

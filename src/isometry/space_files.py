@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, read_json, write_json
@@ -32,6 +32,10 @@ _WRITTEN = re.compile(
     r"|\.(?:space\.json|writer\.json|(?:model|index)(?:-\d+)?|documents(?:-\d+)?\.parquet)\."
 )
 _RESTORE = "Restore it from a copy, or run the same fit command again with --force."
+
+
+# Of a manifest, what every command reads.
+_PARTS = ("files", "encoder", "search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if not isinstance(version, int):
-        raise InputError(f"{folder / MANIFEST} is no manifest of a Space.")
+        raise InputError(f"{folder / MANIFEST} is no manifest of a Space.", _RESTORE)
     if version > FORMAT:
         raise InputError(
             f"{folder} is a Space of format {version}; this Isometry reads up to {FORMAT}.",
             "Upgrade Isometry.",
         )
+    whole = all(isinstance(manifest.get(part), dict) for part in _PARTS)
+    current = manifest.get("current")
+    if not whole or not (current is None or _names_a_state(current)):
+        raise InputError(f"{folder / MANIFEST} is damaged.", _RESTORE)
     return manifest
+
+
+def _names_a_state(current: object) -> bool:
+    kinds = get_type_hints(Current)
+    return isinstance(current, dict) and all(
+        type(current.get(name)) is kind for name, kind in kinds.items()
+    )
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:

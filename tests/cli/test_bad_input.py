@@ -279,11 +279,110 @@ def test_search_refuses_an_empty_query(
     capsys: pytest.CaptureFixture[str], tiny_space: Path
 ) -> None:
     assert "empty" in complain(capsys, "search", tiny_space, "  ")
-    assert "at least 1" in complain(capsys, "search", tiny_space, "words", "-k", "0")
+    for k in (0, 2**31, 2**63):
+        assert "from 1 to" in complain(capsys, "search", tiny_space, "words", "-k", k)
+    most = ["--mode", "lexical", "-k", str(2**30), "--filter", "kind=code"]
+    assert main(["search", str(tiny_space), "sort a list", *most]) == 0
 
 
 def test_evaluate_wants_one_kind_of_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--beir" in complain(capsys, "evaluate", "packaged:minilm")
+    command = ("evaluate", "packaged:minilm", "--beir", "folder", "--queries", "none.jsonl")
+    assert "of its own" in complain(capsys, *command)
+
+
+def test_what_would_be_passed_over_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path, small_folder: Path
+) -> None:
+    command = ("fit", tiny_docs, "--dry-run", "--plan", "none.json")
+    assert "Leave --plan out" in complain(capsys, *command)
+    merge = ("merge", small_folder, small_folder, "--out", tmp_path / "out", "--text", "body")
+    assert "--evaluate" in complain(capsys, *merge)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["fit", "search", "info", "verify", "encode", "compact"])
+@pytest.mark.parametrize("name", ["a" * 300, "~no-such-user/docs", "caf\udce9"])
+def test_a_path_that_nothing_can_have(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = {"search": ["words"], "encode": ["docs", "--out", "v.parquet"]}
+    line = complain(capsys, command, name, *more.get(command, []))
+    line.encode()
+    assert len(line) < 300
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_no_browser_opens(
+    capsys: pytest.CaptureFixture[str], tiny_space: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from isometry.serving import offline
+
+    monkeypatch.setattr(offline, "_MOST_BYTES", 1000)
+    # Neighbours are looked for when it is known that there will be a page.
+    monkeypatch.setattr(offline, "nearest", None)
+    line = complain(capsys, "page", tiny_space, "--out", tmp_path / "page.html")
+    assert "no browser opens" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prompt_that_leaves_no_room(
+    capsys: pytest.CaptureFixture[str], tiny_docs: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    given = ("--base", small_folder, "--document-prompt", "word " * 400, "--out", tmp_path / "out")
+    assert "--document-prompt" in complain(capsys, "fit", tiny_docs, *given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_cannot_speak_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], space: Path, tmp_path: Path
+) -> None:
+    evil = "\x1b]52;c;cm0=\x07\x9b2J\u202e"
+    write(tmp_path / "docs", a=f"A zebra crossing of stripes.{evil} And more of it.")
+    assert main(["add", str(space), str(tmp_path / "docs"), "--quiet"]) == 0
+    assert main(["search", str(space), f"zebra {evil}", "--explain"]) == 0
+    shown = capsys.readouterr().out
+    assert "zebra" in shown
+    shown += complain(capsys, "search", tmp_path / evil.replace("\x9b", ""), "words")
+    assert not set(evil) & set(shown) - set("52;c;cm0=2J]")
+
+
+def test_brackets_are_shown(capsys: pytest.CaptureFixture[str], space: Path) -> None:
+    odd = space.rename(space.with_name("a [bold] [x] :warning: space"))
+    assert main(["verify", str(odd)]) == 0
+    assert str(odd) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["models", "--json"], ["models"]])
+def test_a_reader_that_goes_away_is_no_failure(arguments: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from isometry.cli.main import run; run()", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("part", ["files", "encoder", "search", "current"])
+@pytest.mark.parametrize("value", [5, [], "x", {}])
+def test_a_damaged_manifest(
+    capsys: pytest.CaptureFixture[str], space: Path, part: str, value: object
+) -> None:
+    if part != "current" and value == {}:
+        pytest.skip("a mapping, as it should be")
+    manifest = json.loads((space / "space.json").read_text())
+    (space / "space.json").write_text(json.dumps(manifest | {part: value}))
+    for command in (["info"], ["verify"], ["space", "history"]):
+        assert "damaged" in complain(capsys, *command, space)
 
 
 def test_an_existing_file_is_not_overwritten(
@@ -293,6 +392,9 @@ def test_an_existing_file_is_not_overwritten(
     out.write_text("precious")
     assert "exists" in complain(capsys, "encode", small_folder, tiny_docs, "--out", out)
     assert out.read_text() == "precious"
+    command = ("encode", small_folder, tiny_docs, "--force", "--out", tmp_path)
+    assert "is a folder" in complain(capsys, *command)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_locked_workspace(

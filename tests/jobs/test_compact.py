@@ -80,6 +80,8 @@ def test_states_of_the_last_hour_stay_for_their_readers(space: Path, docs: Path)
     assert hits(latest) == hits(Space.open(space))
     with pytest.raises(InputError, match="since it was opened"):
         _ = late.index
+    with pytest.raises(InputError, match="since it was opened"):
+        late.search("parcel", 3, "lexical", filter={"kind": "code"})
     Space.open(space).verify()
 
 

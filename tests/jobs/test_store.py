@@ -115,7 +115,7 @@ def test_table_and_journal_are_searched_as_one(
 
 
 def test_what_is_over_a_table_has_the_scores_of_what_is_in_it(
-    space: Path, asked: dict[str, np.ndarray]
+    space: Path, asked: dict[str, np.ndarray], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A copy of a document is found beside it, with the same score, by words too."""
     opened = Space.open(space)
@@ -142,6 +142,8 @@ def test_what_is_over_a_table_has_the_scores_of_what_is_in_it(
                         assert score == pytest.approx(original, abs=tolerance)
                         shown += 1
         assert shown > len(asked) * 3
+    # Lance warns of what it is asked for wrongly.
+    assert capfd.readouterr().err == ""
 
 
 def test_few_are_asked_for_and_the_best_of_both_come(

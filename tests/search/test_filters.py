@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from isometry import Space
+from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.corpora.documents import Document, from_table
 from isometry.search import filters
@@ -87,6 +87,13 @@ def test_what_is_not_known_of_a_document_holds_for_none(space: Space) -> None:
     known = known.set_column(known.column_names.index("kind"), "kind", column)
     assert Filter.parse({"kind": "code"}).mask(known).tolist() == [False, True]
     assert Filter.parse({"kind": {"prefix": ""}}).mask(known).tolist() == [False, True]
+    assert Filter.parse({"kind": {"not": "prose"}}).mask(known).tolist() == [False, True]
+
+
+def test_a_query_of_another_length_is_refused(space: Space) -> None:
+    for chosen in (None, {"kind": "code"}):
+        with pytest.raises(InputError, match="The query has 4 dimensions"):
+            space.search("words", 3, "dense", vector=np.ones(4, np.float32), filter=chosen)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +136,8 @@ def test_what_cannot_be_applied_is_named(asked: Any, place: str, kind: str) -> N
         ("order<=2", {"order": {"lte": 2}}),
         ("order>2", {"order": {"gt": 2}}),
         ("title=", {"title": ""}),
+        ("kind==code", {"kind": "code"}),
+        ("order==2", {"order": 2}),
     ],
 )
 def test_what_is_typed_means_the_same(typed: str, asked: Any) -> None:

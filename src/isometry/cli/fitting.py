@@ -165,6 +165,10 @@ def fit(
     )
     with progress(quiet):
         if dry_run:
+            if plan is not None:
+                from isometry.core.errors import InputError
+
+                raise InputError("--dry-run makes a plan, and follows none.", "Leave --plan out.")
             made, facts = job.plan_only(settings)
             if as_json:
                 print_json({**made.to_json(), "data": facts})

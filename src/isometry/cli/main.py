@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +29,8 @@ from isometry.cli import (
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
+# What no command can make of a path that it was given.
+_UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
 _RESUMING = ("fit", "encode", "distill", "add", "migrate", "reproduce")
 
 app = typer.Typer(
@@ -91,12 +95,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        _check_text(given)
         code = app(args=arguments, prog_name="isometry", standalone_mode=False)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except InputError as error:
         _complain(error.message, error.hint)
+        return 2
+    except OSError as error:
+        if error.errno not in _UNUSABLE or error.filename is None:
+            raise
+        _complain(f"{str(error.filename)[:200]}: {error.strerror}.", "")
         return 2
     except typer.TyperException as error:
         # An unknown command or option, a value of the wrong kind, or no argument at all.
@@ -105,10 +115,29 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _complain("Stopped.", "The same command goes on from where it was." * _goes_on(given))
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nobody is left to tell.
-        sys.stderr.close()
-        return 0
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Refuses what no file of ours could repeat.
+
+    Raises:
+        InputError: For an argument that is not UTF-8, or a home that nobody has.
+    """
+    from isometry.core.errors import InputError
+
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            raise InputError(
+                f"'{shown}' is not UTF-8.", "Give files and folders such names."
+            ) from None
+        if argument.startswith("~"):
+            try:
+                Path(argument).expanduser()
+            except RuntimeError:
+                raise InputError(f"Nobody has the home {argument.partition('/')[0]}.") from None
 
 
 def _goes_on(arguments: list[str]) -> bool:
@@ -118,7 +147,9 @@ def _goes_on(arguments: list[str]) -> bool:
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"isometry: {message}" + (f" {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+    from isometry.report.figures import safe_line
+
+    print(f"isometry: {safe_line(f'{message} {hint}')}", file=sys.stderr)  # noqa: T201
 
 
 def run() -> None:

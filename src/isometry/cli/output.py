@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -39,9 +40,10 @@ def progress(quiet: bool) -> Generator[None]:
 
 
 def print_json(value: Any) -> None:
-    """Prints one JSON object."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, default=str)
-    sys.stdout.write("\n")
+    """Prints one JSON object, all of it or nothing."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    # What is not UTF-8 in names of files can be told, not printed.
+    _write(text.encode("utf-8", "replace").decode() + "\n")
 
 
 def print_rich(*renderables: Any) -> None:
@@ -49,7 +51,20 @@ def print_rich(*renderables: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    # What stands in brackets is a part of a name, and no markup.
+    console = Console(highlight=False, markup=False, emoji=False)
     # In a pipe or a log a line stays one line, so that a path can be found and copied.
     lines = all(isinstance(shown, str | Text) for shown in renderables)
-    console.print(*renderables, soft_wrap=lines and not console.is_terminal)
+    with console.capture() as shown:
+        console.print(*renderables, soft_wrap=lines and not console.is_terminal)
+    _write(shown.get())
+
+
+def _write(text: str) -> None:
+    """Writes to standard output; where its reader went away (`| head`), that is no failure."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nor is it one when the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -86,6 +86,8 @@ def search(
     from rich.console import Group
     from rich.text import Text
 
+    from isometry.report.figures import safe_line
+
     blocks: list[RenderableType] = []
     for number, result in enumerate(results, 1):
         places = ", ".join(
@@ -93,7 +95,7 @@ def search(
             for name, rank in (("dense", result.dense_rank), ("lexical", result.lexical_rank))
             if rank is not None
         )
-        head = Text(f"{number}. ") + Text(result.document, style="bold")
+        head = Text(f"{number}. ") + Text(safe_line(result.document), style="bold")
         head += Text(f"  {result.score:.4f}  ({places})", style="dim")
         blocks += [head, *(_reasons(why[number - 1]) if why else ()), _marked(result.text, query)]
         blocks.append(Text(""))
@@ -105,10 +107,12 @@ def _reasons(found: list[Contribution]) -> list[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
+    from isometry.report.figures import safe_line
+
     lines: list[RenderableType] = []
     for side in dict.fromkeys(part.side for part in found):
         own = [part for part in found if part.side == side]
-        shown = [f"{part.name} {part.value:+.3f}" for part in own[:_REASONS]]
+        shown = [f"{safe_line(part.name)} {part.value:+.3f}" for part in own[:_REASONS]]
         if others := own[_REASONS:]:
             shown.append(f"{len(others)} others {sum(part.value for part in others):+.3f}")
         line = Text(f"{side} {sum(part.value for part in own):+.4f} = ", style="dim")
@@ -121,8 +125,10 @@ def _marked(text: str, query: str) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
+    from isometry.report.figures import safe_code
+
     lines = [line for line in text.splitlines() if line.strip()][:6]
-    shown = Text("\n".join(line[:200] for line in lines))
+    shown = Text("\n".join(safe_code(line[:200]) for line in lines))
     for word in set(re.findall(r"\w{3,}", query)):
         # A word's stem, roughly: "rotating" marks "rotate" too.
         stem = re.escape(word[: max(3, len(word) - 3)])

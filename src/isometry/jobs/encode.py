@@ -61,6 +61,8 @@ def encode(
         InputError: For anything that the user can cause and cure.
     """
     path = out_folder(out)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder.", "--out is the file that is written.")
     if path.exists() and not force:
         raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
     place, _ = locate(model)

@@ -66,6 +66,8 @@ def evaluate(
         raise InputError("Give either --beir FOLDER, or --documents with --queries, --judgements.")
     if documents is not None and (queries is None or judgements is None):
         raise InputError("--documents needs --queries and --judgements.")
+    if beir is not None and (queries is not None or judgements is not None):
+        raise InputError("--beir brings queries and judgements of its own.", "Leave these out.")
     judged = None
     if beir is not None:
         documents, judged = read_beir(Path(beir))

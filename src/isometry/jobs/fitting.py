@@ -74,6 +74,7 @@ class Fitting:
         self._started = time.monotonic()
         self._given_plan = None if given_plan is None else Plan.from_json(given_plan)
         self._check_plan()
+        self._check_prompts()
         self.nested = self._nested()
         self.seconds: dict[str, float] = work.json("seconds", dict)
         with self.phase("data"):
@@ -146,6 +147,20 @@ class Fitting:
             own: dict[str, str | None] = {**encoder.prompts}
             encoder.model.prompts = own
         return encoder
+
+    def _check_prompts(self) -> None:
+        """Refuses prompts beside which the base would read little of a text."""
+        if not (self.settings.query_prompt or self.settings.document_prompt):
+            return
+        encoder = self.base_encoder
+        for role, prompt in encoder.prompts.items():
+            tokens = len(encoder.tokenizer.encode(prompt, add_special_tokens=False).ids)
+            if 2 * tokens > encoder.max_tokens:
+                raise InputError(
+                    f"The {role} prompt has {tokens} tokens, and the base reads"
+                    f" {encoder.max_tokens}: too little of a text would be left.",
+                    f"Give a shorter --{role}-prompt.",
+                )
 
     @cached_property
     def hidden(self) -> Collection:

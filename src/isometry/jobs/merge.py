@@ -306,6 +306,8 @@ def _opened(
 ) -> tuple[list[Task], list[Task]]:
     """What is asked, and what is learned on."""
     if not (evaluate or probe):
+        if any(name is not None for name in columns.values()):
+            raise InputError("--text, --title and --id are of --evaluate and --probe.")
         return [], []
     from isometry.jobs.merge_tasks import open_tasks
 

@@ -56,6 +56,7 @@ def render_comparison(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         rows: What `isometry.evaluate` returns under "rows".
     """
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("model", overflow="fold")
@@ -66,7 +67,7 @@ def render_comparison(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     for row in sorted(rows, key=lambda row: ("dense", "lexical", "hybrid").index(row["mode"])):
         change = (100 * row[name] for name in ("difference", "low", "high"))
         table.add_row(
-            str(row["model"]),
+            Text(str(row["model"])),
             row["mode"],
             *(f"{100 * row[metric]:.1f}" for metric in METRICS),
             "{:+.1f} [{:+.1f}, {:+.1f}]".format(*change),

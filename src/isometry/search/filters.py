@@ -33,8 +33,17 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 OPERATORS = ("in", "not", "prefix", *_COMPARISONS)
 # As they are typed.
-_TYPED = {"!=": "not", "^=": "prefix", ">=": "gte", ">": "gt", "<=": "lte", "<": "lt", "=": "in"}
-_TYPED_CONDITION = re.compile(r"\s*(\w+)\s*(!=|\^=|>=|<=|>|<|=)\s*(.*?)\s*", re.DOTALL)
+_TYPED = {
+    "!=": "not",
+    "^=": "prefix",
+    ">=": "gte",
+    ">": "gt",
+    "<=": "lte",
+    "<": "lt",
+    "==": "in",
+    "=": "in",
+}
+_TYPED_CONDITION = re.compile(r"\s*(\w+)\s*(!=|\^=|>=|<=|==|>|<|=)\s*(.*?)\s*", re.DOTALL)
 
 
 class FilterError(InputError):
@@ -70,7 +79,10 @@ class Condition:
         if self.operator in ("in", "not"):
             values = pa.array(self.values, column.type)
             found = pc.is_in(column, values)  # pyright: ignore[reportAttributeAccessIssue]
-            return pc.invert(found) if self.operator == "not" else found  # pyright: ignore[reportAttributeAccessIssue]
+            if self.operator == "in":
+                return found
+            # Nothing is known of what is missing: not that it is another value either.
+            return pc.and_(pc.is_valid(column), pc.invert(found))  # pyright: ignore[reportAttributeAccessIssue]
         if self.operator == "prefix":
             return pc.starts_with(column, str(self.values[0]))  # pyright: ignore[reportAttributeAccessIssue]
         return _COMPARISONS[self.operator](column, pa.scalar(self.values[0], column.type))
@@ -127,7 +139,7 @@ class Filter:
         for text in conditions:
             if (match := _TYPED_CONDITION.fullmatch(text)) is None:
                 raise FilterError(
-                    f"'{text}' is no condition; write, e.g., kind=code or source^=docs/.",
+                    f"'{text}' is no condition; write, e.g., kind=code or source^=guide/.",
                     "",
                     "operator",
                 )
@@ -219,6 +231,8 @@ class FilteredIndex(ChunkIndex):
         if len(self._numbers) > _COMPARED:
             return first_shown(lambda limit: self._index.rank_dense(vector, limit), self._shown, k)
         query = np.ascontiguousarray(vector, dtype=np.float32)
+        if query.shape != (self._index.dim,):
+            raise InputError(f"The query has {query.size} dimensions, the index {self._index.dim}.")
         scores = np.vecdot(self._index.vectors(self._numbers), query)
         return self.rows.by_document(lambda _: (self._numbers, scores), k, len(scores) + 1)
 

@@ -52,7 +52,7 @@ def _count_matches(index: ChunkIndex, word: str) -> int:
     from lancedb.query import MatchQuery
 
     match = MatchQuery(word, "text")  # pyright: ignore[reportCallIssue]
-    search = index._table.search(match).select(["_rowid"])
+    search = index._table.search(match).select(["_rowid", "_score"])
     return search.limit(max(1, index.chunks)).to_arrow().num_rows
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from isometry.core.errors import InputError
 from isometry.core.progress import track
-from isometry.corpora.documents import from_table
+from isometry.corpora.documents import Document, from_table
 from isometry.report.proof import proof_figures
 from isometry.serving.documents import nearest, shown
 from isometry.space import Space
@@ -36,12 +36,13 @@ def offline_page(space: Space, name: str) -> str:
     Raises:
         InputError: When the page would be too large to open.
     """
-    data = json.dumps(_data(space, name), ensure_ascii=False, separators=(",", ":"))
-    if len(data) > _MOST_BYTES:
-        raise InputError(
-            f"The page would have {len(data) / 2**20:,.0f} MiB, which no browser opens well.",
-            f"Serve it: isometry serve {space.folder}",
-        )
+    documents = pq.read_table(space.documents)
+    # Before the neighbours of so many are looked for.
+    _check_size(space, documents["text"].nbytes)
+    data = json.dumps(
+        _data(space, name, from_table(documents)), ensure_ascii=False, separators=(",", ":")
+    )
+    _check_size(space, len(data.encode()))
     style, script = _part("page.css"), _part("offline.js") + _part("page.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}';"
@@ -61,9 +62,17 @@ def offline_page(space: Space, name: str) -> str:
     return page
 
 
-def _data(space: Space, name: str) -> dict[str, Any]:
+def _check_size(space: Space, size: int) -> None:
+    if size > _MOST_BYTES:
+        raise InputError(
+            f"The page would have {size / 2**20:,.0f} MiB or more, which no browser opens well.",
+            f"Serve it: isometry serve {space.folder}",
+        )
+
+
+def _data(space: Space, name: str, documents: list[Document]) -> dict[str, Any]:
     index = space.index
-    rows, documents = index.rows, from_table(pq.read_table(space.documents))
+    rows = index.rows
     numbers = np.arange(len(rows))
     hits = index.fetch((numbers, np.zeros(len(numbers))))
     vectors = index.vectors(numbers)

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from real_queries import CORPORA
 
-from isometry.core.files import read_json, write_json, write_text
+from isometry.core.files import read_json
 from isometry.core.progress import progress_shown, say
+from isometry.core.writing import write_json, write_text
 from isometry.corpora.curation.dedup import words
 from isometry.corpora.pairs.structure import build_pairs
 from isometry.corpora.pairs.tasks import BodyFirst, HeadingSection, InverseCloze

@@ -34,9 +34,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from scipy.stats import spearmanr
 
-from isometry.core.files import read_json, write_json
+from isometry.core.files import read_json
 from isometry.core.progress import progress_shown, say
 from isometry.core.workspace import Workspace
+from isometry.core.writing import write_json
 from isometry.corpora.packaged.word_pairs import word_pairs
 from isometry.corpora.pairs.definitions import definitions, split_definitions
 from isometry.corpora.readers import ReadingReport, open_source

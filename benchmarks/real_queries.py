@@ -31,8 +31,9 @@ import numpy as np
 from plain_recipe import RATES, passage, train_plain
 
 import isometry
-from isometry.core.files import read_json, write_json, write_text
+from isometry.core.files import read_json
 from isometry.core.progress import progress_shown, say
+from isometry.core.writing import write_json, write_text
 from isometry.corpora.packaged.debian_in_german import debian_in_german
 from isometry.corpora.packaged.human_phenotypes import human_phenotypes
 from isometry.corpora.packaged.human_queries import HumanQueries

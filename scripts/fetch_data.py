@@ -18,7 +18,8 @@ import zipfile
 from pathlib import Path
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, hash_file
+from isometry.core.files import hash_file
+from isometry.core.writing import atomic_folder
 from isometry.corpora.packaged.locate import (
     PACKAGES,
     DataPackage,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from isometry.core.files import write_text
+from isometry.core.writing import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from isometry.core.files import write_text
+from isometry.core.writing import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "isometry"

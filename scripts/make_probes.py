@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from isometry.core.files import atomic_file, hash_file
+from isometry.core.files import hash_file
+from isometry.core.writing import atomic_file
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import write_text
+from isometry.core.writing import write_text
 from isometry.report import figures
 from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, look_up, points
 from isometry.report.markdown import table

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from isometry.core.errors import InputError
-from isometry.core.files import write_text
+from isometry.core.writing import write_text
 from isometry.report.gallery import draw_gains, render_index, render_page
 from isometry.report.pareto import draw_front
 from isometry.systems.catalogue import PACKAGE, entries

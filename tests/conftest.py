@@ -60,7 +60,8 @@ install_import_hook(
     "beartype.beartype",
 )
 
-from isometry.core.files import atomic_folder, read_json, write_json  # noqa: E402
+from isometry.core.files import read_json  # noqa: E402
+from isometry.core.writing import atomic_folder, write_json  # noqa: E402
 from isometry.corpora.packaged.locate import make_once  # noqa: E402
 from isometry.encoders.packaged_models import packaged_folder  # noqa: E402
 from isometry.encoders.text import TextEncoder  # noqa: E402

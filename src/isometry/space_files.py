@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, read_json, write_json
+from isometry.core.files import hash_file, read_json
+from isometry.core.writing import write_json
 from isometry.search.versions import HINT, VIEWS, version_of
 
 FORMAT = 2

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from isometry.cli.main import main
-from isometry.core import files
+from isometry.core import writing
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_no_room_on_disk(
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(files, "flush", full)
+    monkeypatch.setattr(writing, "flush", full)
     line = complain(
         capsys, "fit", tiny_docs, "--base", small_folder, "--out", tmp_path / "out", "-q"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isometry.cli.main import main
-from isometry.core.files import write_json
+from isometry.core.writing import write_json
 from isometry.systems.catalogue import find
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from isometry.core import workspace
 from isometry.core.errors import InputError
-from isometry.core.files import write_text
 from isometry.core.workspace import Workspace
+from isometry.core.writing import write_text
 
 # Enters a workspace and does what its third argument says.
 PROCESS = """

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import isometry
-from isometry.core.files import read_json, write_json
+from isometry.core.files import read_json
+from isometry.core.writing import write_json
 from isometry.corpora.packaged.locate import make_once
 from isometry.encoders.packaged_models import packaged_folder
 from isometry.encoders.static import StaticEncoder

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from isometry import Space
-from isometry.core.files import read_json, write_json
+from isometry.core.files import read_json
+from isometry.core.writing import write_json
 from isometry.corpora.documents import from_table
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.ranking import build_index, passages_of

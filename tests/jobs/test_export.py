@@ -17,7 +17,7 @@ from postgres_server import QUOTED, running_server
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
-from isometry.core.files import write_json
+from isometry.core.writing import write_json
 from isometry.corpora.documents import Document
 from isometry.jobs.ranking import passages_of
 from isometry.jobs.store import Store

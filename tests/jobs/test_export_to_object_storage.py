@@ -18,7 +18,7 @@ from pyarrow.fs import FileSelector, FileType, S3FileSystem
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
-from isometry.core.files import write_json
+from isometry.core.writing import write_json
 from isometry.jobs import export as module
 from isometry.search.lancedb import ChunkIndex
 from isometry.search.object_storage import Storage

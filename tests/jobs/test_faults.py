@@ -18,7 +18,7 @@ from living_spaces import PARCELS, State, change, living, state
 
 import isometry
 from isometry import InputError, Space
-from isometry.core import files
+from isometry.core import files, writing
 from isometry.encoders.text import TextEncoder
 
 KILLS = int(os.environ.get("ISOMETRY_KILLS", "1"))
@@ -170,15 +170,15 @@ def _parquet(patcher: pytest.MonkeyPatch) -> None:
 
 
 def _json(patcher: pytest.MonkeyPatch) -> None:
-    write = files.write_text
+    write = writing.write_text
 
     def full(path: Path, text: str) -> None:
         if path.name == "space.json":
-            with files.clear_disk_errors(path):
+            with writing.clear_disk_errors(path):
                 _full()
         write(path, text)
 
-    patcher.setattr(files, "write_text", full)
+    patcher.setattr(writing, "write_text", full)
 
 
 def _flushing(patcher: pytest.MonkeyPatch) -> None:

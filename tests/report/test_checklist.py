@@ -8,7 +8,7 @@ import pytest
 
 from isometry.cli.checklists import checklist as command
 from isometry.core.errors import InputError
-from isometry.core.files import write_json
+from isometry.core.writing import write_json
 from isometry.report.checklist import Capability, check, exists, figure_of, status
 from isometry.systems.catalogue import PACKAGE, entries, find
 from isometry.systems.checklists import checked, surveys

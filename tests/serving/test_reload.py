@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 import isometry
 from isometry import InputError, Space
-from isometry.core.files import read_json, write_json
+from isometry.core.files import read_json
+from isometry.core.writing import write_json
 from isometry.encoders.encoder import load_encoder
 from isometry.serving.app import create_app
 from isometry.serving.settings import Limits, Settings

@@ -30,7 +30,7 @@ def page(
       isometry page docs-space
     """
     from isometry.core.errors import InputError
-    from isometry.core.files import write_text
+    from isometry.core.writing import write_text
     from isometry.serving.offline import offline_page
     from isometry.space import Space
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file
+from isometry.core.writing import atomic_file
 
 AnyCodec = TypeVar("AnyCodec", bound="Codec")
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file, clear_disk_errors, flush
+from isometry.core.writing import atomic_file, clear_disk_errors, flush
 
 VERSION = 1
 SUFFIX = ".journal"

@@ -21,9 +21,13 @@ def without_password(spec: str) -> str:
     'postgresql://me@host/db?sslpassword=***#public.notes'
     """
     scheme, mark, rest = spec.partition("://")
-    # Up to the last "@", since a password may hold one that nobody quoted.
-    user, at, place = rest.rpartition("@")
-    shown = f"{scheme}{mark}{user.partition(':')[0]}{at}{place}"
+    place, question, query = rest.partition("?")
+    if "@" in query and not set("@/") & set(place):
+        # It was a "?" in the user's password that nobody quoted.
+        place, question, query = rest, "", ""
+    # Up to the last "@", since a password may hold one too.
+    user, at, place = place.rpartition("@")
+    shown = f"{scheme}{mark}{user.partition(':')[0]}{at}{place}{question}{query}"
     return re.sub(r"(?i)(password=)[^&#]*", r"\1***", shown)
 
 

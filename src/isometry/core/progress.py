@@ -47,7 +47,8 @@ def say(text: str) -> None:
     if not _quiet.get():
         from rich.console import Console
 
-        console = Console(stderr=True, highlight=False)
+        # What stands in brackets is a part of a name, and no markup.
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         # In a log a line stays one line, so that a path can be found and copied.
         console.print(text, soft_wrap=not console.is_terminal)
 

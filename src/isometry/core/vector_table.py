@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file, clear_disk_errors
+from isometry.core.writing import atomic_file, clear_disk_errors
 
 
 def text_key(text: str) -> str:

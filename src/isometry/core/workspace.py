@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file, atomic_folder, clear_disk_errors, read_json, write_json
+from isometry.core.files import read_json
+from isometry.core.writing import atomic_file, atomic_folder, clear_disk_errors, write_json
 
 
 def discard_other_work(path: Path, fingerprint: str) -> None:

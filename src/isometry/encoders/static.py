@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder
 from isometry.core.progress import track
+from isometry.core.writing import atomic_folder
 from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.padding import pad
 from isometry.encoders.text import Batch, Precision, Role, TextEncoder

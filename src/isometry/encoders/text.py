@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder
 from isometry.core.progress import track
+from isometry.core.writing import atomic_folder
 from isometry.encoders.inference import products, share_out, side_by_side
 from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.locate import locate

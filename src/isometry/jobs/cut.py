@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, out_folder, write_json
+from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.encoders.locate import is_static, locate, public_name
 from isometry.encoders.sizes import Size, read_size, size_name, size_names
 from isometry.space import Space

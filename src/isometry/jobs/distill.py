@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import hash_value, out_folder, write_json
+from isometry.core.files import hash_value
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_other_work
+from isometry.core.writing import out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file, hash_value, out_folder
+from isometry.core.files import hash_value
 from isometry.core.workspace import Workspace, discard_other_work
+from isometry.core.writing import atomic_file, out_folder
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.encoders.locate import locate, model_files

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, hash_value, out_folder, read_json, write_text
+from isometry.core.files import hash_file, hash_value, read_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
+from isometry.core.writing import out_folder, write_text
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name

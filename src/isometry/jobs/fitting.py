@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from isometry.core.errors import InputError
-from isometry.core.files import write_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
+from isometry.core.writing import write_json
 from isometry.corpora.pairs.query_writer import OpenAIWriter
 from isometry.corpora.pairs.tasks import Pair
 from isometry.corpora.readers import Source

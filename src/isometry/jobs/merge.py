@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, out_folder, write_json, write_text
 from isometry.core.progress import say, track
+from isometry.core.writing import atomic_folder, out_folder, write_json, write_text
 from isometry.encoders.locate import public_name
 from isometry.jobs.merge_recipe import (
     RECIPE,

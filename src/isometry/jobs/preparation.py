@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_file
 from isometry.core.progress import track
 from isometry.core.workspace import Workspace
+from isometry.core.writing import atomic_file
 from isometry.corpora.curation.dedup import near_duplicates, normalize
 from isometry.corpora.curation.profile import UNKNOWN, profile
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches

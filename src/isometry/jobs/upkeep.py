@@ -17,15 +17,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from isometry.core.errors import InputError
-from isometry.core.files import (
-    atomic_file,
-    clear_disk_errors,
-    flush,
-    hash_file,
-    hash_value,
-    read_json,
-    write_json,
-)
+from isometry.core.files import hash_file, hash_value, read_json
+from isometry.core.writing import atomic_file, clear_disk_errors, flush, write_json
 from isometry.corpora.documents import SCHEMA
 from isometry.jobs.history import CHANGES, generation, numbered
 from isometry.space import Space

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from isometry.core.files import clear_disk_errors
 from isometry.core.progress import say, track
 from isometry.core.workspace import Workspace
+from isometry.core.writing import clear_disk_errors
 from isometry.corpora.curation.dedup import normalize, words
 from isometry.corpora.documents import Document
 from isometry.corpora.pairs.query_writer import OpenAIWriter

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from isometry.core.errors import InputError
-from isometry.core.files import read_json, write_json
+from isometry.core.files import read_json
+from isometry.core.writing import write_json
 from isometry.encoders.finite import is_finite
 from isometry.merging.checkpoints import INDEX, PROMPTS, TYPES, Checkpoint, listed
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder
+from isometry.core.writing import atomic_folder
 from isometry.search.versions import VIEWS
 from isometry.search.view import Found, Rows, VectorView
 

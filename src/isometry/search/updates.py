@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from isometry.core.errors import InputError
-from isometry.core.files import clear_disk_errors
+from isometry.core.writing import clear_disk_errors
 from isometry.search.lancedb import BAD_VECTORS, TABLE, Lexical, index_text, write_checked
 from isometry.search.versions import HINT, version_of
 

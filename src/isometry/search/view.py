@@ -13,8 +13,9 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from isometry.core.errors import InputError
-from isometry.core.files import atomic_folder, hash_file, read_json, write_json
+from isometry.core.files import hash_file, read_json
 from isometry.core.progress import say, track
+from isometry.core.writing import atomic_folder, write_json
 
 if TYPE_CHECKING:
     from usearch.index import Index

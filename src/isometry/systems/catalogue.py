@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEMS = Path(__file__).resolve().parent
-# Where files of any format become documents. What they say is in the hash of the data; how they are
-# read decides about nothing else.
-_OPEN_SOURCE = PACKAGE / "corpora" / "readers" / "source.py"
+# No figure depends on what stands behind these. Where files of any format become documents: what
+# they say is in the hash of the data. How files are written, and how progress is shown.
+_DOORS = tuple(
+    PACKAGE / file for file in ("corpora/readers/source.py", "core/writing.py", "core/progress.py")
+)
 # What every system stands on is no part of a method.
 _NO_PARTS = ("core", "systems")
 
@@ -115,9 +117,7 @@ class Entry:
     @cached_property
     def code_hash(self) -> str:
         """Of the file and of all that it stands on, without what it says to people."""
-        return code_hash(
-            self.path, PACKAGE, prose=("title", "claim", "differs"), doors=(_OPEN_SOURCE,)
-        )
+        return code_hash(self.path, PACKAGE, prose=("title", "claim", "differs"), doors=_DOORS)
 
     def load(self) -> AnySystem:
         """The system itself.

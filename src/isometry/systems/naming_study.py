@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
-from isometry.core.files import hash_value, read_json, write_json
+from isometry.core.files import hash_value, read_json
 from isometry.core.progress import say
+from isometry.core.writing import write_json
 from isometry.encoders.entry_vectors import Encode
 from isometry.encoders.surgery.freezing import freeze_below
 from isometry.encoders.text import TextEncoder

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import hash_value, read_json, write_text
+from isometry.core.files import hash_value, read_json
+from isometry.core.writing import write_text
 from isometry.systems.catalogue import PACKAGE, Entry
 
 if TYPE_CHECKING:

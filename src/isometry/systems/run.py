@@ -10,7 +10,7 @@ from typing import Any, Generic
 import numpy as np
 import torch
 
-from isometry.core.files import atomic_folder
+from isometry.core.writing import atomic_folder
 from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.learners.learner import Learner

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from isometry.core.files import atomic_file
+from isometry.core.writing import atomic_file
 from isometry.learners.learner import Learner
 from isometry.training.trainer import Batches, Trainer
 

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer as TransformersTrainer
 from transformers import TrainerCallback, TrainingArguments
 
-from isometry.core.files import clear_disk_errors, write_json
 from isometry.core.progress import track
+from isometry.core.writing import clear_disk_errors, write_json
 from isometry.encoders.loading import quiet_loading
 from isometry.learners.learner import Learner
 from isometry.training.determinism import deterministic

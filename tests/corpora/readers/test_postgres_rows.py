@@ -175,3 +175,8 @@ def test_a_password_that_nobody_quoted_is_told_to_nobody(secret: str) -> None:
     assert "s3" not in str(caught.value)
     assert without_password(spec) == "postgresql://me@127.0.0.1:1/db#public.notes"
     assert "s3" not in without_password("postgresql://h/db?user=me&password=s3&x=1#notes")
+    shown = without_password("postgresql://host:5432/db?user=me&password=s3@s3&x=1#notes")
+    assert shown == "postgresql://host:5432/db?user=me&password=***&x=1#notes"
+    for mark in "@:/#?":
+        shown = without_password(f"postgresql://me:s3{mark}s3@host/db?x=1#notes")
+        assert "s3" not in shown and shown.endswith("host/db?x=1#notes")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isometry.core.files import atomic_folder
+from isometry.core.writing import atomic_folder
 from isometry.corpora.documents import Document
 
 

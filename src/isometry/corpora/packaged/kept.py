@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import isometry
-from isometry.core.files import atomic_file, hash_folder, hash_value
+from isometry.core.files import hash_folder, hash_value
 from isometry.core.source_code import code_hash
+from isometry.core.writing import atomic_file
 from isometry.corpora import readers
 from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
 from isometry.corpora.packaged.locate import data_path, make_once, user_cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from isometry.core.errors import InputError
-from isometry.core.files import clear_disk_errors
+from isometry.core.writing import clear_disk_errors
 
 
 @dataclass(frozen=True)

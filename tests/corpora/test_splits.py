@@ -8,11 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isometry.core.errors import InputError
-from isometry.corpora.splits import SIZES, leakage, split
+from isometry.corpora.splits import SIZES, independent_parts, leakage, split
 
 ROWS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=4, max_size=40).filter(
     lambda rows: len({group for group, _ in rows}) >= 4
 )
+
+
+def components(groups: list[str], clusters: np.ndarray) -> list[set[int]]:
+    """Of the rows, by merging sets until none overlap; rows 0 and 1 are one."""
+    found = [{0, 1}]
+    for keys in (groups, clusters.tolist()):
+        found += [{row for row, own in enumerate(keys) if own == key} for key in set(keys)]
+    merged: list[set[int]] = []
+    for rows in found:
+        for other in [each for each in merged if each & rows]:
+            merged.remove(other)
+            rows = rows | other
+        merged.append(rows)
+    return merged
 
 
 @settings(max_examples=200)
@@ -31,6 +45,18 @@ def test_permuting_the_rows_permutes_the_sides_and_nothing_is_divided(rows, rng,
     shuffled = split([groups[i] for i in order], clusters[order], SIZES, seed, [together])
     assert shuffled == [sides[i] for i in order]
     assert sides[0] == sides[1]
+    parts = independent_parts(groups, clusters, [(0, 1)])
+    joined = [
+        parts[i] == parts[j]
+        for i in order
+        for j in order
+        if groups[i] == groups[j] or clusters[i] == clusters[j] or {i, j} == {0, 1}
+    ]
+    assert all(joined)
+    for part in set(parts.tolist()):
+        assert len({sides[row] for row in np.flatnonzero(parts == part)}) == 1
+    # No part can be divided: its rows hang together by groups, clusters and pairs.
+    assert len(set(parts.tolist())) == len(components(groups, clusters))
     assert set(sides) == set(SIZES)
     texts = ["some text"] * len(rows)
     assert leakage(sides, groups, clusters, texts, {}) == {

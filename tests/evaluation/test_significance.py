@@ -10,6 +10,7 @@ from isometry.evaluation import significance
 from isometry.evaluation.significance import (
     Interval,
     crossed_bootstrap,
+    grouped_bootstrap,
     holm,
     paired_bootstrap,
     permutation_test,
@@ -86,6 +87,41 @@ def test_groups_of_different_size_keep_the_mean_over_queries():
     assert (found.difference, found.low, found.high) == pytest.approx((5 / 7, 0, 1))
 
 
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 5)), min_size=1, max_size=20
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_by_group_no_interval_is_narrower_than_by_query(rows):
+    a, b, groups = zip(*rows, strict=True)
+    a, b = np.array(a), np.array(b)
+    plain = paired_bootstrap(a, b, samples=300)
+    found = grouped_bootstrap(a, b, groups, samples=300)
+    assert found.low <= plain.low and plain.high <= found.high
+    assert found.difference == plain.difference
+    if len(set(groups)) in (1, len(groups)):
+        assert found == plain
+    assert grouped_bootstrap(a, b, range(len(a)), samples=300) == plain
+    # It is of no matter what groups are called.
+    assert grouped_bootstrap(a, b, [f"page {each}" for each in groups], samples=300) == found
+
+
+def test_what_is_alike_within_groups_makes_the_interval_as_wide_as_the_groups_differ():
+    """Draws of 12 pages with 8 queries each: how often no difference is inside."""
+    chance = np.random.default_rng(0)
+    zeros, groups, inside = np.zeros(96), np.repeat(np.arange(12), 8), np.zeros(2)
+    for _ in range(300):
+        b = np.repeat(chance.normal(0, 0.3, 12), 8) + chance.normal(0, 0.1, 96)
+        found = (
+            paired_bootstrap(zeros, b, samples=300),
+            grouped_bootstrap(zeros, b, groups, samples=300),
+        )
+        inside += [not interval.excludes_zero for interval in found]
+    assert inside[0] / 300 < 0.7
+    assert 0.91 < inside[1] / 300 < 0.99
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [([], []), ([1.0], [1.0, 2.0]), ([np.nan], [1.0]), ([[1.0]], [[1.0]])],
@@ -98,6 +134,9 @@ def test_figures_that_cannot_be_paired_are_refused(a, b):
 def test_groups_must_be_as_many_as_queries():
     with pytest.raises(ValueError, match="2 queries, but 1 groups"):
         paired_bootstrap(np.zeros(2), np.zeros(2), groups=["a"])
+    for groups in (["a"], ["a", "b"]):
+        with pytest.raises(ValueError, match="3 queries, but"):
+            grouped_bootstrap(np.zeros(3), np.zeros(3), groups)
 
 
 def test_one_collection_is_the_paired_bootstrap_and_each_counts_the_same() -> None:

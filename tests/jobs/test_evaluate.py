@@ -31,7 +31,10 @@ def test_the_contract_for_scripts(
         (model, mode) for model in models for mode in ("dense", "lexical", "hybrid")
     ]
     for row in rows:
-        assert set(row) == {"model", "mode", *METRICS, "difference", "low", "high", "queries"}
+        assert set(row) == {
+            "model", "mode", *METRICS, "difference", "low", "high", "queries", "groups",
+        }  # fmt: skip
+        assert 1 < row["groups"] < row["queries"]
         assert row["queries"] == 200
         assert row["low"] <= row["difference"] <= row["high"]
     # Differences are to the first model in the same mode, and words do not depend on the model.

@@ -504,7 +504,9 @@ def test_parents_and_merge_are_compared_on_held_out_queries(
     assert merge["ndcg@10"] == same["ndcg@10"] > 0
     assert same["difference"] == same["low"] == same["high"] == 0
     assert noisy["difference"] == pytest.approx(noisy["ndcg@10"] - merge["ndcg@10"])
-    assert noisy["low"] < noisy["difference"] < noisy["high"] < 0
+    assert noisy["low"] < noisy["difference"] < min(0, noisy["high"])
+    # Few modules answer, and an interval over these is wide.
+    assert 1 < noisy["groups"] < 10 < noisy["queries"]
 
 
 def test_tables_are_merged_and_compared(table: Path, tiny_docs: Path, tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def test_sides_share_no_document_group_cluster_or_query(prepared: Prepared) -> N
             assert {prepared.sides[row] for row in known} == {side}
 
 
+def test_the_answers_to_a_query_belong_to_one_part(prepared: Prepared) -> None:
+    parts = prepared.parts.tolist()
+    for part in prepared.questions.values():
+        found = prepared.parts_of(part)
+        assert len(found) == len(part.queries)
+        for number, known in zip(found, part.relevance, strict=True):
+            assert {parts[row] for row in known} == {number}
+    # The modules of the corpus, none of which is nearly another.
+    assert len(set(parts)) == len({document.group for document in prepared.documents})
+
+
 def test_near_duplicates_of_an_answer_are_answers(prepared: Prepared) -> None:
     for part in prepared.questions.values():
         for known in part.relevance:

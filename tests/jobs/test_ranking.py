@@ -59,8 +59,11 @@ def test_a_line_of_a_comparison_by_hand() -> None:
     zeros = dict.fromkeys(METRICS, np.zeros(4))
     first = {**zeros, "ndcg@10": np.array([0.5, 0.5, 0.5, 0.5])}
     scores = {**zeros, "ndcg@10": np.array([0.7, 0.7, 0.7, 0.7])}
-    row = row_against("b", "dense", scores, first)
-    assert list(row) == ["model", "mode", *METRICS, "difference", "low", "high", "queries"]
+    row = row_against("b", "dense", scores, first, [1, 1, 5, 1])
+    assert list(row) == [
+        "model", "mode", *METRICS, "difference", "low", "high", "queries", "groups",
+    ]  # fmt: skip
+    assert row["groups"] == 2
     assert (row["model"], row["mode"], row["queries"]) == ("b", "dense", 4)
     assert row["ndcg@10"] == pytest.approx(0.7) and row["mrr@10"] == 0
     assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([0.2] * 3)

@@ -57,6 +57,17 @@ def numbers_below(value: Any, path: str) -> Iterator[str]:
         yield path
 
 
+def test_pages_are_counted_where_the_interval_counts_them(manifest: dict[str, Any]) -> None:
+    # Spaces of earlier versions drew queries alone.
+    assert "paired bootstrap over queries." in render_report(manifest)
+    manifest = copy.deepcopy(manifest)
+    manifest["figures"]["test"]["groups"] = 41
+    html = render_report(manifest)
+    assert [text for _, text in figures_of(html)["figures.test.groups"]] == ["41"]
+    assert "over queries and over the" in html
+    check_figures(html, manifest)
+
+
 def test_every_figure_is_the_manifests(manifest: dict[str, Any]) -> None:
     check_figures(render_report(manifest), manifest)
 

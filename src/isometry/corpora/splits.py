@@ -72,6 +72,24 @@ def split(
     return sides
 
 
+def independent_parts(
+    groups: Sequence[str],
+    duplicates: Int[np.ndarray, " rows"],
+    mergeable: Sequence[tuple[int, int]] = (),
+) -> Int[np.ndarray, " rows"]:
+    """The number of the component that each row belongs to, which `split` never divides.
+
+    Args:
+        groups: As for `split`.
+        duplicates: As for `split`.
+        mergeable: As for `split`.
+    """
+    numbers = np.empty(len(groups), dtype=np.int64)
+    for number, (_, rows) in enumerate(_components(groups, duplicates, mergeable)):
+        numbers[rows] = number
+    return numbers
+
+
 def leakage(
     sides: Sequence[str],
     groups: Sequence[str],

@@ -78,6 +78,55 @@ def paired_bootstrap(
     return Interval(float(differences.mean()), float(low), float(high))
 
 
+def grouped_bootstrap(
+    a: Float[np.ndarray, " queries"],
+    b: Float[np.ndarray, " queries"],
+    groups: Sequence[Hashable],
+    *,
+    samples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The wider of the intervals by query and by group, at each end.
+
+    Queries of one page resemble each other, and an interval that draws them one by one is about
+    other queries to the same pages. Of few groups the percentile interval is too narrow: its ends
+    are moved out by Student's t with one degree of freedom less than there are groups, and by
+    sqrt(G / (G - 1)) (Cameron, Gelbach and Miller 2008, "Bootstrap-based improvements for inference
+    with clustered errors", section II). That it comes out narrower than by query is chance.
+
+    With one group, or one for each query, this is `paired_bootstrap`; with one it says nothing
+    about other groups.
+
+    Args:
+        a: One figure a query, of the first system.
+        b: The same of the second system, on the same queries.
+        groups: What each query belongs to.
+        samples: How many samples to draw.
+        confidence: The share of the samples' differences inside the interval, from 0 to 1.
+        seed: Of the random draws.
+
+    Raises:
+        ValueError: As `paired_bootstrap` does.
+    """
+    by_query = paired_bootstrap(a, b, samples=samples, confidence=confidence, seed=seed)
+    count = len(set(groups))
+    if len(groups) == len(a) and count in (1, len(a)):
+        return by_query
+    by_group = paired_bootstrap(
+        a, b, samples=samples, confidence=confidence, seed=seed, groups=groups
+    )
+    from scipy import stats
+
+    level, middle = (1 + confidence) / 2, by_query.difference
+    wider = stats.t.ppf(level, count - 1) / stats.norm.ppf(level) * (count / (count - 1)) ** 0.5
+    return Interval(
+        middle,
+        min(by_query.low, middle - float(wider) * (middle - by_group.low)),
+        max(by_query.high, middle + float(wider) * (by_group.high - middle)),
+    )
+
+
 def stratified_bootstrap(
     a: Sequence[Float[np.ndarray, " queries"]],
     b: Sequence[Float[np.ndarray, " queries"]],

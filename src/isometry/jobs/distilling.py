@@ -326,6 +326,7 @@ class Distilling:
             answering = encode(encoder, passages, "Encoding passages")
             order, _ = rank_documents(asking, answering, ranked.owner, ranking.DEPTH)
             scores[name] = score_rankings(order, asked.relevance)
+        groups = self.data.parts_of(asked)
         return {
             "queries": len(queries),
             "documents": ranked.size,
@@ -335,7 +336,7 @@ class Distilling:
                 row
                 for before, after in _COMPARED
                 for row in ranking.differences(
-                    f"{after} - {before}", "dense", scores[before], scores[after]
+                    f"{after} - {before}", "dense", scores[before], scores[after], groups
                 )
             ],
         }

@@ -89,12 +89,15 @@ def _compare(
     judged: Judgements,
     precision: Precision,
 ) -> dict[str, Any]:
+    import numpy as np
+
     from isometry.corpora.curation.profile import languages
+    from isometry.corpora.splits import independent_parts
     from isometry.encoders.cached import CachedEncoder
     from isometry.encoders.encoder import load_encoder
     from isometry.evaluation.retrieval import score_rankings
     from isometry.jobs import ranking
-    from isometry.jobs.preparation import word_language
+    from isometry.jobs.preparation import groups_of, judged_together, word_language
     from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
 
@@ -112,6 +115,11 @@ def _compare(
         {number[document]: grade for document, grade in judged.relevance[query].items()}
         for query in judged.queries
     ]
+    # No near-duplicates are looked for here: pages, and what answers one query.
+    parts = independent_parts(
+        groups_of(found), np.arange(len(found)), judged_together(list(own) for own in relevance)
+    )
+    groups = [int(parts[next(iter(own))]) for own in relevance]
     rows: list[dict[str, Any]] = []
     first: dict[str, ranking.PerQuery] = {}
     words: ranking.Rankings | None = None
@@ -137,5 +145,5 @@ def _compare(
             for mode, ordered in orders.items():
                 scores = score_rankings(ordered.order, relevance)
                 reference = first.setdefault(mode, scores)
-                rows.append(ranking.row_against(str(model), mode, scores, reference))
+                rows.append(ranking.row_against(str(model), mode, scores, reference, groups))
     return {"rows": rows, "documents": len(documents), "dropped_queries": judged.dropped}

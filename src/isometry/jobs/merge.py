@@ -338,7 +338,7 @@ class _Comparison:
         from isometry.jobs.merge_evaluation import compare, scores_of
 
         scores = {merge: scores_of(merge, self._data, self._cache), **self._parents}
-        return {"source": self._task.source.name, "rows": compare(scores)}
+        return {"source": self._task.source.name, "rows": compare(scores, self._data)}
 
 
 def _look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:

@@ -52,7 +52,9 @@ def scores_of(model: str, data: Prepared, cache: Path) -> ranking.PerQuery:
     return score_rankings(found.order, asked.relevance)
 
 
-def compare(scores: Mapping[str, ranking.PerQuery]) -> list[dict[str, Any]]:
+def compare(scores: Mapping[str, ranking.PerQuery], data: Prepared) -> list[dict[str, Any]]:
     """A row for each model; differences are to the first."""
-    first = next(iter(scores.values()))
-    return [ranking.row_against(model, "dense", own, first) for model, own in scores.items()]
+    first, groups = next(iter(scores.values())), data.parts_of(data.questions["test"])
+    return [
+        ranking.row_against(model, "dense", own, first, groups) for model, own in scores.items()
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from isometry.corpora.pairs.structure import (
 from isometry.corpora.pairs.tasks import linking_pages
 from isometry.corpora.readers import ReadingReport, Source
 from isometry.corpora.readers.judgements import Judgements, read_judgements, read_pairs
-from isometry.corpora.splits import SIZES, leakage, split
+from isometry.corpora.splits import SIZES, independent_parts, leakage, split
 from isometry.jobs.asking import asked_of_several, hide_queries
 
 FEWEST_DOCUMENTS = 20
@@ -63,6 +63,7 @@ class Prepared:
         documents: All of them.
         sides: "train", "validation" or "test" for each.
         clusters: The near-duplicate cluster of each.
+        parts: The number of what each belongs to that the split never divides.
         pairs: What is trained on.
         views: Header and body of each document as it is ranked in the evaluation: with what the
             queries were made from hidden.
@@ -75,12 +76,17 @@ class Prepared:
     documents: list[Document]
     sides: list[str]
     clusters: Int[np.ndarray, " documents"]
+    parts: Int[np.ndarray, " documents"]
     pairs: list[Pair]
     views: list[tuple[str, str]]
     questions: dict[str, Questions]
     given: bool
     too_little: str | None
     facts: dict[str, Any]
+
+    def parts_of(self, asked: Questions) -> list[int]:
+        """What the answers to each query belong to: always one part, as the split has it."""
+        return [int(self.parts[next(iter(known))]) for known in asked.relevance]
 
 
 def prepare(
@@ -119,7 +125,14 @@ def prepare(
         given = joined(read_judgements(queries, judgements, known))
     elif pairs is not None:
         given = joined(read_pairs(pairs, known))
-    sides = work.table("sides", lambda: _sides(documents, given, known, seed))
+    together = (
+        ()
+        if given is None
+        else judged_together(
+            [known[document] for document in relevant] for relevant in given.relevance.values()
+        )
+    )
+    sides = work.table("sides", lambda: _sides(documents, together, seed))
     clusters = sides.column("cluster").to_numpy()
     side = sides.column("side").to_pylist()
     made = work.json("pairing", lambda: _pair(work, documents, clusters, side, given, known, seed))
@@ -146,6 +159,7 @@ def prepare(
         documents,
         side,
         clusters,
+        independent_parts(groups_of(documents), clusters, together),
         trained,
         list(
             zip(views.column("header").to_pylist(), views.column("body").to_pylist(), strict=True)
@@ -155,6 +169,20 @@ def prepare(
         made["too_little"],
         facts,
     )
+
+
+def groups_of(documents: Iterable[Document]) -> list[str]:
+    """The page or file of each document."""
+    return [document.group or document.id for document in documents]
+
+
+def judged_together(answers: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+    """Pairs of documents that answer one query, which join all that do.
+
+    Args:
+        answers: The document numbers of each query.
+    """
+    return [(rows[0], row) for own in answers for rows in [sorted(own)] for row in rows[1:]]
 
 
 def word_language(languages: Mapping[str, int], kinds: Mapping[str, int]) -> str:
@@ -190,17 +218,11 @@ def _read(path: Path, source: Source) -> dict[str, Any]:
 
 
 def _sides(
-    documents: Sequence[Document], given: Judgements | None, known: dict[str, int], seed: int
+    documents: Sequence[Document], together: Sequence[tuple[int, int]], seed: int
 ) -> pa.Table:
     clusters = near_duplicates([f"{document.title}\n{document.body()}" for document in documents])
-    joined: list[tuple[int, int]] = []
-    if given is not None:
-        for relevant in given.relevance.values():
-            rows = sorted(known[document] for document in relevant)
-            joined += [(rows[0], row) for row in rows[1:]]
-    groups = [document.group or document.id for document in documents]
     try:
-        sides = split(groups, clusters, seed=seed, mergeable=joined)
+        sides = split(groups_of(documents), clusters, seed=seed, mergeable=together)
     except InputError:
         # One repeated page, say: there is nothing to hold out, so nothing can be proven.
         sides = ["train"] * len(documents)

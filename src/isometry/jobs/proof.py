@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +18,7 @@ from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.sizes import Size, size_name
 from isometry.evaluation.retention import gloss_retention, relation_retention
 from isometry.evaluation.retrieval import rank_documents, score_rankings
-from isometry.evaluation.significance import paired_bootstrap
+from isometry.evaluation.significance import grouped_bootstrap
 from isometry.jobs import ranking
 from isometry.jobs.fitting import Fitting
 from isometry.jobs.preparation import Questions
@@ -42,8 +43,8 @@ def prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
     """All final figures of one fit: the only place where the test queries are ranked.
 
     Every system ranks the same documents: all, or the planned sample. Differences are taken like
-    for like (vectors against vectors, fusion against fusion) with paired bootstrap intervals over
-    the queries.
+    for like (vectors against vectors, fusion against fusion) with `grouped_bootstrap` intervals
+    over the queries and over what the split never divides.
     """
     if job.data.too_little:
         return NOTHING_PROVEN
@@ -57,6 +58,7 @@ def prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
 
 def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
     asked = job.asked("test")
+    groups = job.data.parts_of(asked)
     words = job.by_words("test")
     before = job.compare_before_training()
     encoders = {"base": job.base}
@@ -76,14 +78,21 @@ def _prove(job: Fitting, choice: dict[str, Any]) -> dict[str, Any]:
     changes: list[dict[str, Any]] = []
     examples = None
     if "tuned" in dense:
-        changes = ranking.differences("tuned - base", "dense", scores["base"], scores["tuned"])
+        changes = ranking.differences(
+            "tuned - base", "dense", scores["base"], scores["tuned"], groups
+        )
         changes += ranking.differences(
-            "tuned fused - base fused", "hybrid", scores["base fused"], scores["tuned fused"]
+            "tuned fused - base fused",
+            "hybrid",
+            scores["base fused"],
+            scores["tuned fused"],
+            groups,
         )
         examples = _examples(job, asked, dense["base"], dense["tuned"])
     return {
         "test": {
             "queries": len(asked.queries),
+            "groups": len(set(groups)),
             "documents": job.ranked.size,
             "kind": "given" if job.data.given else "artificial",
             "rows": [ranking.row_of(name, values) for name, values in scores.items()],
@@ -152,6 +161,7 @@ def _sizes(
     if not job.nested:
         return []
     asked = job.asked("test")
+    groups = job.data.parts_of(asked)
     points = {"base": 0.0, "tuned": alpha}
     rows: list[dict[str, Any]] = []
     for size in job.nested:
@@ -162,16 +172,22 @@ def _sizes(
             )
             for name, encoder in cut.items()
         }
-        rows.append(_size_row(size, cut["base"], reached, _speed(job.plan, size)))
+        rows.append(_size_row(size, cut["base"], reached, _speed(job.plan, size), groups))
     whole = job.plan.layers, job.base.encoder.dim
-    return [*rows, _size_row(whole, job.base, scores, 1.0)]
+    return [*rows, _size_row(whole, job.base, scores, 1.0, groups)]
 
 
 def _size_row(
-    size: Size, encoder: CachedEncoder, scores: dict[str, PerQuery], speed: float | None
+    size: Size,
+    encoder: CachedEncoder,
+    scores: dict[str, PerQuery],
+    speed: float | None,
+    groups: Sequence[int],
 ) -> dict[str, Any]:
     reached = {name: scores[name]["ndcg@10"] for name in ("base", "tuned") if name in scores}
-    change = {} if "tuned" not in reached else asdict(paired_bootstrap(*reached.values()))
+    change = {}
+    if "tuned" in reached:
+        change = asdict(grouped_bootstrap(reached["base"], reached["tuned"], groups))
     return {
         "layers": size[0],
         "dimensions": size[1],

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from isometry.core.progress import say, track
 from isometry.corpora.views.chunks import chunk
 from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
-from isometry.evaluation.significance import paired_bootstrap
+from isometry.evaluation.significance import grouped_bootstrap
 from isometry.search.fusion import USUAL_WEIGHT, choose_weight, standard_score_fusion
 from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
 from isometry.search.reranking import Scorer, rerank
@@ -328,7 +328,9 @@ def row_of(system: str, scores: PerQuery) -> dict[str, Any]:
     return {"system": system, **_means(scores)}
 
 
-def row_against(model: str, mode: str, scores: PerQuery, first: PerQuery) -> dict[str, Any]:
+def row_against(
+    model: str, mode: str, scores: PerQuery, first: PerQuery, groups: Sequence[int]
+) -> dict[str, Any]:
     """One line of a comparison: figures, and the difference of nDCG@10 to the first model's.
 
     Args:
@@ -336,8 +338,9 @@ def row_against(model: str, mode: str, scores: PerQuery, first: PerQuery) -> dic
         mode: How it ranked: "dense", "lexical" or "hybrid".
         scores: Of every query.
         first: Those of the first model in the same mode.
+        groups: What each query belongs to; see `grouped_bootstrap`.
     """
-    change = paired_bootstrap(first["ndcg@10"], scores["ndcg@10"])
+    change = grouped_bootstrap(first["ndcg@10"], scores["ndcg@10"], groups)
     return {
         "model": model,
         "mode": mode,
@@ -346,6 +349,7 @@ def row_against(model: str, mode: str, scores: PerQuery, first: PerQuery) -> dic
         "low": change.low,
         "high": change.high,
         "queries": len(scores["ndcg@10"]),
+        "groups": len(set(groups)),
     }
 
 
@@ -353,11 +357,13 @@ def _means(scores: PerQuery) -> dict[str, float]:
     return {metric: float(scores[metric].mean()) for metric in METRICS}
 
 
-def differences(what: str, mode: str, before: PerQuery, after: PerQuery) -> list[dict[str, Any]]:
-    """After minus before for every metric, with a paired bootstrap interval."""
+def differences(
+    what: str, mode: str, before: PerQuery, after: PerQuery, groups: Sequence[int]
+) -> list[dict[str, Any]]:
+    """After minus before for every metric, each with its `grouped_bootstrap` interval."""
     rows: list[dict[str, Any]] = []
     for metric in METRICS:
-        interval = paired_bootstrap(before[metric], after[metric])
+        interval = grouped_bootstrap(before[metric], after[metric], groups)
         rows.append(
             {
                 "what": what,

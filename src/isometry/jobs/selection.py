@@ -131,7 +131,8 @@ def choose_point(
     """The point of the line base .. tuned to keep, or None for the base itself.
 
     A point qualifies when it keeps what the base knew (the gloss probe) and beats the base on
-    validation with a 95 % interval above zero. With nested sizes it must do so on average over all
+    validation with a 95 % interval over the queries above zero. (What is claimed of it afterwards,
+    by `prove`, also counts how pages differ.) With nested sizes it must do so on average over all
     sizes, each against the base cut so, and the whole must not be surely worse than the base. Of
     these, the one nearest to the base is taken that is within one standard error of the best, over
     paired differences: the rule of Breiman et al. (1984, section 3.4.3) for the simplest model that

@@ -165,7 +165,9 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
         if row.get("difference") is not None
     ]
     if intervals:
-        parts.append("Tuned minus base on the same queries, with paired bootstrap intervals:")
+        parts.append(
+            "Tuned minus base on the same queries, with bootstrap intervals over queries and pages:"
+        )
         parts.append(table(["Metric and search", "Difference", "95 % interval"], intervals))
         parts.append(figures.certainty(manifest))
     return "\n\n".join(parts)

@@ -31,7 +31,7 @@ class ProofRow(BaseModel):
 
 
 class ProofDifference(BaseModel):
-    """What tuning changed, with a 95 % interval over the queries."""
+    """What tuning changed, with a 95 % interval over queries and over pages."""
 
     what: str = Field(examples=["tuned - base"])
     metric: str = Field(examples=["ndcg@10"])

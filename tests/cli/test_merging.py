@@ -104,7 +104,7 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
     tiny_docs: Path,
     tmp_path: Path,
 ) -> None:
-    def compare(scores: dict[str, object]) -> list[dict[str, object]]:
+    def compare(scores: dict[str, object], _: object) -> list[dict[str, object]]:
         figures = dict.fromkeys(METRICS, 0.5)
         change = {"difference": -0.031, "low": -0.052, "high": 0.013}
         return [{"model": Path(model).name, "mode": "dense", **figures, **change}

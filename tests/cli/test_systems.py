@@ -23,8 +23,9 @@ def record(path: Path, slug: str, *, passed: bool, code: str | None = None) -> N
         path,
         {
             "format": 1, "slug": slug, "scale": "small", "created": "2026-11-25T10:00:00Z",
-            "identity": {"code": code or entry.code_hash}, "arms": {}, "gates": [gate],
-            "passed": passed,
+            "identity": {"code": code or entry.code_hash}, "gates": [gate], "passed": passed,
+            "title": "2DMSE", "baseline": "matryoshka", "method": "2dmse",
+            "arms": {arm: {"runs": [{"figures": {}}]} for arm in ("matryoshka", "2dmse")},
         },
     )  # fmt: skip
 
@@ -62,6 +63,8 @@ def test_the_list_has_what_scripts_need(tmp_path: Path, capsys: pytest.CaptureFi
         (["reproduce", "2dmse", "--arm", "none"], "There are: untrained"),
         (["reproduce", "2dmse", "--seeds", "0"], "--seeds must be at least 1"),
         (["reproduce", "2dmse", "--scale", "huge"], "huge"),
+        (["reproduce", "all", "--arm", "zero-shot"], "There are: "),
+        (["systems", "--results", "nowhere"], "no folder of records"),
     ],
 )
 def test_bad_input_is_said_and_costs_nothing(

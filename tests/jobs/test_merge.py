@@ -317,8 +317,10 @@ def test_what_holds_more_than_a_model_is_not_replaced(parents: list[Path], tmp_p
         (parents, run, "no model; it is left alone"),
         ([parents[0], whole / "inner"], whole, "inner', which lies in it"),
         (parents, project, "no model; it is left alone"),
-        (parents, space / "model", "is in a Space"),
-        (parents, space / "other", "is in a Space"),
+        (parents, space / "model", "lies in the Space"),
+        (parents, space / "other", "lies in the Space"),
+        (parents, space / "index" / "deep" / "er", "lies in the Space"),
+        (parents, parents[0] / "1_Pooling" / "out", "lies in the model"),
     ):
         with pytest.raises(InputError, match=said):
             job.merge(models, out, force=True)

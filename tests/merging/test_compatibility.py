@@ -233,7 +233,14 @@ def test_a_base_has_no_head_but_must_have_every_tensor(one: Path, other: Path) -
 
 def test_a_missing_normalisation_is_noted(one: Path, other: Path) -> None:
     modules = json.loads((other / "modules.json").read_text(encoding="utf-8"))
-    modules.append({"idx": 2, "name": "2", "path": "2_Normalize", "type": "x.Normalize"})
+    modules.append(
+        {
+            "idx": 2,
+            "name": "2",
+            "path": "2_Normalize",
+            "type": "sentence_transformers.models.Normalize",
+        }
+    )
     (other / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
     said = notes(one, other)
     assert len(said) == 1 and "Normalize" in said[0] and str(other) in said[0]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from isometry.core.errors import InputError
@@ -14,6 +15,7 @@ from isometry.systems import reproduce as module
 from isometry.systems.catalogue import Entry
 from isometry.systems.listing import describe
 from isometry.systems.reproduce import reproduce
+from isometry.systems.run import Run
 from isometry.systems.system import Arm, Gate, Scale
 
 
@@ -248,6 +250,47 @@ def test_an_arm_trains_in_its_stages_and_no_others(make_entry: Make, go: Go) -> 
 def test_bad_input_is_one_line(make_entry: Make, go: Go, options: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         go(make_entry(), **options)
+
+
+def test_a_rate_at_which_training_diverges_is_not_taken(
+    make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module, "say", said.append)
+    monkeypatch.setattr(Run, "fit", lambda run, stage, *_: run.steps.setdefault(stage, 1))
+
+    def make(run: Any) -> int:
+        run.fit("s")
+        if run.rate > 0.05:
+            raise InputError("The model 'x' gave NaN or infinity for the text 'y'.")
+        return 1 if run.rate > 0.005 else 12
+
+    system = make_entry().load()
+    scale = Scale(model="none", steps={"s": 1}, seeds=2, rates=(0.001, 0.01, 0.1))
+    arms = {**system.arms, "all": Arm("", make, ("s",))}
+    done = go(make_entry(arms=arms, scales={"small": scale}))["arms"]["all"]
+    assert done["rate"] == 0.01 and list(done["rates"]) == ["0.001", "0.01"]
+    assert [line for line in said if "NaN" in line and "not taken" in line]
+
+    def measure(run: Any, model: int, held: Any) -> dict[str, Any]:
+        return {"found": np.array([np.nan, 1.0]), "length": 1.0}
+
+    with pytest.raises(InputError, match=r"all at the learning rate 0.001 has NaN .* for found"):
+        go(make_entry(arms=arms, scales={"small": scale}, measure=measure, code="b"), arm="all")
+
+
+def test_where_no_record_can_be_written_nothing_is_run(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(InputError, match="no folder of records"):
+        go(make_entry())
+    (tmp_path / "results").unlink()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "short-words").write_text("a file")
+    with pytest.raises(InputError, match="Cannot write to"):
+        go(make_entry())
+    assert calls == []
 
 
 def test_a_scale_that_needs_a_gpu_says_so_and_never_shrinks(

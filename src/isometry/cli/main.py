@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ from isometry.cli import (
 _INTERRUPTED = 130
 # What no command can make of a path that it was given.
 _UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
+_TERMINATED = 143
 _RESUMING = ("fit", "encode", "distill", "add", "migrate", "reproduce")
 
 app = typer.Typer(
@@ -157,4 +159,6 @@ def run() -> None:
     # Threads that spin while they wait take the cores from each other as soon as any other program
     # wants one, and short products then take many times as long. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # As if by Ctrl-C, so that no half of a folder stays; `serve` finishes what it has accepted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     sys.exit(main())

@@ -73,14 +73,20 @@ def reproduce(
 
       isometry reproduce retrieval-pretraining
     """
-    from isometry.report.reproduction import render_record
     from isometry.systems.catalogue import find
+
+    found = find(name)
+    from isometry.report.reproduction import render_record
+    from isometry.systems.reproduce import check
     from isometry.systems.reproduce import reproduce as run
 
     failed = False
     records = []
+    for entry in found:
+        # What is wrong with the last is said before the first has run for hours.
+        check(entry, scale=scale, seeds=seeds, arm=arm, results=results)
     with progress(quiet):
-        for entry in find(name):
+        for entry in found:
             record = run(entry, scale=scale, seeds=seeds, arm=arm, results=results)
             failed |= record["passed"] is False
             records.append(record)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from isometry.core.errors import InputError
 
@@ -22,6 +23,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"There is no file {path}.") from None
     except (ValueError, OSError) as error:
         raise InputError(f"Cannot read {path} as JSON: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        InputError: As `read_json` does, and when it holds something else.
+    """
+    value: Any = read_json(path)
+    if not isinstance(value, Mapping):
+        raise InputError(f"{path} is no JSON object.")
+    return dict(cast(Mapping[str, Any], value))
 
 
 def hash_file(path: Path) -> str:

@@ -156,7 +156,8 @@ def write_json(path: Path, value: Any) -> None:
 def out_folder(path: str | Path) -> Path:
     """A folder that is to be written, under a path that ends with its name.
 
-    "." and ".." name folders without saying their names, beside which work goes on.
+    ".", ".." and links name folders without saying their names, beside which work goes on.
     """
     folder = Path(path).expanduser()
-    return folder if folder.name not in ("", "..") else folder.resolve()
+    named = folder.name not in ("", "..") and not folder.is_symlink()
+    return folder if named else folder.resolve()

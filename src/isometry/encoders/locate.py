@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, read_json
+from isometry.core.files import hash_file, read_json, read_object
 from isometry.encoders.packaged_models import PREFIX, packaged_folder
 
 # What weights, configuration, prompts and tokenizers are kept in.
@@ -17,9 +18,10 @@ def is_static(folder: Path) -> bool:
     """Whether a folder holds a table of token vectors: a StaticEmbedding, or model2vec's."""
     modules, config = folder / "modules.json", folder / "config.json"
     if modules.is_file():
-        kinds = [str(module.get("type")) for module in read_json(modules)]
-        return bool(kinds) and kinds[0].endswith("StaticEmbedding")
-    return config.is_file() and read_json(config).get("model_type") == "model2vec"
+        listed: Any = read_json(modules)
+        first: Any = listed[0] if isinstance(listed, list) and listed else None
+        return isinstance(first, dict) and str(first.get("type")).endswith("StaticEmbedding")
+    return config.is_file() and read_object(config).get("model_type") == "model2vec"
 
 
 def model_files(source: str | Path) -> dict[str, str]:

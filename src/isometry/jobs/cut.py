@@ -11,6 +11,7 @@ from isometry.core.errors import InputError
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.encoders.locate import is_static, locate, public_name
 from isometry.encoders.sizes import Size, read_size, size_name, size_names
+from isometry.jobs.places import check_place
 from isometry.space import Space
 from isometry.space_files import MANIFEST
 
@@ -48,6 +49,9 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
     if folder.exists() and not force:
         raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
     place, is_local = locate(model)
+    check_place(folder, {str(model): Path(place)} if is_local else {})
+    if is_local and folder.resolve() == Path(place).resolve():
+        raise InputError(f"{folder} is the model that is cut.", "Choose another --out.")
     if is_local and is_static(Path(place)):
         raise InputError(
             f"The model '{model}' is a table of token vectors: it has no layers to cut.",
@@ -55,9 +59,9 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
         )
     from isometry.encoders.finite import check_finite
     from isometry.encoders.surgery.layers import truncate
-    from isometry.encoders.text import TextEncoder
+    from isometry.jobs.loading import load_sound_text_encoder
 
-    encoder = TextEncoder.load(model)
+    encoder = load_sound_text_encoder(model)
     check_finite(encoder)
     small = truncate(encoder, *wanted)
     whole = len(encoder.layers()), encoder.dim

@@ -17,6 +17,7 @@ from isometry.core.workspace import Workspace, discard_other_work
 from isometry.core.writing import out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
+from isometry.jobs.places import check_place
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -162,6 +163,9 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
     if folder.exists() and not force:
         raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
     place, is_local = locate(settings.teacher)
+    check_place(folder, {settings.teacher: Path(place)} if is_local else {})
+    if is_local and folder.resolve() == Path(place).resolve():
+        raise InputError(f"{folder} is the teacher.", "Choose another --out.")
     if is_local and is_static(Path(place)):
         raise InputError(
             f"The teacher '{settings.teacher}' is static already: nothing is faster.",
@@ -188,9 +192,9 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
     from isometry.encoders.finite import check_finite
     from isometry.encoders.surgery.layers import truncate
     from isometry.encoders.surgery.projection import project
-    from isometry.encoders.text import TextEncoder
+    from isometry.jobs.loading import load_sound_text_encoder
 
-    encoder = TextEncoder.load(settings.teacher)
+    encoder = load_sound_text_encoder(settings.teacher)
     check_finite(encoder)
     if settings.dim is not None and settings.dim > encoder.dim:
         raise InputError(

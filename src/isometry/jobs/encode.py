@@ -75,9 +75,9 @@ def encode(
     if force:
         discard_other_work(partial, fingerprint)
     with Workspace(partial, fingerprint, of_command=True) as work:
-        from isometry.encoders.encoder import load_encoder
+        from isometry.jobs.loading import load_sound
 
-        encoder = load_encoder(model)
+        encoder = load_sound(model)
         limit_of_model = encoder.max_tokens or float("inf")
         report = ReadingReport()
         truncated = 0

@@ -94,9 +94,9 @@ def _compare(
     from isometry.corpora.curation.profile import languages
     from isometry.corpora.splits import independent_parts
     from isometry.encoders.cached import CachedEncoder
-    from isometry.encoders.encoder import load_encoder
     from isometry.evaluation.retrieval import score_rankings
     from isometry.jobs import ranking
+    from isometry.jobs.loading import load_sound
     from isometry.jobs.preparation import groups_of, judged_together, word_language
     from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
@@ -126,7 +126,7 @@ def _compare(
     with tempfile.TemporaryDirectory() as folder:
         for model, space in zip(models, spaces, strict=True):
             say(f"Evaluating {model}")
-            encoder = load_encoder(model)
+            encoder = load_sound(model)
             chunks = ranking.passages_of(encoder, documents, views)
             ranked = ranking.collection(documents, chunks)
             if words is None:

@@ -30,6 +30,7 @@ from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs import ranking
 from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
+from isometry.jobs.loading import load_sound_text_encoder
 from isometry.jobs.planning import plan_for
 from isometry.jobs.preparation import Prepared, Questions, prepare, word_language
 from isometry.jobs.ranking import Collection, Rankings
@@ -136,7 +137,7 @@ class Fitting:
     @cached_property
     def base_encoder(self) -> TextEncoder:
         """The encoder to start from."""
-        encoder = TextEncoder.load(
+        encoder = load_sound_text_encoder(
             self.settings.base,
             query_prompt=self.settings.query_prompt,
             document_prompt=self.settings.document_prompt,

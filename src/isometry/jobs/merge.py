@@ -24,7 +24,7 @@ from isometry.jobs.merge_recipe import (
     read_recipe,
     recipe_of,
 )
-from isometry.space_files import MANIFEST
+from isometry.jobs.places import check_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,10 +189,6 @@ def _check_out(out: Path, force: bool) -> None:
     Raises:
         InputError: When it is not surely a model alone, or `force` is not given.
     """
-    if (out.parent / MANIFEST).is_file():
-        raise InputError(
-            f"{out} is in a Space, which its own model belongs to.", "Choose another --out."
-        )
     if not out.exists():
         return
     if not _is_model(out):
@@ -223,6 +219,7 @@ def _check_parents(out: Path, parents: Mapping[str, Checkpoint], compared: bool)
     Raises:
         InputError: When a model lies in it; or is it, and will be compared with the merge.
     """
+    check_place(out, {name: checkpoint.folder for name, checkpoint in parents.items()})
     for name, checkpoint in parents.items():
         folder, target = checkpoint.folder.resolve(), out.resolve()
         if target in folder.parents:

@@ -41,10 +41,10 @@ def scores_of(model: str, data: Prepared, cache: Path) -> ranking.PerQuery:
         InputError: When the model cannot be loaded as an encoder.
     """
     from isometry.encoders.cached import CachedEncoder
-    from isometry.encoders.encoder import load_encoder
+    from isometry.jobs.loading import load_sound
 
     say(f"Evaluating {model}")
-    encoder = load_encoder(model)
+    encoder = load_sound(model)
     documents = [document.id for document in data.documents]
     ranked = ranking.collection(documents, ranking.passages_of(encoder, documents, data.views))
     asked = data.questions["test"]

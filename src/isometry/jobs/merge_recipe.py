@@ -32,6 +32,8 @@ _ON_A_BASE = ("task-arithmetic", "ties", "dare", "self-positioning")
 _OF_SHARES = ("average", "slerp", "dare", "self-positioning")
 # Shares are written with all their digits; by hand, with some.
 _SHARES_APART = 1e-3
+# Weights whose sum is less leave nothing of what they weigh.
+_NOTHING = 1e-6
 _START = "Start from the recipe.json of a merge."
 # Written by people, who put comments into it.
 _YAML = (".yaml", ".yml")
@@ -153,6 +155,8 @@ def check(settings: MergeSettings) -> None:
         signless = method in _SIGNLESS or settings.elect_signs
         if signless and (min(weights) < 0 or sum(weights) == 0):
             raise InputError(f"{method} takes weights of 0 and more, not all 0.")
+        if settings.of_shares and abs(sum(weights)) < _NOTHING:
+            raise InputError("The weights sum to 0, and nothing of the models would be left.")
         if method == "self-positioning" and abs(sum(weights) - 1) > _SHARES_APART:
             raise InputError(f"{method} takes shares, which sum to 1, not to {sum(weights):g}.")
     if settings.prompts_from is not None and settings.prompts_from not in settings.models:

@@ -56,9 +56,9 @@ def migrate(
             figures = _return(writer)
     else:
         place, precision = _found(model, opened)
-        from isometry.encoders.encoder import load_encoder
+        from isometry.jobs.loading import load_sound
 
-        encoder = load_encoder(place)
+        encoder = load_sound(place)
         with Writer(space, f"migrate --model {model}") as writer:
             from isometry.encoders.cached import CachedEncoder
 
@@ -124,9 +124,9 @@ def _return(writer: Writer) -> dict[str, Any]:
     version, passages = was.index_version, 0
     if any(differences(before, after)):
         from isometry.encoders.cached import CachedEncoder
-        from isometry.encoders.encoder import load_encoder
+        from isometry.jobs.loading import load_sound
 
-        encoder = load_encoder(writer.folder / was.model)
+        encoder = load_sound(writer.folder / was.model)
         cached = CachedEncoder(encoder, writer.work / "vectors", former["encoder"]["precision"])
         version, passages = update_index(writer, was.index, version, cached, before, after)
     manifest = with_generation(space.manifest, former)

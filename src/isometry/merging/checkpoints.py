@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file, hash_value, read_json
+from isometry.core.files import hash_file, hash_value, read_json, read_object
 from isometry.encoders.finite import is_finite
 from isometry.encoders.locate import locate
 
@@ -58,10 +58,17 @@ class _Place:
 
 @dataclass(frozen=True)
 class Module:
-    """One module of a sentence-transformers model: the last part of its class, and its folder."""
+    """One module of a sentence-transformers model: the last part of its class, and its folder.
+
+    Attributes:
+        kind: The last part of its class.
+        path: Its folder.
+        is_known: Whether it is one of the library's own.
+    """
 
     kind: str
     path: str
+    is_known: bool = True
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -91,10 +98,17 @@ class Checkpoint(Mapping[str, Tensor]):
                 "Merge it into its base first, and save that: factors cannot be averaged.",
             )
         body = folder / self.modules[0].path / "config.json"
-        self.config: dict[str, Any] = read_json(body) if body.is_file() else {}
+        self.config: dict[str, Any] = read_object(body) if body.is_file() else {}
         if self.config.get("quantization_config"):
             raise InputError(
                 f"The model '{source}' is quantised.", "Give the weights it was made from."
+            )
+        foreign = [each for each in self.modules if not each.is_known]
+        if foreign or self.config.get("auto_map"):
+            what = f"its module {foreign[0].kind}" if foreign else "its architecture"
+            raise InputError(
+                f"The model '{source}' needs code of its own for {what}, which is never run.",
+                "Give a model that transformers and sentence-transformers know.",
             )
         self._places: dict[str, _Place] = {}
         for number, module in enumerate(self.modules):
@@ -112,7 +126,7 @@ class Checkpoint(Mapping[str, Tensor]):
     def _look_into(self, folder: Path) -> dict[str, _Place]:
         """The tensors of one folder's files, whole or in shards."""
         if (folder / INDEX).is_file():
-            index = read_json(folder / INDEX).get("weight_map")
+            index = read_object(folder / INDEX).get("weight_map")
             if not isinstance(index, dict):
                 raise InputError(f"{folder / INDEX} is no index of shards: it has no weight_map.")
             files = sorted({Path(str(file)).name for file in index.values()})
@@ -262,7 +276,7 @@ class Checkpoint(Mapping[str, Tensor]):
     def prompt_settings(self) -> dict[str, Any]:
         """What `prompts` and `default_prompt_name` are in its configuration."""
         path = self.folder / PROMPTS
-        values = read_json(path) if path.is_file() else {}
+        values = read_object(path) if path.is_file() else {}
         # The library cannot read a model whose prompts are null.
         return {
             "prompts": values.get("prompts") or {},
@@ -283,7 +297,7 @@ class Checkpoint(Mapping[str, Tensor]):
             ("sentence_bert_config.json", "max_seq_length"),
             ("tokenizer_config.json", "model_max_length"),
         ):
-            value = read_json(body / name).get(key) if (body / name).is_file() else None
+            value = read_object(body / name).get(key) if (body / name).is_file() else None
             # Where it has no limit of its own, a tokenizer says some 10 ** 30.
             if isinstance(value, int) and value < _ENDLESS:
                 return value
@@ -292,7 +306,7 @@ class Checkpoint(Mapping[str, Tensor]):
     def settings_of(self, module: Module) -> dict[str, Any]:
         """The configuration of one module."""
         path = self.folder / module.path / "config.json"
-        return read_json(path) if path.is_file() else {}
+        return read_object(path) if path.is_file() else {}
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
@@ -315,7 +329,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         return Checkpoint(Path(snapshot_download(str(place), allow_patterns=wanted)), str(source))
     except (OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"Cannot fetch the model '{source}': {reason[:300]}") from error
+        raise InputError(
+            f"Cannot fetch the model '{source}': {reason[:300]}",
+            "Is there a network? Otherwise give a folder.",
+        ) from error
 
 
 def _modules(folder: Path) -> list[Module]:
@@ -324,7 +341,11 @@ def _modules(folder: Path) -> list[Module]:
         return [Module("Transformer", "")]
     try:
         listed = [
-            Module(str(module["type"]).rsplit(".", 1)[-1], str(module["path"]))
+            Module(
+                str(module["type"]).rsplit(".", 1)[-1],
+                str(module["path"]),
+                str(module["type"]).startswith("sentence_transformers."),
+            )
             for module in read_json(path)
         ]
     except (TypeError, KeyError) as error:

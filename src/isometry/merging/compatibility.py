@@ -78,7 +78,7 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
             )
     for other in everyone[1:]:
         _check_architecture(first, other)
-        notes += _check_tokenizers(first, other)
+        notes += _check_tokenizers(first, other, needed=other is not base)
     # A plain transformers checkpoint has nothing behind it, and takes what the others have.
     leading = settings_model(models)
     for other in models:
@@ -174,7 +174,7 @@ def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("tokenizer.json", *_VOCABULARIES))
 
 
-def _check_tokenizers(first: Checkpoint, other: Checkpoint) -> list[str]:
+def _check_tokenizers(first: Checkpoint, other: Checkpoint, *, needed: bool) -> list[str]:
     folders = [one.folder / one.modules[0].path for one in (first, other)]
     pair = f"The tokenizers of '{first.source}' and '{other.source}' differ"
     hint = "Models of different vocabularies cannot be merged: their word vectors do not match."
@@ -186,8 +186,18 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint) -> list[str]:
         for name in shared:
             if len({hash_file(folder / name) for folder in folders}) > 1:
                 raise InputError(f"{pair} in {name}.", hint)
-        if shared or not all(_has_tokenizer(folder) for folder in folders):
+        if shared:
             return []
+        has = list(map(_has_tokenizer, folders))
+        if not any(has):
+            return []
+        if not all(has):
+            without = f"'{(first if has[1] else other).source}' comes without its tokenizer"
+            if has[0] and not needed:
+                return [f"{without}, and none was compared."]
+            raise InputError(
+                f"The model {without}.", "Copy tokenizer.json from where it was trained."
+            )
         # One in the old format and one in the new: nothing says that they differ, nor that not.
         return [
             f"The tokenizers of '{first.source}' and '{other.source}' are in files of different"

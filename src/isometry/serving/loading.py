@@ -54,9 +54,9 @@ class Loader:
             InputError: When it cannot be loaded.
         """
         if not source.is_space:
-            from isometry.encoders.encoder import load_encoder
+            from isometry.jobs.loading import load_sound
 
-            encoder = load_encoder(source.place)
+            encoder = load_sound(source.place)
             return self._made(source, encoder, "float32", encoder.fingerprint(), None, None)
         if self._writable:
             return self._stored(source)

@@ -20,8 +20,10 @@ def describe_all(family: str | None = None, results: Path | None = None) -> list
         results: The folder of the records.
 
     Raises:
-        InputError: When there is no such family.
+        InputError: When there is no such family or folder.
     """
+    if results is not None and not results.is_dir():
+        raise InputError(f"There is no folder of records at {results}.")
     return [describe(entry, results or results_folder()) for entry in entries(family)]
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value, read_json
 from isometry.core.writing import write_text
@@ -21,7 +23,7 @@ FORMAT = 1
 # A list of numbers in JSON, and what can be left out of a whole one.
 _NUMBERS = re.compile(r"(?<=: )\[\n[-+\d.eE,\s]+\]")
 _WHOLE = re.compile(r"\.0(?=[,\]])")
-_NEEDED = ("format", "slug", "scale", "identity", "created", "arms", "gates", "passed")
+_TEXTS = ("slug", "scale", "title", "created", "baseline", "method")
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,42 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = read_json(path)
     except InputError:
         record = None
-    if not isinstance(record, dict) or any(name not in record for name in _NEEDED):
-        raise InputError(f"{path} is no record of a reproduction.", "Remove it, and run it again.")
-    if record["format"] != FORMAT:
+    form = record.get("format") if isinstance(record, dict) else None
+    if isinstance(form, int) and form != FORMAT:
         raise InputError(
-            f"{path} is a record of format {record['format']}, and this version writes {FORMAT}.",
+            f"{path} is a record of format {form}, and this version writes {FORMAT}.",
             "Remove it, and run it again.",
         )
+    if not isinstance(record, dict) or form is None or not _is_whole(record, path):
+        raise InputError(f"{path} is no record of a reproduction.", "Remove it, and run it again.")
     return record
+
+
+def _is_whole(record: dict[str, Any], path: Path) -> bool:
+    """Whether a record is of this place, and has what is shown of it."""
+    try:
+        return (
+            all(isinstance(record[name], str) for name in _TEXTS)
+            and (record["slug"], record["scale"]) == (path.parent.name, path.stem)
+            and isinstance(record["identity"]["code"], str)
+            and isinstance(record["passed"], bool)
+            and {record["baseline"], record["method"]} <= record["arms"].keys()
+            and all(
+                np.isfinite(figure).all()
+                for arm in record["arms"].values()
+                for run in [arm["runs"][0], *arm["runs"]]
+                for figure in run["figures"].values()
+            )
+            and all(
+                isinstance(gate["metric"], str) for gate in [record["gates"][0], *record["gates"]]
+            )
+        )
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return False
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Writes a record, whole or not at all; the figures of all items stand in one line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False, allow_nan=False)
 
     def in_a_line(numbers: re.Match[str]) -> str:

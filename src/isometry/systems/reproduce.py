@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from isometry.core.files import hash_value
 from isometry.core.fingerprint import fingerprint
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
+from isometry.core.writing import write_text
 from isometry.jobs.proof import machine, versions
 from isometry.systems.catalogue import Entry
 from isometry.systems.comparison import judge, passed
@@ -63,26 +65,21 @@ def reproduce(
     Raises:
         InputError: When the machine lacks what the scale needs, or something else is wrong.
     """
-    system = entry.load()
-    settings: Scale = system.scales[scale]
-    if seeds is not None:
-        if seeds < 1:
-            raise InputError(f"--seeds must be at least 1, not {seeds}.")
-        settings = replace(settings, seeds=seeds)
-    if arm is not None and arm not in system.arms:
-        raise InputError(
-            f"{entry.slug} has no arm '{arm}'.", f"There are: {', '.join(system.arms)}."
-        )
-    check_needs(entry.slug, scale, settings)
+    system, settings, path, known = check(entry, scale=scale, seeds=seeds, arm=arm, results=results)
     data: Splits[Any, Any] = system.data(settings)
     identity = Identity(hash_value(asdict(settings)), fingerprint(data), entry.code_hash)
-    path = record_path(results or results_folder(), entry.slug, scale)
-    known = read_record(path)
     if known is not None and arm is None:
         other = identity.differences(known["identity"])
         if not other:
             return {**known, "fresh": False}
         say(f"{path} is of other {' and '.join(other)}: it is not used.")
+    kept = arm is None and settings.seeds == system.scales[scale].seeds
+    if kept:
+        # Now, rather than after hours.
+        write_text(path.with_name(".writable"), "")
+        path.with_name(".writable").unlink()
+    elif arm is None:
+        say(f"No record is kept of {settings.seeds} seeds: the scale '{scale}' has others.")
 
     folder = work / entry.slug / f"{scale}-{identity.hash()[:12]}"
     with Workspace(folder, identity.hash()) as steps, _spared_collection():
@@ -114,11 +111,45 @@ def reproduce(
         "gates": [verdict.to_json() for verdict in verdicts],
         "passed": passed(verdicts),
     }
-    if settings.seeds != system.scales[scale].seeds:
-        say(f"No record is kept of {settings.seeds} seeds: the scale '{scale}' has others.")
+    if not kept:
         return {**record, "fresh": True}
     write_record(path, record)
     return {**(read_record(path) or {}), "fresh": True}
+
+
+def check(
+    entry: Entry, *, scale: ScaleName, seeds: int | None, arm: str | None, results: Path | None
+) -> tuple[AnySystem, Scale, Path, dict[str, Any] | None]:
+    """Refuses what `reproduce` could not do, as far as it is known without the data.
+
+    Args:
+        entry: As for `reproduce`.
+        scale: As for `reproduce`.
+        seeds: As for `reproduce`.
+        arm: As for `reproduce`.
+        results: As for `reproduce`.
+
+    Returns:
+        The system, its settings, the place of its record, and the record, if there is one.
+
+    Raises:
+        InputError: As `reproduce` does.
+    """
+    if seeds is not None and seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {seeds}.")
+    if results is not None and results.exists() and not results.is_dir():
+        raise InputError(f"{results} is no folder of records.")
+    system = entry.load()
+    settings: Scale = system.scales[scale]
+    if seeds is not None:
+        settings = replace(settings, seeds=seeds)
+    if arm is not None and arm not in system.arms:
+        raise InputError(
+            f"{entry.slug} has no arm '{arm}'.", f"There are: {', '.join(system.arms)}."
+        )
+    check_needs(entry.slug, scale, settings)
+    path = record_path(results or results_folder(), entry.slug, scale)
+    return system, settings, path, read_record(path)
 
 
 def check_needs(slug: str, name: str, scale: Scale) -> None:
@@ -239,8 +270,10 @@ class _Runner:
             found = self._once(
                 f"{owner}-rate-{rate:g}",
                 f"{name}, trying the learning rate {rate:g}",
-                partial(self._measured, name, rate, 0, self.data.validation),
+                partial(self._tried, name, rate),
             )
+            if found["figures"] is None:
+                return -math.inf
             tried[rate] = float(np.mean(found["figures"][chooser.metric]))
             return -tried[rate] if chooser.lower_is_better else tried[rate]
 
@@ -267,6 +300,21 @@ class _Runner:
         self._done[key] = self.steps.json(key, make_aloud)
         return self._done[key]
 
+    def _tried(self, name: str, rate: float) -> dict[str, Any]:
+        """As `_measured`, on validation; at a rate at which training diverges, no figures."""
+        wall, cpu = time.monotonic(), time.process_time()
+        try:
+            return self._measured(name, rate, 0, self.data.validation)
+        except InputError as error:
+            if "NaN" not in error.message:
+                raise
+            say(f"{error.message} So this rate is not taken.")
+            return {
+                "seconds": round(time.monotonic() - wall, 1),
+                "cpu_seconds": round(time.process_time() - cpu, 1),
+                "figures": None,
+            }
+
     def _measured(self, name: str, rate: float, seed: int, held: Any) -> dict[str, Any]:
         wall, cpu = time.monotonic(), time.process_time()
         folder = self.steps.path / self._folder(self._owners[name], rate, seed)
@@ -275,6 +323,11 @@ class _Runner:
             seed=seed, rate=rate, folder=folder, shared=self.steps.path,
         )  # fmt: skip
         figures = self.system.measure(run, _make(self.system.arms[name], run, name), held)
+        for metric, values in figures.items():
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"{name} at the learning rate {rate:g} has NaN or infinity for {metric}."
+                )
         return {
             "seed": seed,
             "steps": run.steps,

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertForSequenceClassification
+from tuned_folders import change_json, change_weights
+
+from isometry import InputError
+from isometry.cli.main import main
+from isometry.encoders.encoder import load_encoder
+from isometry.jobs.loading import load_sound
+
+
+@pytest.fixture
+def model(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def test_what_is_whole_is_loaded_as_it_is(model: Path) -> None:
+    assert load_sound(model).fingerprint() == load_encoder(model).fingerprint()
+    # Nothing reads a pooler, and many are saved without one.
+    change_weights(model, unpooled)
+    load_sound(model)
+
+
+def unpooled(state: dict[str, Tensor]) -> None:
+    for name in [name for name in state if "pooler" in name]:
+        del state[name]
+
+
+def lost(state: dict[str, Tensor]) -> None:
+    del state[next(name for name in state if name.endswith("layer.1.output.dense.weight"))]
+
+
+def renamed(state: dict[str, Tensor]) -> None:
+    for name in list(state):
+        state[f"foo.{name}"] = state.pop(name)
+
+
+def quantised(state: dict[str, Tensor]) -> None:
+    name = next(name for name in state if name.endswith("layer.1.output.dense.weight"))
+    state[name] = (state[name] * 100).to(torch.int8)
+
+
+def short(state: dict[str, Tensor]) -> None:
+    name = next(name for name in state if name.endswith("layer.1.output.dense.weight"))
+    state[name] = state[name][:-1].clone()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lost, "lacks weights: .*layer.1.output.dense.weight"),
+        (renamed, "lacks weights: .* and"),
+        (quantised, "is quantised: .* is I8"),
+        (short, "have other shapes .*layer.1.output.dense.weight"),
+    ],
+)
+def test_weights_that_are_not_the_models_own_are_refused(
+    model: Path, damage: Any, said: str
+) -> None:
+    change_weights(model, damage)
+    with pytest.raises(InputError, match=said):
+        load_sound(model)
+
+
+def test_a_model_that_says_it_is_quantised_or_needs_code_is_refused(model: Path) -> None:
+    change_json(model / "config.json", quantization_config={"quant_method": "gptq"})
+    with pytest.raises(InputError, match="is quantised"):
+        load_sound(model)
+    own = {"AutoModel": "own.Model"}
+    change_json(model / "config.json", quantization_config=None, auto_map=own)
+    with pytest.raises(InputError, match="needs code of its own"):
+        load_sound(model)
+
+
+def test_a_cross_encoder_is_no_encoder(model: Path, tmp_path: Path) -> None:
+    config = BertConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, num_labels=1,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "pairs")
+    with pytest.raises(InputError, match="is a cross-encoder"):
+        load_sound(tmp_path / "pairs")
+
+
+def test_every_command_that_takes_a_model_refuses_it(
+    model: Path, tiny_docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_weights(model, lost)
+    for command in (
+        ("cut", str(model), "--size", "1x16"),
+        ("distill", str(model), "--source", str(tiny_docs), "--layers", "1"),
+        ("fit", str(tiny_docs), "--base", str(model)),
+        ("encode", str(model), str(tiny_docs)),
+    ):
+        out = tmp_path / command[0]
+        assert main([*command, "--out", str(out)]) == 2, command
+        assert "lacks weights" in capsys.readouterr().err, command
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "modules.json", "config_sentence_transformers.json"]
+)
+@pytest.mark.parametrize("value", [[], 5, "x", [1]])
+def test_json_of_another_shape_is_named(
+    model: Path, file: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model / file).write_text(json.dumps(value))
+    assert main(["cut", str(model), "--size", "1x16", "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert file in line or str(model) in line
+
+
+def test_nothing_is_written_into_what_it_is_made_from(
+    model: Path, tiny_space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (model / "small", model / "1_Pooling" / "small", tiny_space / "small", model):
+        command = ["cut", str(model), "--size", "1x16", "--out", str(out), "--force"]
+        assert main(command) == 2
+        assert str(out) in capsys.readouterr().err
+    assert not list(model.rglob("small")) and not list(tiny_space.rglob("small"))

@@ -167,7 +167,7 @@ def test_bad_input(space: Path, tmp_path: Path, docs: Path) -> None:
     (tmp_path / "broken" / "config.json").write_text("{}")
     for match, folder, model, back in (
         ("no model 'nothing'", space, "nothing", False),
-        ("Cannot load", space, tmp_path / "broken", False),
+        ("has no weights", space, tmp_path / "broken", False),
         ("either --model MODEL, or --back", space, None, False),
         ("either --model MODEL, or --back", space, "packaged:minilm", True),
         ("no earlier generation", space, None, True),

@@ -40,6 +40,7 @@ def record() -> dict[str, Any]:
     second = {"accuracy": [0.2, 0.5, 0.5], "time": 1244.5}
     return {
         "slug": "some-method",
+        "title": "A method",
         "scale": "small",
         "settings": {"model": "packaged:minilm", "steps": {"contrast": 140}, "seeds": 2},
         "created": "2026-11-25T12:00:00Z",

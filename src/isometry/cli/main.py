@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -110,6 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _complain(f"{str(error.filename)[:200]}: {error.strerror}.", "")
         return 2
+    except RuntimeError as error:
+        # What pathlib says of "~somebody"; a query may begin so, too, and is no path.
+        if "home directory" not in str(error):
+            raise
+        homes = [part.partition("/")[0] for part in given if part.startswith("~")]
+        _complain(f"Nobody has the home {' or '.join(homes)}.", "")
+        return 2
     except typer.TyperException as error:
         # An unknown command or option, a value of the wrong kind, or no argument at all.
         error.show()  # pyright: ignore[reportAttributeAccessIssue]
@@ -123,7 +129,7 @@ def _check_text(arguments: list[str]) -> None:
     """Refuses what no file of ours could repeat.
 
     Raises:
-        InputError: For an argument that is not UTF-8, or a home that nobody has.
+        InputError: For an argument that is not UTF-8.
     """
     from isometry.core.errors import InputError
 
@@ -135,11 +141,6 @@ def _check_text(arguments: list[str]) -> None:
             raise InputError(
                 f"'{shown}' is not UTF-8.", "Give files and folders such names."
             ) from None
-        if argument.startswith("~"):
-            try:
-                Path(argument).expanduser()
-            except RuntimeError:
-                raise InputError(f"Nobody has the home {argument.partition('/')[0]}.") from None
 
 
 def _goes_on(arguments: list[str]) -> bool:

@@ -121,6 +121,31 @@ def test_many_copies_cost_comparisons_in_their_number_not_its_square(
     assert compared < 5 * 600
 
 
+def test_many_pages_of_one_template_are_told_apart_without_comparing_each_with_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = random.Random(2)
+    template = [f"menu{i}" for i in range(110)]
+    pages = [[*template, *(f"word{rng.randrange(4000)}" for _ in range(110))] for _ in range(300)]
+    pages += [edited(page, 0.04, rng) for page in pages[:20]]
+    texts = [" ".join(page) for page in pages]
+    proposed = 0
+    connecting_pairs = dedup.connecting_pairs
+
+    def counting(sets: list[np.ndarray], least: float) -> list[tuple[int, int]]:
+        nonlocal proposed
+        pairs = list(connecting_pairs(sets, least))
+        proposed += len(pairs)
+        return pairs
+
+    monkeypatch.setattr(dedup, "connecting_pairs", counting)
+    groups = near_duplicates(texts)
+    assert 0 < proposed < 5 * len(texts)
+    monkeypatch.setattr(dedup, "CROWD", len(texts))
+    assert groups.tolist() == near_duplicates(texts).tolist()
+    assert len(set(groups.tolist())) == 300
+
+
 @given(st.floats(0.0, 0.3), st.sampled_from([2, 3, 5]))
 def test_the_bands_find_the_expected_similarity_and_no_larger_rows_would(
     edit_rate: float, size: int

@@ -11,10 +11,12 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
+
+from isometry.corpora.curation.set_join import connecting_pairs
 
 PERMUTATIONS = 128
 FAMILIES = ((2, 1, 30), (3, 25, 60), (5, 50, None))
@@ -23,6 +25,8 @@ differ by an edit or two share one of them."""
 MARGIN = 0.8
 """Where no two edits touch the same shingle, the similarity is (1 - ke) / (1 + ke), which stays
 above 0.8 of the expected one for k = 5 and e = 0.1."""
+CROWD = 64
+"""Beyond so many dissimilar texts in a bucket, not each is compared with each."""
 NEEDLE_WORDS = 4
 
 # Scripts that put no spaces between words count one word a character: Thai, Lao, Myanmar, Khmer,
@@ -157,17 +161,24 @@ def _join_similar(
     rows: Sequence[int], shingles: Sequence[np.ndarray], similarity: float, found: Components
 ) -> None:
     bands, depth = bands_and_rows(similarity)
+    least = MARGIN * similarity
 
-    @cache
+    @lru_cache(maxsize=1 << 18)  # texts meet again in other bands
     def alike(a: int, b: int) -> bool:
         shared = len(np.intersect1d(shingles[a], shingles[b], assume_unique=True))
-        return shared >= MARGIN * similarity * (len(shingles[a]) + len(shingles[b]) - shared)
+        return shared >= least * (len(shingles[a]) + len(shingles[b]) - shared)
 
     for bucket in _buckets(_signatures(shingles, bands * depth), bands, depth):
         # Only members of different components are compared: m copies cost m comparisons, not m^2.
         parts: dict[int, list[int]] = defaultdict(list)
         for member in bucket.tolist():
             parts[found.find(rows[member])].append(member)
+        if len(parts) > CROWD:  # pages of one template
+            for pair in connecting_pairs([shingles[member] for member in bucket], least):
+                a, b = sorted(int(bucket[each]) for each in pair)
+                if found.find(rows[a]) != found.find(rows[b]) and alike(a, b):
+                    found.join(rows[a], rows[b])
+            continue
         while len(parts) > 1:
             root, part = parts.popitem()
             grown: list[int] = []

@@ -240,7 +240,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old(
             patch.setattr(Path, call, full)
         write_text(path, "new")
     assert str(path) in caught.value.message and "\n" not in str(caught.value)
-    assert "resumes" in caught.value.hint
+    assert "again" in caught.value.hint
     assert path.read_text() == "old" and names(tmp_path) == ["file.txt"]
 
 

@@ -54,7 +54,7 @@ def clear_disk_errors(path: Path) -> Generator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT) or _no_room(error, path):
             raise InputError(
                 f"No room left on the disk that holds {path}.",
-                "Free some space and run the same command again: it resumes.",
+                "Free some space and run the same command again.",
             ) from error
         if number in _FORBIDDEN:
             raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from isometry.core.progress import track
 from isometry.corpora.curation.dedup import normalize
 from isometry.corpora.pairs.structure import Pair
 from isometry.encoders.cached import CachedEncoder
@@ -57,7 +58,11 @@ def make_batches(
         (int(clusters[row]), normalize(pair.query))
         for pair, row in zip(pairs, answers, strict=True)
     ]
-    drawn = list(topic_batches(vectors, keys, size, steps, seed))
+    drawn: list[list[int]] = []
+    with track("Making batches", steps, "batches") as task:
+        for batch in topic_batches(vectors, keys, size, steps, seed):
+            drawn.append(batch)
+            task.advance()
     seen = sorted({row for batch in drawn for row in batch})
     place = {row: position for position, row in enumerate(seen)}
     order = [[place[row] for row in batch] for batch in drawn]

@@ -75,7 +75,7 @@ class Fitting:
         self._started = time.monotonic()
         self._given_plan = None if given_plan is None else Plan.from_json(given_plan)
         self._check_plan()
-        self._check_prompts()
+        self._check_base()
         self.nested = self._nested()
         self.seconds: dict[str, float] = work.json("seconds", dict)
         with self.phase("data"):
@@ -149,10 +149,11 @@ class Fitting:
             encoder.model.prompts = own
         return encoder
 
-    def _check_prompts(self) -> None:
-        """Refuses prompts beside which the base would read little of a text."""
-        if not (self.settings.query_prompt or self.settings.document_prompt):
-            return
+    def _check_base(self) -> None:
+        """Refuses a base that cannot be used, and prompts beside which it would read little.
+
+        Reading the source may take minutes: what is wrong with the base is said before.
+        """
         encoder = self.base_encoder
         for role, prompt in encoder.prompts.items():
             tokens = len(encoder.tokenizer.encode(prompt, add_special_tokens=False).ids)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from isometry.encoders.text import TextEncoder
 from isometry.heads.decoding.span_decoding import best_spans
 from isometry.heads.pair_scorer import PairScorer
 from isometry.heads.pointer import Pointer
+from isometry.learners import causes
 from isometry.learners.causes import PairEntailment, SpanExtraction, SpanRow, VectorPair
 
 TEXT = "the file is open. nobody wrote to it. the disk was full"
@@ -101,18 +104,46 @@ def test_no_answer_begins_or_ends_where_the_text_is_over(tiny: TextEncoder) -> N
     few = [row(""), row("", "the file"), row("", "")]
     batch = learner.collate(few)
     logits = learner.logits(batch)
-    special = batch["texts"]["input_ids"] == tiny.tokenizer.token_to_id("[SEP]")
-    padded = ~batch["texts"]["attention_mask"].bool()
+    texts = tiny.collate([each.text for each in few], "document")
+    special = texts["input_ids"] == tiny.tokenizer.token_to_id("[SEP]")
+    padded = ~texts["attention_mask"].bool()
     assert special.sum() == 3 and padded.any()
     closed = (special | padded)[:, None].expand_as(logits)
     assert torch.equal(logits == -torch.inf, closed)
     # Even where it is the likeliest by far.
     with torch.no_grad():
-        states = learner.encoder(batch["texts"]).tokens
+        states = tiny(texts).tokens
         learner.pointer.alone.weight.copy_(100 * states[0][special[0]].repeat(2, 1))
     found = learner.extract(few, longest=40)
     assert found[2] == ""
     assert all(answer == "" or answer in each.text for answer, each in zip(found, few, strict=True))
+
+
+def test_a_text_is_read_once_and_its_states_are_the_encoders(
+    tiny: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    collate = TextEncoder.collate
+
+    def noted(self: TextEncoder, texts: list[str], *given: Any, **named: Any) -> Any:
+        read.extend(texts)
+        return collate(self, texts, *given, **named)
+
+    monkeypatch.setattr(TextEncoder, "collate", noted)
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=12)
+    first = learner.states([TEXT, "the file", TEXT])
+    again = learner.states(["the disk", "the file"])
+    assert read == [TEXT, "the file", "the disk"]
+    assert torch.equal(again[1], first[1])
+    for text, own in ((TEXT, first[2]), ("the file", first[1]), ("the disk", again[0])):
+        alone = tiny(tiny.collate([text], "document", tokens=12)).tokens[0]
+        torch.testing.assert_close(own, alone)
+    # What does not fit is read again, and never the less given.
+    monkeypatch.setattr(causes, "_KEPT", 32 * 5)
+    read.clear()
+    learner.states([TEXT, "the disk"])
+    assert [len(own) for own in learner.states(["the file", TEXT])] == [4, 12]
+    assert read == ["the file", TEXT]
 
 
 def test_the_encoder_gets_no_gradient(tiny: TextEncoder) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.encoders.text import TextEncoder
@@ -18,6 +18,9 @@ from isometry.heads.decoding.span_decoding import best_spans
 from isometry.heads.pair_scorer import PairScorer
 from isometry.heads.pointer import Pointer
 from isometry.learners.learner import Learner, Losses
+
+# Numbers in the states of texts that were read before.
+_KEPT = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class SpanExtraction(Learner):
     is cut off (Devlin et al. 2019, section 4.3). The last one only ends the text, and no answer
     begins or ends there.
 
+    A text is read once: as the encoder never changes, its states are kept, up to a gigabyte.
+
     Args:
         encoder: Gives the states of tokens; it is not trained.
         pointer: What is trained: two pointers.
@@ -109,6 +114,7 @@ class SpanExtraction(Learner):
         self.encoder = encoder.requires_grad_(False).eval()
         self.pointer = pointer
         self.tokens = tokens
+        self._known: dict[str, Float[Tensor, "t d"]] = {}
 
     def train(self, mode: bool = True) -> SpanExtraction:
         """Sets the mode of the pointer alone."""
@@ -122,7 +128,7 @@ class SpanExtraction(Learner):
             _token_span(self.offsets(row.text), row.start, row.end, self.tokens) for row in rows
         ]
         return {
-            "texts": self.encoder.collate([r.text for r in rows], "document", tokens=self.tokens),
+            "texts": [row.text for row in rows],
             "questions": torch.from_numpy(np.stack([row.question for row in rows])).float(),
             "places": torch.tensor(places),
         }
@@ -137,12 +143,28 @@ class SpanExtraction(Learner):
 
     def logits(self, batch: dict[str, Any]) -> Float[Tensor, "b 2 t"]:
         """Of the start and of the end."""
-        encoded = self.encoder(batch["texts"])
-        mask: Bool[Tensor, "b t"] = encoded.mask
-        # Padding stands behind the texts: a token is the last one where none is behind it.
-        words = mask & functional.pad(mask[:, 1:], (0, 1))
-        words[:, 0] = True
-        return self.pointer(encoded.tokens.float(), words, batch["questions"])
+        states = self.states(batch["texts"])
+        ends = torch.tensor([len(own) for own in states], device=states[0].device)
+        padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
+        places = torch.arange(padded.shape[1], device=padded.device)
+        words = (places < ends[:, None] - 1) | (places == 0)
+        return self.pointer(padded, words, batch["questions"])
+
+    def states(self, texts: Sequence[str]) -> list[Float[Tensor, "_ d"]]:
+        """The encoder's states of every token, without padding."""
+        own = {text: self._known[text] for text in texts if text in self._known}
+        new = list(dict.fromkeys(text for text in texts if text not in own))
+        if new:
+            batch: Any = self.encoder.collate(new, "document", tokens=self.tokens)
+            with torch.no_grad():
+                read = self.encoder(send_to_device(batch, self.pointer.alone.weight.device))
+            for text, states, mask in zip(new, read.tokens, read.mask, strict=True):
+                own[text] = states[mask].float()
+        self._known.update(own)
+        kept = sum(states.numel() for states in self._known.values())
+        while kept > _KEPT:
+            kept -= self._known.pop(next(iter(self._known))).numel()
+        return [own[text] for text in texts]
 
     def extract(self, rows: Sequence[SpanRow], *, longest: int, batch: int = 32) -> list[str]:
         """The words that answer, "" for none.

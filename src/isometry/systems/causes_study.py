@@ -204,7 +204,13 @@ def pointed(run: CauseRun, *, blind: bool) -> Extract:
     def questions(passages: Sequence[CausePassage]) -> Float[np.ndarray, "n d"]:
         return asked(run, [passage.rows[0] for passage in passages], blind=blind)
 
-    passages = cause_passages(run.train)
+    def newest(passages: Sequence[CausePassage]) -> list[CausePassage]:
+        return [
+            passage.newest(lambda text: encoder.lengths([text], "document")[0] <= scale.tokens)
+            for passage in passages
+        ]
+
+    passages = newest(cause_passages(run.train))
     rows = [
         SpanRow(passage.text, vector, start, start + len(words))
         for passage, vector in zip(passages, questions(passages), strict=True)
@@ -216,6 +222,7 @@ def pointed(run: CauseRun, *, blind: bool) -> Extract:
     run.fit(SPANS, learner, rows, order)
 
     def extract(passages: Sequence[CausePassage]) -> list[str]:
+        passages = newest(passages)
         rows = [
             SpanRow(passage.text, vector)
             for passage, vector in zip(passages, questions(passages), strict=True)

@@ -137,6 +137,19 @@ def test_a_passage_has_all_words_that_are_a_cause_where_they_are() -> None:
     assert without.answers == ()
 
 
+def test_of_a_passage_that_is_too_long_the_newest_turns_stay() -> None:
+    turns = ("We lost.", "It is late.", "Oh no")
+    spans = ((0, "We lost"), (1, "late"))
+    one = CauseQuestion("Oh no", "sad", turns, frozenset({0, 1}), spans, "g")
+    whole, _ = cause_passages([one])
+    assert whole.newest(lambda _: True) == whole
+    shorter = whole.newest(lambda text: len(text) < len(whole.text))
+    assert shorter.text == "It is late.. Oh no"
+    # What is cut away stands nowhere; what is left stands where it says.
+    assert shorter.answers == ((-1, "We lost"), (shorter.text.index("late"), "late"))
+    assert whole.newest(lambda _: False).text == "Oh no"
+
+
 def test_there_is_no_passage_without_candidates_and_none_with_a_cause_that_was_not_said() -> None:
     turns = ("Oh", "no")
     unsaid = CauseQuestion("no", "sad", turns, frozenset(), (), "g")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
@@ -215,6 +215,19 @@ class CausePassage:
     def text(self) -> str:
         """What is read."""
         return _BETWEEN.join(row.candidate for row in self.rows)
+
+    def newest(self, fits: Callable[[str], bool]) -> CausePassage:
+        """Without the oldest candidates, until the text fits or one is left.
+
+        Args:
+            fits: Whether a text is not too long.
+        """
+        passage = self
+        while len(passage.rows) > 1 and not fits(passage.text):
+            gone = len(passage.rows[0].candidate) + len(_BETWEEN)
+            answers = ((max(-1, start - gone), words) for start, words in passage.answers)
+            passage = CausePassage(passage.rows[1:], tuple(answers))
+        return passage
 
 
 def cause_passages(questions: Sequence[CauseQuestion]) -> list[CausePassage]:

@@ -34,7 +34,8 @@ from isometry.systems.system import Arm, Figures, Scale, Splits
 
 # Where each task is named as its stage; the last two are what low layers tell.
 WORDS, FILE, PART, LENGTH = "words", "file", "part of speech", "length"
-TASKS: tuple[str, ...] = (WORDS, FILE, PART, LENGTH)
+CLASSES: tuple[str, ...] = (FILE, PART, LENGTH)
+TASKS: tuple[str, ...] = (WORDS, *CLASSES)
 # Their figures' mean, and the figure of the words.
 BOTH, MRR = "part of speech and length", "mrr@10"
 _PARTS = "nvar"
@@ -110,12 +111,12 @@ class Poolers:
 
     Attributes:
         select: What of the layers they see.
-        words: The one that finds words.
+        words: The one that finds words; None where none was trained.
         classes: Those that tell classes, by task.
     """
 
     select: Select
-    words: PooledPairs
+    words: PooledPairs | None
     classes: dict[str, PooledClasses]
 
 
@@ -173,6 +174,8 @@ def arm(
     about: str,
     make_pooler: Callable[[LayerScale, int, int], nn.Module],
     select: Select = lambda states: states,
+    *,
+    words: bool = False,
 ) -> LayerArm:
     """An arm that trains a pooler for each task, on batches that depend on the seed alone.
 
@@ -180,55 +183,62 @@ def arm(
         about: What it does.
         make_pooler: Makes it for a scale, a number of layers and a width.
         select: What of the layers it sees; all by default.
+        words: Whether it finds words, rather than tells classes. No rate is best for both.
     """
 
     def make(run: LayerRun) -> Poolers:
-        scale, train = run.scale, run.train
-        asked, entries, glosses = (
-            select(layers_of(run, texts))
-            for texts in (
-                [row.text for row in train.words],
-                [row.entry for row in train.words],
-                [row.text for row in train.glosses],
-            )
-        )
+        asked = select(layers_of(run, [row.text for row in run.train.words]))
         layers, d = asked.shape[1:]
+
+        def begin(task: str) -> None:
+            torch.manual_seed(len(TASKS) * run.seed + TASKS.index(task))
 
         def fit(task: str, learner: Learner, rows: Sequence[LayerPair | LabelledLayers]) -> None:
             keys = [(row,) for row in range(len(rows))]
-            run.fit(task, learner, rows, run.batches(task, keys, scale.batch))
+            run.fit(task, learner, rows, run.batches(task, keys, run.scale.batch))
 
-        torch.manual_seed(len(TASKS) * run.seed)
-        words = PooledPairs(make_pooler(scale, layers, d), InfoNCE(0.05, a_to_b=1.0))
-        fit(WORDS, words, [LayerPair(*pair) for pair in zip(asked, entries, strict=True)])
-        count = {FILE: len(train.known), PART: len(_PARTS), LENGTH: _BUCKETS}
+        if words:
+            entries = select(layers_of(run, [row.entry for row in run.train.words]))
+            begin(WORDS)
+            pairs = PooledPairs(make_pooler(run.scale, layers, d), InfoNCE(0.05, a_to_b=1.0))
+            fit(WORDS, pairs, [LayerPair(*pair) for pair in zip(asked, entries, strict=True)])
+            return Poolers(select, pairs, {})
+        glosses = select(layers_of(run, [row.text for row in run.train.glosses]))
+        count = {FILE: len(run.train.known), PART: len(_PARTS), LENGTH: _BUCKETS}
         classes: dict[str, PooledClasses] = {}
-        for number, (task, labels) in enumerate(train.labels().items(), start=1):
-            torch.manual_seed(len(TASKS) * run.seed + number)
+        for task, labels in run.train.labels().items():
+            begin(task)
             # Before the pooler, which every arm has another of: so heads begin alike.
             head = nn.Linear(d, count[task])
-            classes[task] = PooledClasses(make_pooler(scale, layers, d), head)
+            classes[task] = PooledClasses(make_pooler(run.scale, layers, d), head)
             states = asked if task == FILE else glosses
             rows = [LabelledLayers(*row) for row in zip(states, labels, strict=True)]
             fit(task, classes[task], rows)
-        return Poolers(select, words, classes)
+        return Poolers(select, None, classes)
 
-    return Arm(about, make, TASKS)
+    return Arm(about, make, (WORDS,) if words else CLASSES, chosen_on=MRR if words else "")
 
 
 def measure(run: LayerRun, model: Poolers, held: Texts) -> Figures:
-    """Every task on its own, the two that low layers tell together, and word similarity."""
+    """What was trained: every task of classes, and the two that low layers tell together; or words.
+
+    Word similarity is that of the poolers that find words.
+    """
+    figures: dict[str, Any] = {}
+    for task, labels in held.labels().items() if model.classes else ():
+        told = model.classes[task].told(model.select(layers_of(run, held.texts(task))))
+        figures[task] = (told == np.array(labels)).astype(np.float64)
+    if model.classes:
+        figures[BOTH] = (figures[PART] + figures[LENGTH]) / 2
+    if (words := model.words) is None:
+        return figures
 
     def vectors(texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
-        return model.words.vectors(model.select(layers_of(run, texts)))
+        return words.vectors(model.select(layers_of(run, texts)))
 
     asked = vectors([row.text for row in held.words])
     entries = vectors([row.entry for row in held.words])
-    figures: dict[str, Any] = {MRR: reciprocal_ranks(asked[None], entries[None], 1, asked.shape[1])}
-    for task, labels in held.labels().items():
-        told = model.classes[task].told(model.select(layers_of(run, held.texts(task))))
-        figures[task] = (told == np.array(labels)).astype(np.float64)
-    figures[BOTH] = (figures[PART] + figures[LENGTH]) / 2
+    figures[MRR] = reciprocal_ranks(asked[None], entries[None], 1, asked.shape[1])
     for name, pairs in held.pairs.items():
         figures[name] = pair_scores(vectors(pairs.first), vectors(pairs.second), pairs.gold)[
             "spearman"

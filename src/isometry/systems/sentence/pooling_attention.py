@@ -10,8 +10,6 @@ The paper's finding is that no design wins everywhere, by paired tests over data
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from isometry.pooling.layer_mix import LayerMix
 from isometry.pooling.multi_layer import MultiLayer, last_layer
 from isometry.systems.pooling_study import BOTH, MRR, TASKS, LayerScale, arm, data, measure
@@ -38,9 +36,9 @@ def mix(scale: LayerScale, layers: int, d: int) -> LayerMix:
 
 STEPS = dict.fromkeys(TASKS, 200)
 FOR_WORDS = "for words"
-last = arm("the same pooler, over the last layer alone", attention, last_layer)
-mixed = arm("a weighted mean with one number a layer", mix)
-every = arm("latents ask all layers, each with its own vector", attention)
+LAST = "the same pooler, over the last layer alone"
+MIXED = "a weighted mean with one number a layer"
+EVERY = "latents ask all layers, each with its own vector"
 
 system = System(
     title="Pooling and Attention: trainable pooling over all layers",
@@ -59,13 +57,13 @@ system = System(
     data=data,
     measure=measure,
     arms={
-        "last layer": last,
-        f"last layer, {FOR_WORDS}": replace(last, chosen_on=MRR),
-        "layer mix": mixed,
-        f"layer mix, {FOR_WORDS}": replace(mixed, chosen_on=MRR),
+        "last layer": arm(LAST, attention, last_layer),
+        f"last layer, {FOR_WORDS}": arm(LAST, attention, last_layer, words=True),
+        "layer mix": arm(MIXED, mix),
+        f"layer mix, {FOR_WORDS}": arm(MIXED, mix, words=True),
         "multi-layer, no order": arm("without vectors of layers", attention_without_order),
-        "multi-layer": every,
-        f"multi-layer, {FOR_WORDS}": replace(every, chosen_on=MRR),
+        "multi-layer": arm(EVERY, attention),
+        f"multi-layer, {FOR_WORDS}": arm(EVERY, attention, words=True),
     },
     baseline="last layer",
     method="multi-layer",

@@ -24,6 +24,7 @@ def test_pairs_are_judged_by_their_own_truth_and_distance() -> None:
     ]
     scorer = PairScorer(4, distances=3)
     with torch.no_grad():
+        scorer.bilinear.copy_(10 * torch.eye(4))
         scorer.distance.copy_(torch.tensor([0.5, -1.0, 2.0]))
     learner = PairEntailment(scorer)
     batch = learner.collate(rows)

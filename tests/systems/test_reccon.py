@@ -72,6 +72,7 @@ def scale(tiny_folder: Path) -> CauseScale:
 @pytest.fixture
 def splits(scale: CauseScale, monkeypatch: pytest.MonkeyPatch) -> Splits[Questions, Questions]:
     monkeypatch.setattr(causes_study, "python_documentation", manual)
+    monkeypatch.setattr(causes_study, "debian_handbook", list)
     return data(scale)
 
 
@@ -120,7 +121,10 @@ def test_a_perfect_scorer_has_perfect_figures_and_a_reversed_one_none(
         return np.array([float(row.is_cause) for row in rows])
 
     found = measure(run, Causes(score, 0.5), splits.test)
-    for name in ("f1 of causes", "cause found first", "f1 of words", "exact words"):
+    for name in (
+        "f1 of causes", "cause found first", "f1 of words", "exact words", "f1 of no cause",
+        "f1 of silence",
+    ):  # fmt: skip
         assert np.mean(found[name]) == 1, name
     # Each passage is asked again without its cause.
     assert len(np.atleast_1d(found["exact words"])) == 2 * len(splits.test)
@@ -135,6 +139,14 @@ def test_a_perfect_scorer_has_perfect_figures_and_a_reversed_one_none(
     silent = measure(run, Causes(score, 0.5, words_from=np.inf), splits.test)
     assert np.mean(silent["f1 of words"]) == 0.5
     assert np.mean(silent["f1 of words, where there are any"]) == 0
+    # 2p / (1 + p) for a share p without an answer.
+    assert silent["f1 of silence"] == pytest.approx(2 * 0.5 / 1.5)
+    assert wrong["f1 of silence"] == wrong["f1 of no cause"] == 0
+    rows = cause_rows(splits.test, "own")
+    share = 1 - np.mean([row.is_cause for row in rows])
+    never = measure(run, Causes(score, 2.0), splits.test)
+    assert never["f1 of no cause"] == pytest.approx(2 * share / (1 + share))
+    assert np.mean(never["f1 of causes"]) == 0
 
 
 LABELS = ("joy", "joy", "fear", "fear", "anger", "anger")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from isometry.corpora.packaged.debian_handbook import debian_handbook
 from isometry.corpora.packaged.python_documentation import python_documentation
 from isometry.corpora.pairs.causes import (
     CausePassage,
@@ -41,8 +42,8 @@ class CauseScale(Scale):
     """Settings of finding causes.
 
     Attributes:
-        dialogues: The folder of RECCON's original annotation; clauses of Python's manual, whose
-            sentences say "because", where it is empty.
+        dialogues: The folder of RECCON's original annotation; clauses of Python's manual and of
+            Debian's handbook, whose sentences say "because", where it is empty.
         questions: How many questions at most.
         batch: Pairs a step, and passages a step times eight.
         tokens: Where a passage is cut.
@@ -91,14 +92,14 @@ class Causes:
 
 
 def data(scale: CauseScale) -> Splits[Questions, Questions]:
-    """Questions by page of Python's manual, split by page; or by conversation of DailyDialog.
+    """Questions of Python's and of Debian's manuals, split by page; or DailyDialog's conversations.
 
     Raises:
         InputError: When a file of the conversations is missing.
     """
     if scale.dialogues:
         return Splits(*conversation_causes(Path(scale.dialogues)))
-    questions = causal_clauses(python_documentation().documents)
+    questions = causal_clauses([*python_documentation().documents, *debian_handbook()])
     order = np.random.default_rng(0).permutation(len(questions))[: scale.questions]
     questions = [questions[row] for row in order]
     groups = [question.group for question in questions]
@@ -236,11 +237,12 @@ def measure(_: CauseRun, model: Causes, held: Questions) -> Figures:
     """Which candidates are causes, and which words.
 
     `f1 of causes` is over the candidates of a question itself, for each of up to twenty groups of
-    questions. `cause found first` says of each question whether the best candidate is one; where
-    several are the best, how many of them are. `chance` is how often any would be. What is lost to
-    negatives of the same kind is the mean of several draws. `f1 of words` asks passages with a
-    cause and without, all candidates in a row, for the words; who never finds any is right in half
-    of them.
+    questions; that of the others, `f1 of no cause`, over all at once. `cause found first` says of
+    each question whether the best candidate is one; where several are the best, how many of them
+    are. `chance` is how often any would be. What is lost to negatives of the same kind is the mean
+    of several draws. `f1 of words` asks passages with a cause and without, all candidates in a row,
+    for the words; who never finds any is right in half of them. `f1 of silence` is of the passages
+    where nothing is said.
     """
     rows = cause_rows(held, "own")
     scores, right = model.score(rows), np.array([row.is_cause for row in rows])
@@ -255,8 +257,11 @@ def measure(_: CauseRun, model: Causes, held: Questions) -> Figures:
             np.mean([_f1(model.score(one) >= model.threshold, right) for one in draws])
         )
     passages = cause_passages(held)
-    words = answer_scores(
-        model.words(passages), [[words for _, words in passage.answers] for passage in passages]
+    said = model.words(passages)
+    words = answer_scores(said, [[words for _, words in one.answers] for one in passages])
+    silent, unanswerable = (
+        np.array([not any(own) for own in several])
+        for several in (said, [one.answers for one in passages])
     )
     return {
         "f1 of causes": np.array(
@@ -267,6 +272,7 @@ def measure(_: CauseRun, model: Causes, held: Questions) -> Figures:
             [right[one][scores[one] == scores[one].max()].mean() for one in own]
         ),
         "chance": float(np.mean([right[one].mean() for one in own])),
+        "f1 of no cause": _f1(scores < model.threshold, ~right),
         "f1, negatives from other texts": drawn["other"],
         "f1 lost to negatives of the same kind": drawn["other"] - drawn["same label"],
         "f1 of words": words["f1"],
@@ -274,6 +280,7 @@ def measure(_: CauseRun, model: Causes, held: Questions) -> Figures:
             [own for own, passage in zip(words["f1"], passages, strict=True) if passage.answers]
         ),
         "exact words": words["exact"],
+        "f1 of silence": _f1(silent, unanswerable),
     }  # fmt: skip
 
 

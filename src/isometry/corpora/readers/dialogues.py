@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ _SAME = {
     "angry": "anger",
     "surprised": "surprise",
 }
+_EMOTIONS = {
+    _NEUTRAL, "anger", "disgust", "excited", "fear", "frustrated", "happiness", "sadness",
+    "surprise",
+}  # fmt: skip
 # A cause that nobody said aloud.
 _LATENT = "b"
 
@@ -66,11 +70,12 @@ def read_dialogues(path: Path, report: ReadingReport) -> list[Dialogue]:
 
     Args:
         path: The file.
-        report: Gets what is odd and still used: a span that does not stand in its turn.
+        report: Gets what is left out, causes in no turn or in a later one than what they cause and
+            questions about an unknown emotion, and what is odd and still used: a span that does
+            not stand in its turn.
 
     Raises:
-        InputError: When the file is none of these, a cause comes later than what it causes, or it
-            is in no turn.
+        InputError: When the file is none of these.
     """
     try:
         found = [
@@ -81,16 +86,33 @@ def read_dialogues(path: Path, report: ReadingReport) -> list[Dialogue]:
             f"{path.name} holds no conversations with causes: {type(error).__name__}.",
             "Give a file of RECCON's data/original_annotation.",
         ) from error
-    for dialogue in found:
-        for place, turn in enumerate(dialogue.turns):
-            for cause, span in zip(turn.causes, turn.spans, strict=True):
-                if not 0 <= cause <= place:
-                    raise InputError(
-                        f"{dialogue.id}: turn {place + 1} cannot be caused by turn {cause + 1}."
-                    )
-                if span not in dialogue.turns[cause].text:
-                    report.skip(f"{dialogue.id}#{cause + 1}", "its span does not stand in it")
-    return found
+    return [
+        replace(
+            dialogue,
+            turns=tuple(_possible(dialogue, place, report) for place in range(len(dialogue.turns))),
+        )
+        for dialogue in found
+    ]
+
+
+def _possible(dialogue: Dialogue, place: int, report: ReadingReport) -> Turn:
+    """A turn with the causes that had been said by then, asked if its emotion is known."""
+    turn = dialogue.turns[place]
+    if turn.emotion not in _EMOTIONS:
+        report.skip(f"{dialogue.id}#{place + 1}", f"{turn.emotion!r} is no emotion of RECCON's")
+        turn = replace(turn, asked=False)
+    kept: list[tuple[int, str]] = []
+    for cause, span in zip(turn.causes, turn.spans, strict=True):
+        name = f"{dialogue.id}#{cause + 1}"
+        if not 0 <= cause <= place:
+            report.skip(name, f"it cannot be what caused turn {place + 1}")
+            continue
+        kept.append((cause, span))
+        if span not in dialogue.turns[cause].text:
+            report.skip(name, "its span does not stand in it")
+    return replace(
+        turn, causes=tuple(cause for cause, _ in kept), spans=tuple(span for _, span in kept)
+    )
 
 
 def _turn(row: dict[str, Any]) -> Turn:

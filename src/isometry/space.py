@@ -61,6 +61,8 @@ class Space:
     def refresh(self) -> Space:
         """This Space when nothing was written since it was opened, else as it is now.
 
+        One that is searched elsewhere (`at`) looks there for a newer export, too.
+
         What is loaded stays loaded where it did not change. A process that runs for long calls this
         now and then: `compact` removes states that have been superseded for an hour.
 
@@ -69,7 +71,7 @@ class Space:
         """
         now = Space.open(self.folder)
         if now.manifest == self.manifest:
-            return self
+            return self if self._target is None else self.at(self._target)
         # Another fit may have put another model under the same name.
         made = now.manifest["encoder"]["fingerprint"] == self.manifest["encoder"]["fingerprint"]
         if made and now.current.model == self.current.model and "encoder" in self.__dict__:

@@ -33,6 +33,8 @@ _WRITTEN = re.compile(
     r"|\.(?:space\.json|writer\.json|(?:model|index)(?:-\d+)?|documents(?:-\d+)?\.parquet)\."
 )
 _RESTORE = "Restore it from a copy, or run the same fit command again with --force."
+# Without it nobody knows whether the folder may be replaced.
+_MOVE = "Restore it from a copy, or move the folder away and run the same fit command again."
 
 
 # Of a manifest, what every command reads.
@@ -96,7 +98,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if not isinstance(version, int):
-        raise InputError(f"{folder / MANIFEST} is no manifest of a Space.", _RESTORE)
+        raise InputError(f"{folder / MANIFEST} is no manifest of a Space.", _MOVE)
     if version > FORMAT:
         raise InputError(
             f"{folder} is a Space of format {version}; this Isometry reads up to {FORMAT}.",
@@ -105,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     whole = all(isinstance(manifest.get(part), dict) for part in _PARTS)
     current = manifest.get("current")
     if not whole or not (current is None or _names_a_state(current)):
-        raise InputError(f"{folder / MANIFEST} is damaged.", _RESTORE)
+        raise InputError(f"{folder / MANIFEST} is damaged.", _MOVE)
     return manifest
 
 

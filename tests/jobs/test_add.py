@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import sqlite3
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -84,7 +89,7 @@ def test_removed_documents_may_be_kept_and_a_file_that_breaks_is_no_removal(
     figures = isometry.add(space, docs)
     gone = before - ids(space)
     assert figures["removed"] == len(gone) > 0
-    assert {name.split(".")[0] for name in gone} == {"calendar"}
+    assert {name.split(".")[0] for name in gone} == {"calendar", "calendar-2"}
     (docs / "heapq.py").write_text("")
     isometry.add(space, docs)
     assert not {name for name in ids(space) if name.startswith("heapq")}
@@ -254,3 +259,59 @@ def test_the_command_says_what_it_did_and_info_remembers(
     assert f"Documents since the fit: {counts}" in told
     assert Space.open(space).manifest["figures"] is not None
     assert asdict(Space.open(space).current)["documents"] == "documents-2.parquet"
+
+
+def test_a_damaged_archive_or_a_closed_folder_is_no_removal(
+    space: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = docs / "deep" / "deeper"
+    inside.mkdir(parents=True)
+    (inside / "private.md").write_text("# Private\n\nWhere the parcels are hidden.")
+    archive = docs / "manual.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("inner.md", "# Inner\n\nHow letters are sorted.")
+    isometry.add(space, docs)
+    there = ids(space)
+    assert len([name for name in there if name.startswith(("deep/", "manual.zip/"))]) == 2
+    archive.write_bytes(archive.read_bytes()[:40])
+    scandir = os.scandir
+
+    def refused(path: Any = ".") -> Any:
+        if str(path) == str(docs / "deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refused)
+        figures = isometry.add(space, docs)
+    assert figures["removed"] == 0 and figures["skipped"] == 2
+    assert ids(space) == there
+    archive.unlink()
+    shutil.rmtree(docs / "deep")
+    assert isometry.add(space, docs)["removed"] == 2
+
+
+def test_what_became_empty_is_removed(space: Path, tmp_path: Path) -> None:
+    table = tmp_path / "tickets.csv"
+    table.write_text("id,text\na,The parcel was lost\nb,The letter came late\n")
+    isometry.add(space, table)
+    table.write_text("id,text\na,The parcel was lost\nb,\n")
+    assert isometry.add(space, table)["removed"] == 1
+    assert "a" in ids(space) and "b" not in ids(space)
+
+
+def test_a_table_of_a_database_is_known_however_it_is_typed(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "app.db")) as database, database:
+        database.execute("CREATE TABLE notes (key TEXT, said TEXT)")
+        database.executemany(
+            "INSERT INTO notes VALUES (?, ?)",
+            [("a", "The parcel was lost"), ("b", "The letter came late")],
+        )
+    assert isometry.add(space, "app.db", text="said", id="key")["added"] == 2
+    for typed in ("app.db", "sqlite:app.db", "sqlite:app.db#notes"):
+        figures = isometry.add(space, typed)
+        assert (figures["added"], figures["unchanged"]) == (0, 2), typed
+    assert isometry.add(space, "app.db", dry_run=True)["compacted"] is False

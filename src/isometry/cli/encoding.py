@@ -76,4 +76,5 @@ def encode(
     print_rich(
         f"{figures['texts']:,} vectors of {figures['dim']} dimensions in {figures['out']};"
         f" {figures['truncated']:,} texts were longer than the model reads."
+        + (f" {figures['skipped']:,} files or rows were skipped." if figures["skipped"] else "")
     )

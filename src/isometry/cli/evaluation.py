@@ -73,3 +73,13 @@ def evaluate(
     from isometry.report.tables import render_comparison
 
     print_rich(render_comparison(result["rows"]))
+    left_out = [
+        f"{result[what]:,} {name}"
+        for what, name in (
+            ("dropped_queries", "queries without a relevant document"),
+            ("skipped", "files or rows that could not be read"),
+        )
+        if result[what]
+    ]
+    if left_out:
+        print_rich(f"Left out: {', '.join(left_out)}.")

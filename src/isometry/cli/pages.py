@@ -36,8 +36,10 @@ def page(
 
     name = space.resolve().name
     place = out or Path(f"{name}.html")
-    if place.is_dir() or (place.exists() and not force):
-        raise InputError(f"{place} is there already.", "Give --force to replace it.")
+    if place.is_dir():
+        raise InputError(f"{place} is a folder.", "--out is the file that is written.")
+    if place.exists() and not force:
+        raise InputError(f"{place} exists.", "Replace it with --force, or choose another --out.")
     with progress(quiet):
         text = offline_page(Space.open(space), name)
     write_text(place, text)

@@ -45,6 +45,8 @@ def history(space: SpaceFolder, as_json: Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from isometry.report.figures import safe_line
+
     table = Table(box=None, pad_edge=False)
     for name in ("state", "written (UTC)", "documents", "changes", "model", "kept until"):
         table.add_column(name, no_wrap=True, justify="right" if name == "documents" else "left")
@@ -59,7 +61,7 @@ def history(space: SpaceFolder, as_json: Json = False) -> None:
         shown = [_shown(state["number"]), _minute(state["time"]), _shown(state["documents"])]
         shown += [changes, state["model"][:_SHORT], kept, state["by"] or "-"]
         # Text, since a name of a source may look like markup.
-        table.add_row(*map(Text, shown), style="bold" if state["current"] else None)
+        table.add_row(*map(Text, map(safe_line, shown)), style="bold" if state["current"] else None)
     print_rich(table)
 
 
@@ -98,9 +100,11 @@ def rollback(
     if as_json:
         print_json({"space": str(space), **figures})
         return
+    from isometry.report.figures import safe_line
+
     counts = ", ".join(f"{figures[what]:,} {what}" for what in ("added", "changed", "removed"))
     print_rich(
         f"{space} {'would be' if dry_run else 'is'} as state {figures['to']} was: documents"
-        f" {counts}; {figures['documents']:,} in all, model {figures['model']}."
+        f" {counts}; {figures['documents']:,} in all, model {safe_line(figures['model'])}."
         + ("" if dry_run else f" This is state {figures['state']}.")
     )

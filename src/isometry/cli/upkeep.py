@@ -107,8 +107,10 @@ def migrate(
     if not figures["migrated"]:
         print_rich(f"Nothing to do: {space} has this model already.")
         return
+    from isometry.report.figures import safe_line
+
     print_rich(
-        f"{space} searches with {figures['model']} now ({figures['dim']} dimensions):"
+        f"{space} searches with {safe_line(figures['model'])} now ({figures['dim']} dimensions):"
         f" {figures['passages']:,} passages encoded. {figures['seconds']:.1f} s."
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -19,9 +21,6 @@ from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
 from isometry.jobs.upkeep import HELD, Writer, differences, held, held_documents, now, update_index
 from isometry.space import Space
-
-# Why a file that can be read gives no documents: whatever it once held is gone.
-_EMPTY = "it holds nothing to read"
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,23 @@ def add(
     started = time.monotonic()
     opened = Space.open(space)
     known = name or _known_name(opened, str(source))
+    columns: dict[str, str | None] = {"text": text, "title": title, "id": id}
+    if known is not None and not any(columns.values()):
+        columns = _columns_of(opened, known)
+    reader = _open(source, columns)
+    if known is None:
+        # An address may hold a password, which its reader does not show.
+        known = reader.name if ":" in reader.name else str(PurePath(reader.name))
     if known == PUT:
         raise InputError(
             f"'{PUT}' is what documents are from that a server was given one by one.",
             "Give the source another name with --name.",
         )
-    columns = {"text": text, "title": title, "id": id}
-    if not any(columns.values()):
-        columns = _columns_of(opened, known)
-    reader = open_source(source, text=columns["text"], title=columns["title"], id=columns["id"])
     if dry_run:
         figures = _compare(opened, reader, known, keep_removed=keep_removed).figures
-        return {**figures, "passages": 0, "seconds": _since(started), "dry_run": True}
-    with Writer(space, f"add {source}") as writer:
+        took = {"seconds": _since(started), "dry_run": True, "compacted": False}
+        return {**figures, "passages": 0, **took}
+    with Writer(space, f"add {known}") as writer:
         change = _compare(writer.space, reader, known, keep_removed=keep_removed)
         figures = {**change.figures, "passages": 0, "dry_run": False, "compacted": False}
         if not change.after.equals(change.before):
@@ -99,12 +102,22 @@ def _since(started: float) -> float:
     return round(time.monotonic() - started, 1)
 
 
-def _known_name(space: Space, typed: str) -> str:
-    """The name under which a Space knows a source, or a new one: a path without its detours."""
-    for known in _names(space):
+def _open(source: str | Path, columns: Mapping[str, str | None]) -> Source:
+    return open_source(source, text=columns["text"], title=columns["title"], id=columns["id"])
+
+
+def _known_name(space: Space, typed: str) -> str | None:
+    """The name under which a Space knows a source; None where it does not."""
+    names = _names(space)
+    for known in names:
         if known == typed or _same_place(known, typed):
             return known
-    return typed if typed.startswith("python:") else str(PurePath(typed))
+    # A table is called after its database: by its reader, whom the columns of the last time help.
+    for known in names if not Path(typed).expanduser().is_dir() else ():
+        with contextlib.suppress(InputError):
+            if _open(typed, _columns_of(space, known)).name == known:
+                return known
+    return None
 
 
 def _names(space: Space) -> list[str]:
@@ -137,7 +150,7 @@ def _compare(space: Space, reader: Source, origin: str, *, keep_removed: bool) -
         for document in reader.documents(report):
             found[document.id] = document
             task.advance()
-    unreadable = {item.path for item in report.skipped if item.reason != _EMPTY}
+    unreadable = {item.path for item in report.skipped if not item.readable}
     rows = _merge(before.to_pylist(), found, origin, unreadable, keep_removed=keep_removed)
     after = pa.Table.from_pylist(rows, schema=HELD)
     written, stale = (set(names) for names in differences(before, after))
@@ -188,9 +201,10 @@ def _row(document: Document, name: str, origin: str) -> dict[str, Any]:
     return held({**values, "id": name}, origin, document.id)
 
 
-def _places(source: str) -> tuple[str, str]:
-    """A document's place, and its file when that is a line of it."""
-    return source, source.rpartition(":")[0]
+def _places(source: str) -> set[str]:
+    """A document's place, its file if that is a line of one, and the archives and folders above."""
+    places = {source, source.rpartition(":")[0]} - {""}
+    return places | {str(above) for place in places for above in PurePosixPath(place).parents}
 
 
 def _last_part(path: str) -> str:

@@ -85,7 +85,15 @@ class Change:
 
     @classmethod
     def delete(cls, ids: Sequence[str], encoder: str, dim: int) -> Change:
-        """Documents that go; those that are not there do not matter."""
+        """Documents that go; those that are not there do not matter.
+
+        Raises:
+            InputError: When an id is no Unicode.
+        """
+        try:
+            pa.array(list(ids), pa.string())
+        except (UnicodeEncodeError, pa.ArrowInvalid) as error:
+            raise InputError(f"There can be no document of such an id: {error}") from error
         nothing = np.empty((0, dim), dtype=np.float32)
         empty = SCHEMA.empty_table(), passage_schema().empty_table()
         return cls(encoder, *empty, nothing, list(ids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
@@ -178,5 +179,9 @@ def _doomed(writer: Writer, kept: Collection[Current]) -> set[str]:
 
 
 def _size(folder: Path) -> int:
-    """The bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in files_below(folder))
+    """The bytes of all files below a folder; those that vanish meanwhile have none."""
+    size = 0
+    for path in files_below(folder):
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size

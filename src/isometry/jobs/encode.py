@@ -66,6 +66,8 @@ def encode(
         raise InputError(f"{path} is a folder.", "--out is the file that is written.")
     if path.exists() and not force:
         raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
+    if path.exists() and path.resolve() == Path(str(source)).expanduser().resolve():
+        raise InputError(f"{path} is the source.", "Choose another --out.")
     place, _ = locate(model)
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
     fingerprint = hash_value(

@@ -52,8 +52,9 @@ def evaluate(
 
     Returns:
         `{"rows": [...]}`: for every model and mode its figures and the difference of nDCG@10 to the
-        first model in the same mode with a 95 % interval, and `queries`, how many; `documents`; and
-        `dropped_queries`, how many had no relevant document.
+        first model in the same mode with a 95 % interval, and `queries`, how many; `documents`;
+        `dropped_queries`, how many had no relevant document; and `skipped`, files and rows that
+        could not be read.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -68,6 +69,10 @@ def evaluate(
         raise InputError("--documents needs --queries and --judgements.")
     if beir is not None and (queries is not None or judgements is not None):
         raise InputError("--beir brings queries and judgements of its own.", "Leave these out.")
+    if beir is not None and (text or title or id):
+        raise InputError(
+            "--beir says what its columns are called.", "Leave out --text, --title and --id."
+        )
     judged = None
     if beir is not None:
         documents, judged = read_beir(Path(beir))
@@ -76,11 +81,12 @@ def evaluate(
             if not Path(str(file)).is_file():
                 raise InputError(f"There is no file {file}.")
     source = open_source(str(documents), text=text, title=title, id=id)
-    found = list(source.documents(ReadingReport()))
+    report = ReadingReport()
+    found = list(source.documents(report))
     if judged is None:
         known = {document.id for document in found}
         judged = read_judgements(Path(str(queries)), Path(str(judgements)), known)
-    return _compare(models, found, judged, precision)
+    return {**_compare(models, found, judged, precision), "skipped": len(report.skipped)}
 
 
 def _compare(
@@ -101,7 +107,8 @@ def _compare(
     from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
 
-    spaces = [Space.open(one) if (Path(one) / MANIFEST).is_file() else None for one in models]
+    places = [Path(one).expanduser() for one in models]
+    spaces = [Space.open(one) if (one / MANIFEST).is_file() else None for one in places]
     how = next((space.lexical for space in spaces if space is not None), None)
     if how is None:
         how = Lexical.for_language(

@@ -16,7 +16,7 @@ from isometry.core.errors import InputError
 from isometry.core.files import hash_file, hash_value, read_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
-from isometry.core.writing import out_folder, write_text
+from isometry.core.writing import clear_disk_errors, out_folder, write_text
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
@@ -254,7 +254,8 @@ def default_out(source: str) -> Path:
         name = Path(place).name if scheme == "python" else Path(place).stem
         name = "-".join(piece for piece in (name or scheme, part) if piece)
     else:
-        name = Path(source).resolve().stem
+        place = Path(source).expanduser().resolve()
+        name = place.name if place.is_dir() else place.stem
     name = re.sub(r"[^\w.-]+", "-", name)
     return Path(f"{name or 'my'}-space")
 
@@ -297,7 +298,9 @@ def _replace(folder: Path, new: Path) -> None:
 
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    with Writer(folder, "fit --force") if (folder / MANIFEST).is_file() else nullcontext():
+    is_space = (folder / MANIFEST).is_file()
+    # What waits in the journal goes with the rest, and the index may be what is damaged.
+    with Writer(folder, "fit --force", fold=False) if is_space else nullcontext():
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -368,7 +371,8 @@ def _fit(
     }
     manifest = make_manifest(job, reader, fingerprint, choice, figures)
     folder = work.path / "space"
-    shutil.copyfile(work.path / "documents.parquet", folder / DOCUMENTS)
+    with clear_disk_errors(folder):
+        shutil.copyfile(work.path / "documents.parquet", folder / DOCUMENTS)
     write_text(folder / MODEL / "README.md", render_model_card(manifest))
     write_text(folder / REPORT, render_report(manifest))
     seal(folder, manifest)

@@ -126,11 +126,13 @@ class Fitting:
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
-        """Counts the seconds of a phase; of a resumed one, those of each run."""
+        """Counts the seconds of a phase; of one that was stopped, those of each run."""
         start = time.monotonic()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
-        write_json(self.work.path / "seconds.json", self.seconds)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
+            write_json(self.work.path / "seconds.json", self.seconds)
 
     # -- what the steps stand on ------------------------------------------------------------
 

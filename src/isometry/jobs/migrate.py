@@ -69,7 +69,7 @@ def migrate(
 
 def _found(model: str | Path, space: Space) -> tuple[str | Path, Any]:
     """Where a model is, and in which precision it encodes: a Space's own, else as until now."""
-    if (Path(model) / MANIFEST).is_file():
+    if (Path(model).expanduser() / MANIFEST).is_file():
         other = Space.open(model)
         return other.model, other.manifest["encoder"]["precision"]
     locate(model)

@@ -10,7 +10,7 @@ from isometry.space_files import MANIFEST
 
 
 def check_place(out: Path, models: Mapping[str, Path]) -> None:
-    """Refuses a folder inside of another model or of a Space, which what is written would damage.
+    """Refuses a folder that would damage a model or a Space: inside of one, or around one.
 
     Args:
         out: The folder that will be written.
@@ -26,3 +26,7 @@ def check_place(out: Path, models: Mapping[str, Path]) -> None:
     for name, folder in models.items():
         if folder.resolve() in above:
             raise InputError(f"{out} lies in the model '{name}'.", "Choose another --out.")
+        if out.resolve() in folder.resolve().parents:
+            raise InputError(
+                f"{out} would replace '{name}', which lies in it.", "Choose another --out."
+            )

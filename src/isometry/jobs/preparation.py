@@ -285,17 +285,14 @@ def _pair(
         views = [(document.header(), document.body()) for document in documents]
         asked, own = _given_questions(given, documents, sides, known, seed)
         train = own + train
-    pq.write_table(
-        pa.Table.from_pylist(
-            [asdict(pair) for pair in train],
-            schema=pa.schema([(name, pa.string()) for name in Pair.__dataclass_fields__]),
-        ),
-        work.path / "pairs.parquet",
-    )
-    pq.write_table(
-        pa.table({"header": [view[0] for view in views], "body": [view[1] for view in views]}),
-        work.path / "views.parquet",
-    )
+    schema = pa.schema([(name, pa.string()) for name in Pair.__dataclass_fields__])
+    columns = {"header": [view[0] for view in views], "body": [view[1] for view in views]}
+    for name, table in (
+        ("pairs", pa.Table.from_pylist([asdict(pair) for pair in train], schema=schema)),
+        ("views", pa.table(columns)),
+    ):
+        with atomic_file(work.path / f"{name}.parquet") as temporary:
+            pq.write_table(table, temporary)
     counts = {side: len(questions.queries) for side, questions in asked.items()}
     return {
         "profile": profile(documents, clusters),

@@ -39,12 +39,14 @@ def rollback(space: str | Path, to: int | None = None, *, dry_run: bool = False)
             disk is full.
     """
     started = time.monotonic()
+    opened = Space.open(space)
+    chosen = _chosen(opened, to)
     if dry_run:
-        opened = Space.open(space)
-        figures = {**_figures(opened, _chosen(opened, to)), "state": None}
+        figures = {**_figures(opened, chosen), "state": None}
     else:
         with Writer(space, "rollback") as writer:
-            figures = _return(writer, _chosen(writer.space, to))
+            # By its number: what waited in the journal has become a state of its own by now.
+            figures = _return(writer, _chosen(writer.space, chosen["state"]["number"]))
     return {**figures, "dry_run": dry_run, "seconds": round(time.monotonic() - started, 1)}
 
 

@@ -144,7 +144,7 @@ class Filter:
                     "operator",
                 )
             column, sign, value = match.groups()
-            number = column == "order" and re.fullmatch(r"-?\d{1,9}", value)
+            number = column == "order" and re.fullmatch(r"-?\d{1,10}", value)
             asked = {_TYPED[sign]: int(value) if number else value}
             parsed += cls.parse({column: asked}).conditions
         return cls(tuple(parsed))

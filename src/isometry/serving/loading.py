@@ -89,7 +89,7 @@ class Loader:
         made = encoder.encode(fresh, "document", precision=precision)
         known = known | dict(zip(fresh, made, strict=True))
         self._encoded[source.name] = {text: known[text] for text in texts}
-        vectors = np.stack([known[text] for text in texts])
+        vectors = np.array([known[text] for text in texts], np.float32).reshape(-1, encoder.dim)
         space.__dict__["index"] = OtherVectors(index, numbers, vectors)
         if before:
             return replace(before, opened=space, created=_now())

@@ -57,6 +57,9 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # RFC 9110, section 9.1; the server sends no body.
+            scope = {**scope, "method": "GET"}
         given = Headers(scope=scope).get(REQUEST_ID, "")
         name = given if _GIVEN_ID.fullmatch(given) else new_id()
         start = time.perf_counter()

@@ -25,7 +25,6 @@ class Searcher:
     """Searches Spaces; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._cut: OrderedDict[tuple[ChunkIndex, int], OtherVectors] = OrderedDict()
         self._cutting = threading.Lock()
 
     def search(
@@ -62,23 +61,25 @@ class Searcher:
     def _index(self, index: ChunkIndex, dimensions: int) -> OtherVectors:
         """The index in fewer dimensions, made on first use."""
         with self._cutting:
-            if isinstance(index, LayeredIndex):
-                # It lives until the next write only; its table for longer.
-                below = np.arange(len(index.base.rows))
-                table = self._table(index.base, dimensions).vectors(below)
-                over = shorten(index.over_vectors, dimensions)
-                shown = np.flatnonzero(~index.hidden)
-                return OtherVectors(index, shown, np.concatenate([table, over])[shown])
-            return self._table(index, dimensions)
+            return _shortened(index, dimensions)
 
-    def _table(self, index: ChunkIndex, dimensions: int) -> OtherVectors:
-        key = (index, dimensions)
-        if key not in self._cut:
-            numbers = np.arange(len(index.rows))
-            self._cut[key] = OtherVectors(
-                index, numbers, shorten(index.vectors(numbers), dimensions)
-            )
-        self._cut.move_to_end(key)
-        while len(self._cut) > _KEPT:
-            self._cut.popitem(last=False)
-        return self._cut[key]
+
+def _shortened(index: ChunkIndex, dimensions: int) -> OtherVectors:
+    """The index in fewer dimensions; it is kept on the index, and goes with that state."""
+    kept: OrderedDict[int, OtherVectors] = index.__dict__.setdefault("_shortened", OrderedDict())
+    if dimensions not in kept:
+        numbers = np.arange(len(index.rows))
+        if isinstance(index, LayeredIndex):
+            # It lives until the next write only; its table for longer.
+            below = np.arange(len(index.base.rows))
+            table = _shortened(index.base, dimensions).vectors(below)
+            over = shorten(index.over_vectors, dimensions)
+            numbers = np.flatnonzero(~index.hidden)
+            vectors = np.concatenate([table, over])[numbers]
+        else:
+            vectors = shorten(index.vectors(numbers), dimensions)
+        kept[dimensions] = OtherVectors(index, numbers, vectors)
+    kept.move_to_end(dimensions)
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+    return kept[dimensions]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from isometry.core.errors import InputError
 from isometry.core.journal import NotWrittenError
 from isometry.corpora.documents import Document
+from isometry.corpora.readers.reading import has_words
 from isometry.jobs.ranking import MOST_CHUNKS, passages_of
 from isometry.jobs.store import Store, StoreBusyError
 from isometry.serving.errors import ApiError, busy, invalid
@@ -84,7 +85,7 @@ async def cut(model: Model, document: Document, *, truncate: bool, param: str | 
     )
     if not rows.num_rows or not (header.strip() or body.strip()):
         raise invalid("The document has neither title nor text.", param, "empty_input")
-    cut_off = rows.num_rows == MOST_CHUNKS and rows["end"][-1].as_py() < len(body.rstrip())
+    cut_off = has_words(body[rows["end"][-1].as_py() :])
     if cut_off and not truncate:
         raise invalid(
             f"The document has more than {MOST_CHUNKS} passages. Send it in parts, or with"

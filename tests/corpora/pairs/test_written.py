@@ -33,6 +33,8 @@ def parsed(answer: str, most: int = 5) -> list[str]:
         '**"find similar vectors"**',
         "Query 1: find similar vectors",
         "**Question:** find similar vectors",
+        "1. Query: find similar vectors",
+        "**1. find similar vectors**",
         "<think>\nThe user wants\nqueries\n</think>\nfind similar vectors",
         "<THINK>a</THINK>\n\nfind   similar\tvectors\r\n",
         "they want\nthree queries</think>\nfind similar vectors",
@@ -61,6 +63,7 @@ def test_what_models_put_around_a_query_is_taken_off(line: str) -> None:
         "如何找到相似的向量",
         "read - write locks",
         "slow SQL query: index not used",
+        "2**10 and 2** in python",
     ],
 )
 def test_what_belongs_to_a_query_stays(query: str) -> None:

@@ -125,3 +125,19 @@ def test_a_saved_data_set_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     (inside / "state.json").write_text('{"_data_files": [{"filename": "../secret.arrow"}]}')
     with pytest.raises(InputError, match="no file"):
         open_source(inside)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("dataset_dict.json", "[1]"),
+        ("state.json", "[1]"),
+        ("state.json", '{"_data_files": [{"name": "a.arrow"}]}'),
+    ],
+)
+def test_other_programs_have_files_of_these_names(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / file).write_text(text)
+    (tmp_path / "a.md").write_text("# One\n\nwords")
+    (document,) = read(tmp_path)
+    assert document.text == "words"

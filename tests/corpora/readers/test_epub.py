@@ -160,3 +160,10 @@ def test_closed_tags_of_xhtml_hold_nothing() -> None:
     text = '<head><title/><script src="a>b"/></head><p>one<br/>two<i class="x" />three</p>'
     page = read_xhtml(text)
     assert (page.title, page.sections[0].text) == ("", "one\ntwothree")
+
+
+def test_a_sloppy_table_of_contents_loses_names_and_no_chapter() -> None:
+    sloppy = NCX.replace("<text>", "<text>Q & A ")
+    assert sloppy != NCX
+    documents = read(EPUB_2 | {"OEBPS/toc.ncx": sloppy})
+    assert [document.text for document in documents] == [document.text for document in read(EPUB_2)]

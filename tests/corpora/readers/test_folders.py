@@ -3,8 +3,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -193,6 +195,28 @@ def test_a_folder_that_may_not_be_entered_stops_nothing(
     monkeypatch.setattr(Path, "is_file", forbidden)
     (document,) = open_source(str(tmp_path)).documents(ReadingReport())
     assert document.text == "words"
+
+
+def test_a_folder_that_cannot_be_listed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "b.md").write_text("# Two\n\nhidden words", encoding="utf-8")
+    (tmp_path / "a.md").write_text("# One\n\nwords", encoding="utf-8")
+    scandir = os.scandir
+
+    def refused(path: Any = ".") -> Any:
+        if Path(path) == private:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    report = ReadingReport()
+    (document,) = open_source(str(tmp_path)).documents(report)
+    assert document.text == "words"
+    assert [(each.path, each.readable) for each in report.skipped] == [("private", False)]
+    assert "may not be entered" in report.skipped[0].reason
 
 
 def test_whatever_an_archive_makes_its_reader_raise_ends_that_archive_alone(

@@ -147,7 +147,7 @@ def test_json_lines_skip_what_is_broken_and_say_where(tmp_path: Path) -> None:
         b'{"_id": "b", "text": \n'
         b"[1]\n"
         b"\n"
-        b'{"_id": "c", "title": "", "text": null}\n'
+        b'{"_id": "c", "title": NaN, "text": NaN}\n'
         b'{"_id": "d", "text": " \xf0\x9f\x8e\x89 -- "}\n'
         b'{"_id": "a", "text": "again"}\n'
         b'{"_id": null, "text": "nameless"}\n'

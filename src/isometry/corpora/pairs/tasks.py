@@ -21,6 +21,7 @@ from isometry.corpora.pairs.queries import (
     further_queries,
     heading_query,
     inverse_cloze,
+    one_line,
     sentence_queries,
     shown,
     split_identifier,
@@ -137,8 +138,12 @@ class InverseCloze:
             header, body = self.view(document)
             spans = unit_spans(document)
             for index in rng.sample(range(len(spans)), len(spans)) if len(spans) > 1 else ():
+                start, end = spans[index]
+                # Of a table of numbers no line serves, and each rest is a copy of the whole.
+                if len(words(one_line(body[start:end]))) < QUERY_WORDS:
+                    continue
                 query, rest = inverse_cloze(body, spans, index)
-                if len(words(query)) >= QUERY_WORDS and not shown(query, header, rest):
+                if not shown(query, header, rest):
                     passage = body if rng.random() < self.keep else rest
                     yield Pair(query, document.id, header, passage, self.name)
                     break

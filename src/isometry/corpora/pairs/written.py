@@ -71,7 +71,10 @@ def parse_queries(answer: str, document: Document, most: int) -> list[str]:
         # Only where it counts: a query may begin with a number of its own.
         if number and int(number[1]) == numbers + 1:
             numbers += 1
-            query = query[number.end() :]
+            bold = query.startswith("**") and query.count("**") == 2
+            query = _LABEL.sub("", query[number.end() :])
+            # Bold print may stand around the number, too.
+            query = query.removesuffix("**") if bold and query.count("**") == 1 else query
         query = _unwrapped(query)
         if (
             0 < len(words(query)) <= MOST_WORDS

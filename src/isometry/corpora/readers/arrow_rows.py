@@ -102,8 +102,8 @@ def saved_dataset(folder: Path) -> ArrowFiles | None:
     Raises:
         InputError: When a file is missing, or there are splits and none is "train".
     """
-    if (folder / "dataset_dict.json").is_file():
-        splits = read_json(folder / "dataset_dict.json").get("splits") or []
+    splits = _list_in(folder / "dataset_dict.json", "splits")
+    if splits is not None:
         chosen = "train" if "train" in splits else splits[0] if len(splits) == 1 else None
         if chosen is None:
             raise InputError(
@@ -113,7 +113,9 @@ def saved_dataset(folder: Path) -> ArrowFiles | None:
         return saved_dataset(folder / str(chosen))
     if not all((folder / f"{name}.json").is_file() for name in ("state", "dataset_info")):
         return None
-    listed = read_json(folder / "state.json").get("_data_files") or []
+    listed = _list_in(folder / "state.json", "_data_files")
+    if listed is None or not all(isinstance(one, dict) and "filename" in one for one in listed):
+        return None
     # The names come from a file: none may lead out of the folder.
     paths = tuple(folder / Path(str(item["filename"])).name for item in listed)
     if not paths:
@@ -122,6 +124,13 @@ def saved_dataset(folder: Path) -> ArrowFiles | None:
         if not path.is_file():
             raise InputError(f"There is no file {path}, which the data set's state.json names.")
     return ArrowFiles(str(folder), paths)
+
+
+def _list_in(path: Path, key: str) -> list[Any] | None:
+    """A list of a JSON file; None where there is none: other programs have such files, too."""
+    value: Any = read_json(path) if path.is_file() else None
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else None
 
 
 def _text_names(schema: pa.Schema) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from collections.abc import Iterator
@@ -62,6 +63,10 @@ def read_epub(file: BinaryIO, path: str, report: ReadingReport) -> Iterator[Docu
             yield from page_documents(page, f"{path}/{name}", links)
 
 
+class _NoXMLError(InputError):
+    """A file of the book is no XML. Of the table of contents, only names are lost by that."""
+
+
 class _Book:
     """What the package says.
 
@@ -98,10 +103,12 @@ class _Book:
         self.names: dict[str, str] = {}
         for item in items.values():
             if "nav" in (item.get("properties") or "").split():
-                self._read_nav(_join(folder, item.get("href") or ""))
+                with contextlib.suppress(_NoXMLError):
+                    self._read_nav(_join(folder, item.get("href") or ""))
         contents = items.get(None if spine is None else spine.get("toc"))
         if contents is not None and not self.names:
-            self._read_ncx(_join(folder, contents.get("href") or ""))
+            with contextlib.suppress(_NoXMLError):
+                self._read_ncx(_join(folder, contents.get("href") or ""))
 
     def text(self, name: str) -> str:
         """A file of the book.
@@ -121,7 +128,7 @@ class _Book:
         try:
             return ElementTree.fromstring(text)
         except (ElementTree.ParseError, ValueError) as error:
-            raise InputError(f"damaged: {name}: {error}") from error
+            raise _NoXMLError(f"damaged: {name}: {error}") from error
 
     def _refuse_encrypted(self) -> None:
         if "META-INF/encryption.xml" not in self._present:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -58,10 +59,15 @@ def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
 
     Hidden files and folders, those of the names in `skipped`, and symbolic links are left out: a
     linked page would be its own duplicate. So are Spaces below it and unfinished work, which a
-    `fit` may have put there.
+    `fit` may have put there. A folder that may not be entered is listed itself.
     """
     found: list[str] = []
-    for folder, folders, files in os.walk(root):
+
+    def refused(error: OSError) -> None:
+        if error.filename and Path(error.filename) != root:
+            found.append(Path(error.filename).relative_to(root).as_posix())
+
+    for folder, folders, files in os.walk(root, onerror=refused):
         folders[:] = [
             name
             for name in folders
@@ -142,7 +148,7 @@ class Folder:
             else:
                 table = suffix_of(member.path) in TABLE_SUFFIXES
                 if empty and not table and PurePosixPath(member.path).name != "__init__.py":
-                    report.skip(shown, "it holds nothing to read")
+                    report.skip(shown, "it holds nothing to read", readable=True)
 
     def _members(self, report: ReadingReport) -> Iterator[Member]:
         """The files to read, those in archives among them; what is refused goes to the report."""
@@ -195,7 +201,7 @@ class Folder:
         elif suffix in PAGES:
             page = page_of(member)
             for note in page.notes:
-                report.skip(_shown(path), note)
+                report.skip(_shown(path), note, readable=True)
             yield from markup.page_documents(page, path, survey.links)
         elif suffix == ".epub":
             with open_member(member) as file:
@@ -220,14 +226,16 @@ class Folder:
 
     def _refusal(self, path: str) -> str | None:
         """Why a file is not even opened, if so."""
+        try:
+            status = (self.root / path).stat()
+        except OSError as error:
+            return error.strerror
+        if stat.S_ISDIR(status.st_mode):
+            return "the folder may not be entered"
         refusal = refused_name(path)
         if refusal is not None:
             return refusal
-        try:
-            size = (self.root / path).stat().st_size
-        except OSError as error:
-            return error.strerror
-        suffix = suffix_of(path)
+        size, suffix = status.st_size, suffix_of(path)
         if suffix in TEXTS and size > most_bytes(suffix):
             return f"{megabytes(size)} are more than {megabytes(most_bytes(suffix))}"
         return None

@@ -14,12 +14,19 @@ from isometry.corpora.documents import Document
 _WORD = re.compile(r"[^\W_]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that was not read, and why; one line each."""
+    """Something that was not read, and why; one line each.
+
+    Attributes:
+        path: Where it stands.
+        reason: Why.
+        readable: Whether it could be read and held nothing, or less: what it once held is gone.
+    """
 
     path: str
     reason: str
+    readable: bool = False
 
 
 @dataclass
@@ -36,9 +43,9 @@ class ReadingReport:
     documents: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
-    def skip(self, path: str, reason: object) -> None:
-        """Notes that something was not read."""
-        self.skipped.append(Skipped(path, " ".join(str(reason).split())))
+    def skip(self, path: str, reason: object, *, readable: bool = False) -> None:
+        """Notes that something was not read; see `Skipped`."""
+        self.skipped.append(Skipped(path, " ".join(str(reason).split()), readable))
 
 
 class Source(Protocol):

@@ -112,7 +112,7 @@ def read_documents(
             text, title = title, ""
         identifier = _string(row.get(columns.id)) if columns.id else str(order)
         if not text:
-            report.skip(place, "no words")
+            report.skip(place, "no words", readable=True)
         elif not identifier.strip():
             report.skip(place, "no id")
         elif identifier in seen:
@@ -184,6 +184,8 @@ class TableSource:
 
 
 def _string(value: object) -> str:
+    if value != value:  # NaN, which is what pandas writes where nothing is
+        return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | UUID | date):
         return ""
     # JSON may escape half a surrogate pair, which no file and no Arrow table can hold.

@@ -510,7 +510,7 @@ function describe(model) {
 
 async function load() {
   try {
-    const models = (await json("models")).data;
+    // Whether all are loaded first: what is loaded after the list would be missed.
     const ready = await call("readyz").then(() => true, (error) => {
       if (error.status === 503) return false;
       throw error;
@@ -521,6 +521,7 @@ async function load() {
       later = setTimeout(load, 1000);
       return;
     }
+    const models = (await json("models")).data;
     $("status").textContent = "";
     $("token").hidden = true;
     spaces = models.filter((model) => model.kind === "space" && !model.base_of);

@@ -269,13 +269,29 @@ class _Bulk:
             twice = line.made is not None and line.made.document.id in ids
             # Bad lines have no passages, but are answered as soon.
             if twice or (passages and passages + rows > most) or len(batch) >= most:
-                yield await self._stored(batch)
+                async for some in self._patiently(batch):
+                    yield some
                 batch, ids, passages = [], set(), 0
             batch.append(line)
             if line.made:
                 ids.add(line.made.document.id)
                 passages += rows
-        yield await self._stored(batch)
+        async for some in self._patiently(batch):
+            yield some
+
+    async def _patiently(self, batch: list[_Line]) -> AsyncIterator[list[LineResult]]:
+        """The results of a batch, and nothing, again and again, while they take long.
+
+        A batch may take more seconds than a part of an answer has; sent again, it would take them
+        again. A part without a line keeps the answer alive.
+        """
+        storing = asyncio.ensure_future(self._stored(batch))
+        try:
+            while not (await asyncio.wait({storing}, timeout=self._limits.request_seconds / 4))[0]:
+                yield []
+            yield storing.result()
+        finally:
+            storing.cancel()
 
     async def _read(self, number: int, text: bytes) -> _Line:
         id = None

@@ -160,6 +160,12 @@ def test_bad_input(
             isometry.cut(model, size, tmp_path / out)
     with pytest.raises(InputError, match="left alone"):
         isometry.cut(space, "1x48", precious, force=True)
+    # Nor is a model that lies in the folder which would be replaced.
+    within = Path(shutil.copytree(tiny_folder, done / "within"))
+    with pytest.raises(InputError, match="which lies in it"):
+        isometry.cut(within, "1x16", done, force=True)
+    assert (within / "config.json").is_file()
+    shutil.rmtree(within)
     # A word that no text need have.
     broken = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
     change_weights(

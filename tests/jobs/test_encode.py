@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tuned_folders import change_json
 
+import isometry
 from isometry import InputError
 from isometry.cli.main import main
 from isometry.encoders.text import TextEncoder
@@ -113,3 +114,23 @@ def test_from_the_command_line(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["texts"] == 5
     assert captured.err == ""
+
+
+def test_the_source_is_not_replaced(tmp_path: Path, texts: list[str], small_folder: Path) -> None:
+    source = table(tmp_path, texts[:5])
+    before = source.read_bytes()
+    with pytest.raises(InputError, match="is the source"):
+        isometry.encode(small_folder, source, source, force=True)
+    assert source.read_bytes() == before
+
+
+def test_what_is_skipped_is_told(
+    tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("# One\n\nwords")
+    (docs / "b.py").write_text("def broken(:")
+    out = tmp_path / "v.parquet"
+    assert main(["encode", str(small_folder), str(docs), "--out", str(out)]) == 0
+    assert "1 files or rows were skipped" in " ".join(capsys.readouterr().out.split())

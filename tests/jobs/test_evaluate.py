@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from beir_folders import write_beir
 
+from isometry import InputError
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs.evaluate import evaluate
@@ -128,3 +129,30 @@ def test_dense_figures_are_those_of_sentence_transformers(
     assert ours["ndcg@10"] == pytest.approx(theirs["cosine_ndcg@10"], abs=1e-6)
     assert ours["mrr@10"] == pytest.approx(theirs["cosine_mrr@10"], abs=1e-6)
     assert ours["recall@10"] == pytest.approx(theirs["cosine_recall@10"], abs=1e-6)
+
+
+def test_columns_are_not_named_twice(beir: Path, small_folder: Path) -> None:
+    with pytest.raises(InputError, match="what its columns are called"):
+        evaluate([small_folder], beir=beir, id="url")
+
+
+def test_a_space_below_the_home_folder_is_one(
+    german: Path, tiny_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "home-space").symlink_to(tiny_space)
+    found, expected = (evaluate([model], beir=german) for model in ("~/home-space", tiny_space))
+    assert [row["ndcg@10"] for row in found["rows"]] == [row["ndcg@10"] for row in expected["rows"]]
+    # Its words are cut as English, which a model alone would not have done here.
+    model = evaluate([tiny_space / "model"], beir=german)["rows"]
+    assert model[1]["ndcg@10"] != found["rows"][1]["ndcg@10"]
+
+
+def test_what_is_left_out_is_told(
+    german: Path, small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (german / "corpus.jsonl").open("a", encoding="utf-8") as file:
+        file.write('\n{"_id": "x", "text": "')
+    assert main(["evaluate", str(small_folder), "--beir", str(german)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Left out: 1 files or rows that could not be read." in said

@@ -20,6 +20,8 @@ import isometry
 from isometry import InputError, Space
 from isometry.core import files, writing
 from isometry.encoders.text import TextEncoder
+from isometry.jobs.fit import _replace  # pyright: ignore[reportPrivateUsage]
+from isometry.jobs.store import Limits, Store
 
 KILLS = int(os.environ.get("ISOMETRY_KILLS", "1"))
 
@@ -257,3 +259,22 @@ def test_a_full_disk_leaves_the_old_state(
     assert state(opened) == states["before"]
     WRITERS[name](str(space), str(origin[1]), str(tiny_folder))
     assert state(Space.open(space)) == states[name]
+
+
+def test_a_damaged_space_is_replaced_with_what_waits_in_its_journal(
+    few: tuple[Path, Path],
+) -> None:
+    """Which could not be applied to its index any more."""
+    space, _ = few
+    new = Path(shutil.copytree(space, space.parent / "new"))
+    with Store.open(space, limits=Limits(seconds=3600)) as store:
+        store.delete(["nobody"]).result()
+        journal = shutil.copytree(space / "journal", space.parent / "journal")
+    shutil.rmtree(space / "journal", ignore_errors=True)
+    shutil.copytree(journal, space / "journal")
+    for path in (space / Space.open(space).current.index).rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    _replace(space, new)
+    assert not new.exists()
+    Space.open(space).verify()

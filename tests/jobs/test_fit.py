@@ -20,7 +20,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS, rank_documents
-from isometry.jobs.fit import FitSettings, plan_only
+from isometry.jobs.fit import FitSettings, default_out, plan_only
 from isometry.jobs.selection import choose_point
 
 
@@ -357,3 +357,20 @@ def test_a_plan_without_time_for_all_ranks_a_sample_with_every_answer(
     assert f"a sample of all {documents}" in re.sub(
         "<[^>]*>", "", space.report.read_text(encoding="utf-8")
     )
+
+
+def test_a_space_is_called_after_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("guide-1.0", "guide-1.1", "my.docs"):
+        (tmp_path / folder).mkdir()
+    for source, name in (
+        ("guide-1.0/", "guide-1.0-space"),
+        ("guide-1.1", "guide-1.1-space"),
+        ("my.docs", "my.docs-space"),
+        ("tickets.csv", "tickets-space"),
+        ("python:networkx", "networkx-space"),
+        ("sqlite:app.db#mails", "app-mails-space"),
+    ):
+        assert default_out(source) == Path(name)

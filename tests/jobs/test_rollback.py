@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from living_spaces import PARCELS, State, change, hits, state
+from stored_documents import document, items
 from test_compact import long_ago
 
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
+from isometry.jobs.store import Limits, Store
 from isometry.jobs.upkeep import Writer
 
 MODES = ("dense", "lexical", "hybrid")
@@ -239,3 +242,18 @@ def test_the_commands(
     assert "current" in lines[0] and f"-{figures['removed']}" in lines[0]
     assert main(["space", "rollback", str(space), "--to", "9"]) == 2
     assert main(["space", "history", str(docs)]) == 2
+
+
+def test_what_waits_in_the_journal_is_undone_as_the_dry_run_says(space: Path, docs: Path) -> None:
+    change(docs)
+    isometry.add(space, docs)
+    with Store.open(space, limits=Limits(seconds=3600)) as store:
+        (item,) = items(store.space, [document("waiting", 1)])
+        item.put(store).result()
+        # As a process that is killed leaves it.
+        journal = shutil.copytree(space / "journal", space.parent / "journal")
+    shutil.rmtree(space / "journal", ignore_errors=True)
+    shutil.copytree(journal, space / "journal")
+    expected = isometry.rollback(space, dry_run=True)["to"]
+    assert isometry.rollback(space)["to"] == expected == 0
+    assert "waiting" not in pq.read_table(Space.open(space).documents)["id"].to_pylist()

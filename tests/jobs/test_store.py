@@ -192,6 +192,9 @@ def test_only_what_can_be_stored_is_written(space: Path, pool: list[Item]) -> No
                 store.put(*arguments)
         with pytest.raises(InputError, match="Name the documents"):
             store.delete([])
+        # In the journal it would be in the way of whoever applies it.
+        with pytest.raises(InputError, match="no document of such an id"):
+            store.delete(["half a pair \ud800"])
         assert store.waiting == 0
         assert store.delete(["nobody"]).result() == 1
         store.apply()

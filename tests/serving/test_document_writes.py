@@ -29,6 +29,7 @@ from isometry import InputError, Space
 from isometry.jobs.ranking import MOST_CHUNKS
 from isometry.jobs.store import Limits as StoreLimits
 from isometry.jobs.store import Store
+from isometry.serving import writing
 from isometry.serving.settings import Limits
 
 KILLS = int(os.environ.get("ISOMETRY_KILLS", "1"))
@@ -279,6 +280,29 @@ def test_a_document_beyond_what_is_searched_says_so(client: Any) -> None:
     made = put(client, "long", text, truncate=True)
     assert made["passages"] == MOST_CHUNKS
     assert client.get("/documents/long").json()["text"] == text
+    # With columns of blanks, so much text has few passages; its end is searched or missed all the
+    # same.
+    sparse = (" " * 4000 + "parcel\n") * 800 + "letter"
+    answer = client.put("/documents/sparse", json={"text": sparse})
+    assert (answer.status_code, code(answer)) == (400, "too_many_passages")
+
+
+def test_a_batch_that_takes_longer_than_an_answer_may_keeps_the_answer_alive(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storing = writing.put
+
+    async def slow(*given: Any) -> Any:
+        await asyncio.sleep(1.5)
+        return await storing(*given)
+
+    monkeypatch.setattr(writing, "put", slow)
+    with running(str(space), writable=True, limits=Limits(request_seconds=0.4)) as server:
+        client = httpx2.Client(base_url=server.address, timeout=60)
+        (result,) = bulk(client, {"id": "late", "text": PARCEL})
+        assert result["created"]
+        monkeypatch.setattr(writing, "put", storing)
+        assert client.get("/documents/late").status_code == 200
 
 
 def test_nothing_is_written_where_it_was_not_asked_for(space: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from running import answering, sample, until
 from starlette.testclient import TestClient
@@ -16,7 +19,9 @@ from isometry import InputError, Space
 from isometry.core.files import read_json
 from isometry.core.writing import write_json
 from isometry.encoders.encoder import load_encoder
+from isometry.jobs.store import Store
 from isometry.serving.app import create_app
+from isometry.serving.searching import Searcher
 from isometry.serving.settings import Limits, Settings
 from isometry.serving.sources import read_sources
 
@@ -161,3 +166,31 @@ def test_the_base_follows_what_is_added(pair: tuple[Path, Path]) -> None:
         now = state.models._loader._encoded["docs-space.base"]
         assert len(now) > len(encoded)
         assert all(now[text] is encoded[text] for text in encoded)
+
+
+def test_a_space_without_documents_is_served_beside_its_base(pair: tuple[Path, Path]) -> None:
+    space, _ = pair
+    with Store.open(space) as store:
+        names = pq.read_table(store.space.documents)["id"].to_pylist()
+        store.delete(names).result()
+        store.apply()
+    with answering(str(space), beside_base=True) as (client, _):
+        for name in ("docs-space", "docs-space.base"):
+            answer = client.post("/search", json={"query": "a parcel", "space": name})
+            assert (answer.status_code, answer.json()["results"]) == (200, []), name
+
+
+def test_tables_of_fewer_dimensions_go_with_their_state(pair: tuple[Path, Path]) -> None:
+    space, docs = pair
+    searcher = Searcher()
+    opened = Space.open(space)
+    query = opened.encode(["print a label"])[0]
+    found = searcher.search(opened, "print a label", query, 5, "dense", 32)
+    table = weakref.ref(opened.index)
+    assert searcher.search(opened, "print a label", query, 5, "dense", 32) == found
+    (docs / "parcels.py").write_text('def label():\n    """Print a label for a parcel."""\n')
+    isometry.add(space, docs)
+    opened = opened.refresh()
+    gc.collect()
+    assert table() is None
+    assert searcher.search(opened, "print a label", query, 5, "dense", 32) != found

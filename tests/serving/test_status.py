@@ -46,6 +46,9 @@ def test_it_lives_before_it_is_ready(small_folder: Path) -> None:
         until(lambda: state.models.ready)
         model = state.models._loaded.pop("small")
         assert client.get("/healthz").json() == {"status": "ok"}
+        # As monitors ask.
+        head = client.head("/healthz")
+        assert head.status_code == 200 and head.content == b""
         for answer in (
             client.get("/readyz"),
             client.post("/v1/embeddings", json={"input": "a"}),

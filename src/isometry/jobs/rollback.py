@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Mapping
@@ -40,13 +41,15 @@ def rollback(space: str | Path, to: int | None = None, *, dry_run: bool = False)
     """
     started = time.monotonic()
     opened = Space.open(space)
-    chosen = _chosen(opened, to)
     if dry_run:
-        figures = {**_figures(opened, chosen), "state": None}
+        figures = {**_figures(opened, _chosen(opened, to)), "state": None}
     else:
+        if to is None:
+            # What waits in the journal will be a state of its own before anything is chosen.
+            with contextlib.suppress(InputError):
+                to = _chosen(opened, None)["state"]["number"]
         with Writer(space, "rollback") as writer:
-            # By its number: what waited in the journal has become a state of its own by now.
-            figures = _return(writer, _chosen(writer.space, chosen["state"]["number"]))
+            figures = _return(writer, _chosen(writer.space, to))
     return {**figures, "dry_run": dry_run, "seconds": round(time.monotonic() - started, 1)}
 
 

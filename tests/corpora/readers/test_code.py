@@ -33,10 +33,6 @@ def test_standard_library_functions_are_whole(path: str) -> None:
     }
     functions = 0
     for document in documents[1:]:
-        if not document.context:
-            # The constants of a module that explains itself.
-            assert document.kind == "code" and document.title == documents[0].title
-            continue
         node = nodes[int(document.source.rpartition(":")[2])]
         assert document.title.split(".")[-1] == node.name
         assert document.summary == (ast.get_docstring(node) or "")
@@ -142,17 +138,6 @@ def test_a_module_that_explains_itself_is_prose() -> None:
     assert documents[0].text == inspect.cleandoc(json.__doc__ or "")
     assert documents[0].summary == ""
     assert documents[1].links == ("json.decoder",)
-
-
-def test_constants_are_read_beside_a_long_docstring() -> None:
-    sentence = "Settings of the site, as the command that starts a project writes them. " * 3
-    text = f'"""{sentence}"""\n\nDEBUG = False\nHOSTS = ["a.example"]\n'
-    documents = read_module(text, "settings.py", module="settings")
-    assert [(each.id, each.kind, each.text) for each in documents] == [
-        ("settings", "prose", sentence),
-        ("settings-2", "code", 'DEBUG = False\nHOSTS = ["a.example"]'),
-    ]
-    assert documents[1].source == "settings.py:3"
 
 
 def test_links_are_the_modules_imported() -> None:

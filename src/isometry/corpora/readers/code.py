@@ -67,18 +67,17 @@ class _Reader:
 
     def add_module(self, tree: ast.Module) -> None:
         docstring = _words_of(tree)
-        is_prose = len(docstring.split()) >= _MODULE_WORDS
-        if is_prose:
+        if len(docstring.split()) >= _MODULE_WORDS:
             self._add("", docstring, 1, prose=True)
+            return
         constants = [
-            node
+            self._slice(_start(node), _end(node))
             for node in tree.body
             if isinstance(node, ast.Assign | ast.AnnAssign) and _is_constant(node)
         ]
         if constants:
-            head = [tree.body[0]] if docstring and not is_prose else []
-            text = "\n".join(self._slice(_start(node), _end(node)) for node in [*head, *constants])
-            self._add("", text, constants[0].lineno if is_prose else 1)
+            head = [self._slice(_start(tree.body[0]), _end(tree.body[0]))] if docstring else []
+            self._add("", "\n".join(head + constants), 1)
 
     def add_definitions(self, body: list[ast.stmt], above: str) -> None:
         for node in _definitions(body):

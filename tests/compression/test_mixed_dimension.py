@@ -65,3 +65,12 @@ def test_the_exponent_is_the_least_that_keeps_the_budget() -> None:
     assert not any(table.nbytes < size <= budget for size in larger)
     with pytest.raises(InputError, match="at the least"):
         mixed_dimension(FIELDS, 16, 4 * sum(FIELDS) // 2)
+
+
+def test_a_field_that_a_projection_would_make_larger_stays_whole() -> None:
+    fields = [10_000, 3, 6]
+    assert widths(fields, 16, 0.5) == [1, 16, 8]
+    table = of_widths(fields, [1, 16, 8], 16)
+    # 8 * (6 + 16) numbers are more than 6 * 16.
+    assert [type(part) for part in table.parts] == [LowRank, FloatTable, FloatTable]
+    assert table.parts[2].nbytes == 4 * 6 * 16

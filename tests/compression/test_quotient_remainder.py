@@ -5,6 +5,7 @@ import torch
 
 from isometry.compression.codec import DEVIATION
 from isometry.compression.quotient_remainder import QuotientRemainder
+from isometry.core.errors import InputError
 
 
 @pytest.mark.parametrize(("n", "k"), [(100, 7), (100, 10), (97, 50), (6, 4)])
@@ -46,3 +47,15 @@ def test_bytes_are_those_of_both_tables() -> None:
     plan = QuotientRemainder.of_fields((1000, 500), 16, 4 * 16 * 1500 // 5)
     # 200 + 5 and 100 + 5 rows are too many; 167 + 6 and 84 + 6 are not.
     assert [part.k for part in plan.parts] == [6, 6]
+
+
+def test_small_fields_do_not_grow_with_the_remainders_of_large_ones() -> None:
+    fields = (10_000, *[1_000] * 20)
+    row = 4 * 16
+    plan = QuotientRemainder.of_fields(fields, 16, row * 1_650)
+    # 334 + 30 and twenty times 34 + 30 rows; with 29 remainders they are 1,654.
+    assert plan.nbytes == row * 1_644 and plan.parts[0].k == 30
+    # The floor: 100 + 100 and twenty times 32 + 32 rows.
+    assert QuotientRemainder.of_fields(fields, 16, row * 1_480).nbytes == row * 1_480
+    with pytest.raises(InputError, match="94,720"):
+        QuotientRemainder.of_fields(fields, 16, row * 1_479)

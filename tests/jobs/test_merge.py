@@ -454,6 +454,23 @@ def test_a_base_that_is_none_is_noted_with_the_model(
     # The direction is the base's, but the way is longer than the base itself.
     figures = job.merge([far], tmp_path / "b", method="task-arithmetic", base=tiny_folder)
     assert "1.50 of its norm" in figures["warnings"][0]
+    # It is near to the base, but points elsewhere.
+    turned = tuned(tiny_folder, tmp_path / "turned", 9, size=0)
+
+    def turn(state: dict[str, torch.Tensor]) -> None:
+        names = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        base = torch.cat([state[name].flatten() for name in names])
+        away = torch.randn(len(base), generator=torch.Generator().manual_seed(0))
+        away -= (away @ base) / (base @ base) * base
+        away *= base.norm() / away.norm()
+        parts = (0.4 * (0.4 * base + 0.84**0.5 * away)).split([state[n].numel() for n in names])
+        state |= {
+            name: part.reshape(state[name].shape) for name, part in zip(names, parts, strict=True)
+        }
+
+    change_weights(turned, turn)
+    figures = job.merge([turned], tmp_path / "c", method="task-arithmetic", base=tiny_folder)
+    assert "0.92 of its norm, their cosine 0.40" in figures["warnings"][0]
 
 
 def test_a_model_that_is_its_own_base_comes_back_under_every_method(

@@ -133,3 +133,18 @@ def test_distances_that_cannot_be() -> None:
         GradedSimilarity()(sines(2, 2), uneven)
     with pytest.raises(ValueError, match="alpha and beta"):
         GradedSimilarity(beta=0.0)
+
+
+def test_two_clusters_settle_where_the_thresholds_of_their_distance_have_it() -> None:
+    """Of one parameter, their angle; with the thresholds and slopes by default."""
+    objective = GradedSimilarity((0, 1, 2, 3), (0.7, 0.6, 0.5, 0.4))
+    distances = 3 * other((0, 0, 1, 1))
+
+    def loss(cosine: float) -> float:
+        own = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        turned = torch.tensor([cosine, (1 - cosine**2) ** 0.5], dtype=torch.float64)
+        return objective(torch.stack([own, own, turned, turned]), distances).item()
+
+    best = min((step / 1000 for step in range(-1000, 1001)), key=loss)
+    assert best == pytest.approx(0.490, abs=0.002)
+    assert loss(best) == pytest.approx(0.28038, abs=1e-4)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -260,6 +262,11 @@ def test_the_mix_has_a_third_of_each_task(splits: Splits[Pages, Asked]) -> None:
     rows = structure_rows(splits.train.documents, MIX, 2, seed=0)
     share = sum(not row.answers for row in rows) / len(rows)
     assert len(rows) > 80 and share == pytest.approx(1 / 3, abs=0.1)
+    pages = group_pages(splits.train.documents)
+    tasks = Counter(pair.task for pair in MIX.pairs(pages, random.Random(0)))
+    assert set(tasks) == {"inverse_cloze", "body_first", "link_prediction"}
+    total = sum(tasks.values())
+    assert all(count / total == pytest.approx(1 / 3, abs=0.12) for count in tasks.values())
 
 
 class Recorded(Run[Any, Any, Any]):

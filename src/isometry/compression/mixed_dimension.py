@@ -33,9 +33,9 @@ def widths(fields: Sequence[int], dim: int, alpha: float) -> list[int]:
 
 
 def of_widths(fields: Sequence[int], widths: Sequence[int], dim: int) -> CompressedEmbedding:
-    """A table a field; where vectors are short, with a projection."""
+    """A table a field; where vectors are short, with a projection, if it is smaller with it."""
     parts: list[Codec] = [
-        FloatTable(n, dim) if width == dim else LowRank(n, dim, width)
+        LowRank(n, dim, width) if width * (n + dim) < n * dim else FloatTable(n, dim)
         for n, width in zip(fields, widths, strict=True)
     ]
     return CompressedEmbedding(parts)

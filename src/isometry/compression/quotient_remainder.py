@@ -14,6 +14,11 @@ from isometry.compression.codec import DEVIATION, Codec, normal
 from isometry.compression.compressed_embedding import CompressedEmbedding, compress_fields
 
 
+def _root(n: int) -> int:
+    """The root, rounded up."""
+    return isqrt(n - 1) + 1
+
+
 class QuotientRemainder(Codec):
     """The elementwise product of row `i div k` of one table and row `i mod k` of another.
 
@@ -43,13 +48,18 @@ class QuotientRemainder(Codec):
     def of_fields(cls, fields: Sequence[int], dim: int, budget: int) -> CompressedEmbedding:
         """The smallest k, one for all fields, that keeps a budget.
 
+        Of a field whose root is smaller than k it is the root: there a larger k takes more again.
         The official code asks for rows of less than the share of the budget, and then for the
         whole k above; this asks for bytes, and counts the fields that stay whole.
+
+        Raises:
+            InputError: When the root of each field takes more.
         """
-        largest = isqrt(max(fields) - 1) + 1
-        return compress_fields(
-            fields, dim, lambda n, k: cls(n, dim, k), range(largest, 0, -1), budget
-        )
+
+        def make(n: int, k: int) -> QuotientRemainder:
+            return cls(n, dim, min(k, _root(n)))
+
+        return compress_fields(fields, dim, make, range(_root(max(fields)), 0, -1), budget)
 
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
         """The products."""

@@ -299,3 +299,21 @@ def test_of_what_is_not_served_there_are_no_figures(
     both = measure(run, dict.fromkeys((*DOMAINS, *OPPOSED), encoder), splits.test)
     assert set(labels) == {OPPOSED_AUC} and set(labels) | set(packages) == set(both)
     assert not set(labels) & set(packages)
+
+
+def test_f1_is_of_as_many_pairs_of_either_kind(system: AnySystem, tmp_path: Path) -> None:
+    class Told:
+        """Texts that end alike have the same vector, others orthogonal ones."""
+
+        def encode(self, texts: Sequence[str], **_: Any) -> np.ndarray:
+            return np.eye(2)[["ab".index(text[-1]) for text in texts]]
+
+    together = [("0a", "0b"), ("1a", "1b")]
+    apart = [("2a", "2b"), ("3a", "3b"), ("4a", "4a"), ("5b", "5b")]
+    held = HeldDomains(dict.fromkeys(DOMAINS, together), dict.fromkeys(DOMAINS, apart), opposed=[])
+    run = run_of(system.scales["miniature"], Splits(DomainRows({}), held, held), tmp_path)
+    served: Any = dict.fromkeys(DOMAINS, Told())
+    found = measure(run, served, held)
+    # All four that count are at a cosine of 0: called pairs, half of them are. The other two, which
+    # would come first, do not count.
+    assert np.asarray(found["f1max"]).tolist() == pytest.approx([2 / 3] * len(DOMAINS))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,23 @@ def test_the_gates_are_those_of_the_page(system: AnySystem) -> None:
     for name, arm in system.arms.items():
         twin = system.arms.get(f"{name}, for topics")
         assert twin is None or twin.make is arm.make
+
+
+def test_a_word_is_sought_by_its_definition_and_not_the_other_way_round(
+    scale: DecoderScale, splits: Splits[Glosses, Glosses], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run, held = run_of(scale, splits, tmp_path), splits.test
+    held = replace(held, words=held.words[:3])
+    asked = np.eye(3)
+    answers = np.array([[2.0, 0, 0], [3, 1, 0], [0, 0, 1]])
+    row = {each.text: asked[place] for place, each in enumerate(held.words)}
+    row |= {each.entry: answers[place] for place, each in enumerate(held.words)}
+    monkeypatch.setattr(
+        TextEncoder,
+        "encode",
+        lambda self, texts, role, **_: np.stack([row.get(text, np.ones(3)) for text in texts]),
+    )
+    found = measure(run, embedder(run, "mean", causal=True), held)
+    # The first definition finds the second word before its own.
+    assert np.asarray(found["mrr@10"]).tolist() == [0.5, 1.0, 1.0]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import TextEncoder
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
-from isometry.objectives.matryoshka import MRL, Matryoshka
+from isometry.objectives.matryoshka import MRL, Diagonal, Matryoshka, Random2D
 from isometry.systems.catalogue import find
 from isometry.systems.nested_study import (
     Held,
@@ -152,3 +153,44 @@ def test_word_pairs_are_compared_at_half_the_layers_by_vectors_cut_and_then_comp
     assert found["word pairs, whole"] == pytest.approx(whole)
     share = found["word pairs, share of the whole at size 1 of 2"]
     assert share == pytest.approx(half / whole) and abs(half - whole) > 0.01
+
+
+@pytest.mark.parametrize("slug", ["2dmse", "starbucks"])
+def test_arms_are_trained_under_the_plans_that_they_name(
+    slug: str, run: NestedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: dict[str, Any] = {}
+    orders: list[Any] = []
+    current = ""
+
+    def fit(_: Any, stage: str, learner: TwoTowers, rows: Any, order: Any) -> None:
+        assert stage == "contrast" and len(rows) == 40
+        plans[current] = learner.objective.plan
+        orders.append(order)
+
+    monkeypatch.setattr(Run, "fit", fit)
+    (entry,) = find(slug)
+    system = entry.load()
+    for name, arm in system.arms.items():
+        current = name
+        if arm.stages:
+            arm.make(run)
+    assert all(order == orders[0] for order in orders)
+    assert plans["last layer"] == MRL((32,))
+    drawn = plans["2dmse"]
+    assert isinstance(drawn, Random2D) and (drawn.layers, drawn.seed, drawn.distil) == (2, 3, 1.0)
+    assert drawn.dims == (8,)
+    # The widths of 2DMSE's page, or those of the sizes that Starbucks serves; the whole is one.
+    assert plans["matryoshka"] == MRL((8, 32))
+    if slug == "starbucks":
+        assert plans["starbucks"] == Diagonal(SIZES) and Diagonal(SIZES).distil == 0.3
+        for place in (1, 2):
+            assert plans[f"size {place} alone"] == Diagonal((SIZES[place - 1],), distil=0.0)
+    gates = [(gate.metric, system.arm_of(gate), gate.versus) for gate in system.gates]
+    assert (
+        gates[0]
+        == {
+            "2dmse": ("mrr@10, shallow", "2dmse", "matryoshka"),
+            "starbucks": ("mrr@10, size 1 of 6", "starbucks", "2dmse"),
+        }[slug]
+    )

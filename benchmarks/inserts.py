@@ -215,7 +215,7 @@ def searches(spaces: Sequence[isometry.Space], queries: Sequence[str]) -> list[d
 def measure(folder: Path, count: int, clients: int, asked: int) -> dict[str, Any]:
     """Both ways of putting, and the searches afterwards."""
     # Not above: it needs torch, which the processes that put must not have.
-    from isometry.jobs.proof import machine
+    from isometry.core.machine import machine
 
     space = isometry.Space.open(folder)
     with tempfile.TemporaryDirectory() as temporary:

@@ -37,8 +37,8 @@ import pyarrow.parquet as pq
 
 import isometry
 from isometry.core.errors import InputError
+from isometry.core.machine import machine
 from isometry.corpora.readers import ReadingReport, open_source
-from isometry.jobs.proof import machine
 
 WARM_SECONDS = 300.0
 # How many documents of its own a client keeps, so that the Space does not grow for ever.

@@ -36,7 +36,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from isometry.core.errors import InputError
-from isometry.jobs.proof import machine
+from isometry.core.machine import machine
 
 OURS, PEER = "isometry serve", "FastAPI + SentenceTransformer.encode"
 TEXT = "how do I rotate the keys of the cluster without a restart, number {}"

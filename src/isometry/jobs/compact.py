@@ -76,18 +76,16 @@ def compact_if_scattered(writer: Writer, keep_hours: float) -> bool:
     return True
 
 
-def remove_expired(writer: Writer, keep_hours: float) -> bool:
-    """Removes what only states need that nobody needs; returns whether there was any.
+def remove_expired(writer: Writer, keep_hours: float) -> None:
+    """Removes what only states need that nobody needs.
 
     Nothing is written but the manifest, so that it helps where the disk is full.
     """
     space = writer.space
     kept_states = _last_written(_recent(space.manifest.get("superseded", []), keep_hours))
-    if len(kept_states) == len(space.manifest.get("superseded", [])):
-        return False
-    manifest = {**space.manifest, "superseded": kept_states}
-    writer.commit(manifest, _doomed(writer, _needed(manifest)))
-    return True
+    if len(kept_states) < len(space.manifest.get("superseded", [])):
+        manifest = {**space.manifest, "superseded": kept_states}
+        writer.commit(manifest, _doomed(writer, _needed(manifest)))
 
 
 def compact_now(

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 
 from isometry.core.errors import InputError
+from isometry.core.machine import machine, versions
 from isometry.core.progress import progress_shown, say, track
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source
@@ -32,7 +33,6 @@ from isometry.jobs import ranking
 from isometry.jobs.distill import DistillSettings
 from isometry.jobs.distill_plan import LAYERS, TABLE, DistillPlan, make_distill_plan
 from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
-from isometry.jobs.proof import machine, versions
 from isometry.jobs.ranking import Collection
 from isometry.jobs.sampling import Sample
 from isometry.learners.distillation import Distillation, DistillationRow, Student
@@ -118,7 +118,7 @@ class Distilling:
         passages = self._passages("validation")
         order = np.random.default_rng(self.settings.seed).permutation(len(passages))
         texts: Texts = [(passages[row], "document") for row in order[:_MOST_HELD]]
-        asked = self.data.questions["validation"].queries if self.data.questions else []
+        asked = self.data.questions["validation"].queries
         return [*texts, *((query, "query") for query in asked[:_MOST_HELD])]
 
     # -- the plan ---------------------------------------------------------------------------
@@ -308,8 +308,8 @@ class Distilling:
         return self.work.json("test", lambda: self._prove(chosen["alpha"]))
 
     def _prove(self, alpha: float) -> dict[str, Any] | None:
-        asked = self.data.questions.get("test")
-        if asked is None or len(asked.queries) < FEWEST_QUERIES:
+        asked = self.data.questions["test"]
+        if len(asked.queries) < FEWEST_QUERIES:
             return None
         sample = Sample(len(self.documents), self.plan.pool, len(asked.queries), self.settings.seed)
         ranked = self.collection.only(sample.ranked([asked]))

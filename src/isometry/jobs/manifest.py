@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
+from isometry.core.machine import machine, versions
 from isometry.corpora.readers import Source
 from isometry.jobs import ranking
-from isometry.jobs.fitting import Fitting
-from isometry.jobs.proof import machine, versions
 from isometry.search.lancedb import ChunkIndex
 from isometry.space_files import DOCUMENTS, FORMAT, INDEX, MODEL, Current
+
+if TYPE_CHECKING:
+    from isometry.encoders.cached import CachedEncoder
+    from isometry.jobs.fitting import Fitting
 
 
 def make_manifest(
@@ -41,7 +44,9 @@ def make_manifest(
         "source": {"name": source.name, "fingerprint": source.fingerprint()},
         "settings": asdict(job.settings),
         "plan": None if job.data.too_little else job.plan.to_json(),
-        "encoder": describe_encoder(job, choice["alpha"]),
+        "encoder": describe_encoder(
+            job.cached(job.merged(choice["alpha"])), job.settings.base, job.base.fingerprint
+        ),
         "search": describe_search(job, choice["dense_weight"]),
         "current": asdict(Current(MODEL, INDEX, version, DOCUMENTS)),
         "figures": dict(figures),
@@ -50,24 +55,25 @@ def make_manifest(
     }
 
 
-def describe_encoder(job: Fitting, alpha: float) -> dict[str, Any]:
+def describe_encoder(cached: CachedEncoder, base: str, base_fingerprint: str) -> dict[str, Any]:
     """What made the vectors.
 
     Args:
-        job: The fit.
-        alpha: The point of the line base .. tuned that was chosen.
+        cached: The encoder.
+        base: What it was made from, as the user calls it; itself where nothing changed it.
+        base_fingerprint: That one's.
     """
-    encoder = job.cached(job.merged(alpha))
+    encoder = cached.encoder
     return {
-        "base": job.settings.base,
-        "base_fingerprint": job.base.fingerprint,
-        "fingerprint": encoder.fingerprint,
-        "dim": encoder.encoder.dim,
-        "max_tokens": encoder.encoder.max_tokens,
-        "query_prompt": encoder.encoder.prompts["query"],
-        "document_prompt": encoder.encoder.prompts["document"],
-        "precision": encoder.precision,
-        "parameters": sum(parameter.numel() for parameter in encoder.encoder.parameters()),
+        "base": base,
+        "base_fingerprint": base_fingerprint,
+        "fingerprint": cached.fingerprint,
+        "dim": encoder.dim,
+        "max_tokens": encoder.max_tokens,
+        "query_prompt": encoder.prompts["query"],
+        "document_prompt": encoder.prompts["document"],
+        "precision": cached.precision,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
     }
 
 

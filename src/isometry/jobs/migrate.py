@@ -79,6 +79,7 @@ def _found(model: str | Path, space: Space) -> tuple[str | Path, Any]:
 def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]:
     """Builds the new generation beside the old one and makes it the current one."""
     from isometry.corpora.documents import from_table
+    from isometry.jobs.manifest import describe_encoder
     from isometry.jobs.ranking import build_index, passages_of
 
     space = writer.space
@@ -95,7 +96,7 @@ def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]
     encoder.encoder.save(writer.folder / folders[0])
     index = build_index(writer.folder / folders[1], chunks, vectors, space.lexical)
     current = Current(*folders, index.version, space.current.documents)
-    described = _described(encoder, name)
+    described = describe_encoder(encoder, name, encoder.fingerprint)
     manifest = {
         **space.manifest,
         "current": asdict(current),
@@ -137,22 +138,6 @@ def _return(writer: Writer) -> dict[str, Any]:
 
 def _identity(encoder: dict[str, Any]) -> dict[str, Any]:
     return {"base": encoder["base"], "fingerprint": encoder["fingerprint"]}
-
-
-def _described(cached: CachedEncoder, name: str) -> dict[str, Any]:
-    """What made the vectors, as `fit` says it of a model that it did not change."""
-    encoder = cached.encoder
-    return {
-        "base": name,
-        "base_fingerprint": cached.fingerprint,
-        "fingerprint": cached.fingerprint,
-        "dim": encoder.dim,
-        "max_tokens": encoder.max_tokens,
-        "query_prompt": encoder.prompts["query"],
-        "document_prompt": encoder.prompts["document"],
-        "precision": cached.precision,
-        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-    }
 
 
 def _figures(space: Space, *, migrated: bool, passages: int) -> dict[str, Any]:

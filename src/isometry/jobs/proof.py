@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -268,24 +264,3 @@ def _gain(row: dict[str, Any]) -> str:
     return (
         f"{size_name((row['layers'], row['dimensions']))} {points:+.1f} [{low:+.1f}, {high:+.1f}]"
     )
-
-
-def versions() -> dict[str, str]:
-    """What computed all this."""
-    names = ("torch", "transformers", "sentence-transformers", "tokenizers", "lancedb", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
-
-
-def machine() -> dict[str, Any]:
-    """Where it was computed."""
-    import torch
-
-    memory = None
-    if sys.platform.startswith("linux"):
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gib": memory,
-        "threads": torch.get_num_threads(),
-    }

@@ -79,12 +79,11 @@ class Store(AbstractContextManager["Store"]):
         recovered: What was found in the journal.
     """
 
-    def __init__(
-        self, stack: ExitStack, writer: Writer, journal: Journal, limits: Limits, keep_hours: float
-    ) -> None:
+    def __init__(self, writer: Writer, journal: Journal, limits: Limits, keep_hours: float) -> None:
         self.folder = writer.folder
         self.recovered: Recovered = journal.recovered
-        self._stack = stack
+        # What `open` puts in is given back by `close`.
+        self._stack = ExitStack()
         self._writer = writer
         self._journal = journal
         self._limits = limits
@@ -128,7 +127,7 @@ class Store(AbstractContextManager["Store"]):
         with ExitStack() as stack:
             writer = stack.enter_context(Writer(folder, command, fold=False))
             journal = stack.enter_context(open_journal(writer.space))
-            store = cls(stack, writer, journal, limits or Limits(), keep_hours)
+            store = cls(writer, journal, limits or Limits(), keep_hours)
             store._stack = stack.pop_all()
         return store
 

@@ -17,10 +17,10 @@ import numpy as np
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.fingerprint import fingerprint
+from isometry.core.machine import machine, versions
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.core.writing import write_text
-from isometry.jobs.proof import machine, versions
 from isometry.systems.catalogue import Entry
 from isometry.systems.comparison import judge, passed
 from isometry.systems.rates import best_rate

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.progress import say, track
 from isometry.corpora.documents import Document
@@ -19,7 +20,15 @@ from isometry.corpora.readers.reading import UniqueNames
 from isometry.jobs.changes import PUT
 from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
-from isometry.jobs.upkeep import HELD, Writer, differences, held, held_documents, now, update_index
+from isometry.jobs.upkeep import (
+    HELD,
+    Writer,
+    counts_of,
+    differences,
+    held,
+    held_documents,
+    update_index,
+)
 from isometry.space import Space
 
 
@@ -153,13 +162,11 @@ def _compare(space: Space, reader: Source, origin: str, *, keep_removed: bool) -
     unreadable = {item.path for item in report.skipped if not item.readable}
     rows = _merge(before.to_pylist(), found, origin, unreadable, keep_removed=keep_removed)
     after = pa.Table.from_pylist(rows, schema=HELD)
-    written, stale = (set(names) for names in differences(before, after))
+    counts = counts_of(before, after)
     figures = {
         "source": origin,
-        "added": len(written - stale),
-        "changed": len(written & stale),
-        "removed": len(stale - written),
-        "unchanged": len(found) - len(written),
+        **counts,
+        "unchanged": len(found) - counts["added"] - counts["changed"],
         "documents": after.num_rows,
         "skipped": len(report.skipped),
     }
@@ -230,7 +237,7 @@ def _write(
         current = replace(current, index_version=version)
     current = replace(current, documents=writer.write_documents(change.after))
     counts = {name: change.figures[name] for name in ("added", "changed", "removed", "unchanged")}
-    entry = {"time": now(), "source": origin, "columns": columns, **counts}
+    entry = {"time": utc(), "source": origin, "columns": columns, **counts}
     writer.commit(
         {
             **space.manifest,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.encoders.locate import is_static, locate, public_name
@@ -74,7 +74,7 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
     trained = None if space is None else _trained_sizes(space)
     record: dict[str, Any] = {
         "isometry": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": utc(),
         "from": {"model": public_name(str(model)), **_described(encoder, whole)},
         **_described(small, wanted),
         "trained": None if trained is None else wanted in trained,

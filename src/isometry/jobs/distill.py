@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.progress import say
@@ -124,7 +124,7 @@ def distill(
         chosen = job.choose()
         record = {
             "isometry": __version__,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "created": utc(),
             **job.describe(chosen),
         }
         made = job.student(chosen["alpha"])

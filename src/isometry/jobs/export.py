@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from isometry.core import postgres
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.progress import say, track
 from isometry.jobs.history import KEEP_HOURS, numbered
-from isometry.jobs.upkeep import differences, held_documents, now
+from isometry.jobs.upkeep import counts_of, differences, held_documents
 from isometry.search import object_storage
 from isometry.search.lancedb import ChunkIndex, Hit
 from isometry.search.passages import Exported
@@ -104,11 +104,8 @@ def _to_postgres(space: Space, new: Exported, target: str, *, replace: bool) -> 
             if whole:
                 say("Building the server's indexes ...")
             tables.finish(new)
-    changed = len(set(written) & set(stale))
     return {
-        "added": len(written) - changed,
-        "changed": changed,
-        "removed": len(stale) - changed,
+        **counts_of(before, after),
         "unchanged": after.num_rows - len(written),
         "passages": len(passages),
         "documents": after.num_rows,
@@ -185,8 +182,8 @@ def _former(
     """What is kept for those who opened an earlier export, and what may go."""
     if old is None:
         return [], []
-    entries = [*old["former"], {"until": now(), "files": sorted(old["files"].keys() - set(new))}]
-    first = (datetime.now(UTC) - timedelta(hours=KEEP_HOURS)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    entries = [*old["former"], {"until": utc(), "files": sorted(old["files"].keys() - set(new))}]
+    first = utc(time.time() - 3600 * KEEP_HOURS)
     kept = [entry for entry in entries if entry["until"] >= first and entry["files"]]
     needed = {*new, *(name for entry in kept for name in entry["files"])}
     gone = {name for entry in entries for name in entry["files"]} - needed

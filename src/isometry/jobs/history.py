@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from isometry.core.clock import utc
 from isometry.space import Space
 from isometry.space_files import Current
 
@@ -68,7 +69,7 @@ def _described(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _later(time: str) -> str:
     until = datetime.fromisoformat(time) + timedelta(hours=KEEP_HOURS)
-    return until.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(until.timestamp())
 
 
 def generation(manifest: Mapping[str, Any]) -> dict[str, Any]:

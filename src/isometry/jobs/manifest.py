@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from isometry import __version__
+from isometry.core.clock import utc
 from isometry.core.machine import machine, versions
 from isometry.corpora.readers import Source
 from isometry.jobs import ranking
@@ -39,7 +39,7 @@ def make_manifest(
     return {
         "format": FORMAT,
         "isometry": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": utc(),
         "fingerprint": fingerprint,
         "source": {"name": source.name, "fingerprint": source.fingerprint()},
         "settings": asdict(job.settings),

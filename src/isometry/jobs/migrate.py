@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.encoders.locate import locate
 from isometry.jobs.history import generation, with_generation
-from isometry.jobs.upkeep import Writer, differences, held_documents, now, update_index
+from isometry.jobs.upkeep import Writer, differences, held_documents, update_index
 from isometry.space import Space
 from isometry.space_files import INDEX, MANIFEST, MODEL, Current
 
@@ -106,7 +107,7 @@ def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]
     # The figures, and the weight, are of the model that was fitted, however often it is replaced.
     fitted = space.manifest.get("migrated", {}).get("from") or _identity(old)
     search = {**space.manifest["search"], "dense_weight_tuned_for": fitted["base"]}
-    migrated = {"from": fitted, "to": _identity(described), "time": now()}
+    migrated = {"from": fitted, "to": _identity(described), "time": utc()}
     manifest |= {"search": search, "migrated": migrated}
     if encoder.fingerprint == fitted["fingerprint"]:
         del search["dense_weight_tuned_for"], manifest["migrated"]

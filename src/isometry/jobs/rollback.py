@@ -12,7 +12,7 @@ from typing import Any
 
 from isometry.core.errors import InputError
 from isometry.jobs.history import generation, states, with_generation
-from isometry.jobs.upkeep import Writer, differences, held_documents
+from isometry.jobs.upkeep import Writer, counts_of, held_documents
 from isometry.space import Space
 from isometry.space_files import Current
 
@@ -109,14 +109,11 @@ def _figures(space: Space, state: Mapping[str, Any]) -> dict[str, Any]:
     was = Current.of({"current": state})
     before = held_documents(space.documents, origin)
     after = held_documents(space.folder / was.documents, origin)
-    written, stale = (set(names) for names in differences(before, after))
     return {
         "to": state["state"]["number"],
         "by": state["state"]["by"],
         "documents": after.num_rows,
-        "added": len(written - stale),
-        "changed": len(written & stale),
-        "removed": len(stale - written),
+        **counts_of(before, after),
         "model": state["encoder"]["base"],
         "dim": state["encoder"]["dim"],
     }

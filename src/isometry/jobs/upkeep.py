@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, hash_value, read_json
 from isometry.core.writing import atomic_file, clear_disk_errors, flush, write_json
@@ -89,7 +89,7 @@ class Writer(AbstractContextManager["Writer"]):
                 # First: it says that files may now lie about which the manifest does not name.
                 self.work.mkdir(exist_ok=True)
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command}
-            write_json(self.folder / OWNER, {**owner, "since": now()})
+            write_json(self.folder / OWNER, {**owner, "since": utc()})
             if self._fold and (self.folder / JOURNAL).is_dir():
                 from isometry.jobs.changes import fold_journal
 
@@ -181,8 +181,8 @@ class Writer(AbstractContextManager["Writer"]):
         writes, state = int(manifest.get("writes", 0)) + 1, manifest["state"]
         if current != was:
             if not forget:
-                superseded.append({**generation(self.space.manifest), "until": now()})
-            state = {"number": writes, "time": now(), "by": by or self._command}
+                superseded.append({**generation(self.space.manifest), "until": utc()})
+            state = {"number": writes, "time": utc(), "by": by or self._command}
             state |= {name: (counts or {}).get(name, 0) for name in CHANGES}
         written = {
             **manifest,
@@ -202,11 +202,6 @@ class Writer(AbstractContextManager["Writer"]):
         with atomic_file(self.folder / name) as temporary:
             pq.write_table(table, temporary)
         return name
-
-
-def now() -> str:
-    """The time in UTC, by ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _by(owner: Path) -> str:
@@ -253,6 +248,16 @@ def differences(before: pa.Table, after: pa.Table) -> tuple[list[str], list[str]
     written = [name for name, value in new.items() if old.get(name) != value]
     stale = [name for name, value in old.items() if new.get(name) != value]
     return written, stale
+
+
+def counts_of(before: pa.Table, after: pa.Table) -> dict[str, int]:
+    """How many documents are `added`, `changed` and `removed`."""
+    written, stale = (set(names) for names in differences(before, after))
+    return {
+        "added": len(written - stale),
+        "changed": len(written & stale),
+        "removed": len(stale - written),
+    }
 
 
 def update_index(

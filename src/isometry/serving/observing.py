@@ -14,6 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from isometry.core.clock import utc
 from isometry.serving.errors import error_response
 from isometry.serving.limits import ClientGoneError
 from isometry.serving.metrics import Metrics
@@ -122,7 +123,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One record; an exception becomes its kind and place."""
         line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "time": utc(record.created),
             "level": record.levelname.lower(),
             "event": record.getMessage().strip(),
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.fingerprint import fingerprint
@@ -94,7 +95,7 @@ def reproduce(
         "scale": scale,
         "settings": asdict(settings),
         "identity": asdict(identity),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": utc(),
         **runner.cost(),
         "versions": versions(),
         "machine": machine(),

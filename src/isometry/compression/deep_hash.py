@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -85,6 +86,7 @@ class DeepHash(Codec):
         return vectors.index_select(0, places).view(*ids.shape, self.dim)
 
 
+@cache
 def _primes(low: int, high: int) -> list[int]:
     """All primes between two numbers, by the sieve of Eratosthenes."""
     sieve = bytearray([1]) * (high - low)

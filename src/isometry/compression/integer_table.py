@@ -91,9 +91,9 @@ class IntegerTraining(FreezableTable):
 
     As in the survey (Zhang et al. 2024, arXiv 2311.15578): an update is made in float and then
     rounded by chance, to q = clip(floor(e / step + u)) with u uniform in [0, 1). Nearest rounding
-    would undo every update below half a step. A row is rounded when it is read next, which is the
-    same; until then its update is kept in float. Torch's optimisers know no whole numbers, so
-    training takes the memory of floats here.
+    would undo every update below half a step. A row is rounded when it is read next; until then it
+    is kept in float, and an optimiser with momentum may have moved it on. Torch's optimisers know
+    no whole numbers, so training takes the memory of floats here.
 
     Args:
         n: How many ids there are.

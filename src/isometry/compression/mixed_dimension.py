@@ -42,7 +42,7 @@ def of_widths(fields: Sequence[int], widths: Sequence[int], dim: int) -> Compres
 
 
 def mixed_dimension(fields: Sequence[int], dim: int, budget: int) -> CompressedEmbedding:
-    """The least exponent that keeps a budget; projections count, which the official code forgets.
+    """The least exponent that keeps a budget; projections count.
 
     Args:
         fields: How many ids each field has.

@@ -91,15 +91,15 @@ class TensorTrain(Codec):
         return codec
 
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
-        """The products."""
+        """The products, each computed once."""
         d1, r, d2, s, d3 = self.shape
         _, n2, n3 = self.bases
-        flat = ids.flatten()
+        flat, places = ids.flatten().unique(return_inverse=True)
         first = functional.embedding(flat // (n2 * n3), self.first).view(-1, d1, r)
         second = functional.embedding(flat // n3 % n2, self.second).view(-1, r, d2 * s)
         third = functional.embedding(flat % n3, self.third).view(-1, s, d3)
         vectors = (first @ second).view(-1, d1 * d2, s) @ third
-        return vectors.view(*ids.shape, self.dim)
+        return vectors.view(-1, self.dim).index_select(0, places).view(*ids.shape, self.dim)
 
 
 def _factors(dim: int) -> tuple[int, int, int]:

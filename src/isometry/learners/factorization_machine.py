@@ -62,7 +62,8 @@ class FactorizationMachine(Learner):
         """Pairs of an event's ids and whether it happened."""
         ids, happened = zip(*rows, strict=True)
         return {
-            "ids": torch.from_numpy(np.stack(ids).astype(np.int64)),
+            # Much faster than to stack them, and a batch has a thousand.
+            "ids": torch.from_numpy(np.concatenate(ids).reshape(len(ids), -1).astype(np.int64)),
             "happened": torch.tensor(happened, dtype=torch.float32),
         }
 

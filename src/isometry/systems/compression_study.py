@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from isometry.compression.codec import (
     lookup_milliseconds,
 )
 from isometry.compression.optembed import OptEmbed
+from isometry.core.errors import InputError
 from isometry.corpora.pairs.word_events import HeldEvents, Log, word_events
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.evaluation.pair_scores import wins
@@ -30,6 +32,9 @@ from isometry.systems.system import Arm, Figures, Scale, Splits
 WHOLE, FIRST, SECOND = "training", "search", "second training"
 # Over its budget by more than this, a table is not what it says it is.
 _OVER = 1.02
+# What tables may take of it: for want of a few bytes of what goes with them, some would be a third
+# smaller, since ranks, widths and divisors are whole numbers.
+_ALLOWED = 1.01
 _GROUPS = 100  # of held-out events, for the interval
 _LOOKUPS = 1000
 # Of validation, by which widths evolve: they are scored hundreds of times.
@@ -115,12 +120,16 @@ def measure(run: AnyRun, model: Forecast, held: HeldEvents) -> Figures:
     thousand lookups at once, by the millisecond, and depends on the machine.
 
     Raises:
+        InputError: When scores are NaN or infinite.
         ValueError: When the table takes more than its budget.
     """
     whole = 4 * run.train.n * run.scale.dim
     if model.codec.nbytes > _OVER * model.budget:
         raise ValueError(f"{model.codec.nbytes} bytes are more than the budget of {model.budget}")
-    won = wins(model.scores(held.stand), model.scores(held.exchanged))
+    stand, exchanged = model.scores(held.stand), model.scores(held.exchanged)
+    if not (np.isfinite(stand).all() and np.isfinite(exchanged).all()):
+        raise InputError("Scores are NaN or infinite.", "Take a lower learning rate.")
+    won = wins(stand, exchanged)
     some = torch.from_numpy(held.stand.ravel()[:_LOOKUPS].astype(np.int64))
     return {
         "auc": np.array([part.mean() for part in np.array_split(won, min(_GROUPS, len(won)))]),
@@ -134,6 +143,10 @@ def measure(run: AnyRun, model: Forecast, held: HeldEvents) -> Figures:
 def budget_of(run: AnyRun, over: int) -> int:
     """So many bytes that the whole table is `over` times them."""
     return 4 * run.train.n * run.scale.dim // min(over, run.scale.smallest)
+
+
+def _allowed(budget: int) -> int:
+    return int(_ALLOWED * budget)
 
 
 def fit(run: AnyRun, stage: str, table: AnyTable) -> AnyTable:
@@ -215,7 +228,7 @@ def trained(table_of: Callable[[AnyRun, int], FreezableTable]) -> Make:
     """
 
     def make(run: AnyRun, budget: int) -> Forecast:
-        table = fit(run, WHOLE, table_of(run, budget))
+        table = fit(run, WHOLE, table_of(run, _allowed(budget)))
         return Forecast(table.freeze(), budget, table.training_bytes)
 
     return make
@@ -230,7 +243,8 @@ def stored(store: Callable[[AnyRun, Float[Tensor, "n dim"], int], Codec]) -> Mak
 
     def make(run: AnyRun, budget: int) -> Forecast:
         table = fit_once(run, WHOLE, FloatTable(run.train.n, run.scale.dim))
-        return Forecast(store(run, table.rows.detach(), budget), budget, table.training_bytes)
+        codec = store(run, table.rows.detach(), _allowed(budget))
+        return Forecast(codec, budget, table.training_bytes)
 
     return make
 
@@ -247,7 +261,7 @@ def searched(
 
     def make(run: AnyRun, budget: int) -> Forecast:
         table = fit_once(run, FIRST, search(run))
-        codec = fit(run, SECOND, found(run, table, budget))
+        codec = fit(run, SECOND, found(run, table, _allowed(budget)))
         return Forecast(codec, budget, table.training_bytes)
 
     return make
@@ -258,12 +272,15 @@ def evolved(run: AnyRun, table: OptEmbed, budget: int) -> Codec:
     sides = (run.validation.stand, run.validation.exchanged)
     held = [torch.from_numpy(side[:_EVOLVED_ON].astype(np.int64)) for side in sides]
 
+    @cache
     @torch.no_grad()
-    def score(widths: Sequence[int]) -> float:
+    def score(*widths: int) -> float:
         stand, exchanged = (pair_products(table.cut(ids, widths)).numpy() for ids in held)
         return float(wins(stand, exchanged).mean())
 
-    return table.best_within(budget, score, generations=run.scale.generations, seed=run.seed)
+    return table.best_within(
+        budget, lambda widths: score(*widths), generations=run.scale.generations, seed=run.seed
+    )
 
 
 FULL = CompressionScale(

@@ -3,9 +3,9 @@
 A table with a vector for every word, user or page is most of a model's memory. There are many ways
 to make it smaller: ids share rows, rows share numbers, numbers get fewer bits, vectors fewer
 dimensions, and small numbers are dropped. Here each of them is trained for the same forecast, with
-the same events and steps, at budgets of a half, a quarter, a tenth and a fiftieth of the whole
-table. A budget counts everything that a lookup reads. The forecast is whether a word stands in its
-place in a definition of WordNet, by a factorisation machine.
+the same events and steps, at those budgets of a half, a quarter, a tenth and a fiftieth of the
+whole table that it can keep. A budget counts everything that a lookup reads. The forecast is
+whether a word stands in its place in a definition of WordNet, by a factorisation machine.
 """
 
 from __future__ import annotations
@@ -113,9 +113,13 @@ system = System(
     " hashing all words alike, and no compressed table is better than the whole one.",
     differs="The log is words of WordNet's definitions and not clicks of Criteo or Avazu: six"
     " fields, a factorisation machine and a few hundred steps of AdamW (decay 0.01) at one rate for"
-    " all weights, which every arm chooses on validation. Ways that search take half of the steps"
-    " for it. A way has only the budgets that it can keep: whole numbers have one, and short"
-    " vectors have no fiftieth. An arm that takes more than 1.02 of its budget is an error.",
+    " all weights, which every arm chooses on validation. AdamW moves rows on after the step that"
+    " read them, where the survey's code moves only what was read: that is worse for rare words"
+    " with rows of their own. Ways that search take half of the steps for it; AutoDim throws away"
+    " what these trained, as its paper does, and the others go on with it. A way has only the"
+    " budgets that it can keep: whole numbers have one, and short vectors have no fiftieth. Budgets"
+    " may be passed by a hundredth, for want of which some ways would stay a third below; an arm"
+    " that takes more than 1.02 of its budget is an error.",
     data=data,
     measure=measure,
     arms=ARMS,

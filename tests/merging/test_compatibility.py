@@ -291,3 +291,41 @@ def test_the_settings_are_those_of_the_first_that_has_modules(one: Path, other: 
     models = [open_checkpoint(plain(one)), open_checkpoint(other)]
     assert settings_model(models) is models[1]
     assert settings_model(models[:1]) is models[0]
+
+
+def test_a_base_from_tensorflow_has_other_names_for_the_same(one: Path, other: Path) -> None:
+    def dress(state: dict[str, Tensor]) -> None:
+        for name in list(state):
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            state[f"bert.{old.replace('LayerNorm.bias', 'LayerNorm.beta')}"] = state.pop(name)
+
+    change_weights(plain(other), dress)
+    model, base = open_checkpoint(one), open_checkpoint(other)
+    assert check_compatible([model], base) == []
+    assert set(base) == set(model)
+    name = "encoder.layer.0.output.LayerNorm.weight"
+    assert torch.equal(base[name], model[name])
+    assert base.stored_name(name) == "bert.encoder.layer.0.output.LayerNorm.gamma"
+
+
+def test_a_prefix_is_found_where_the_first_tensor_is_missing(one: Path, other: Path) -> None:
+    def dress(state: dict[str, Tensor]) -> None:
+        first = min(state)
+        for name in list(state):
+            tensor = state.pop(name)
+            if name != first:
+                state[f"bert.{name}"] = tensor
+
+    change_weights(plain(other), dress)
+    assert "lacks 1 of the tensors" in refusal(one, base=other)
+
+
+def test_another_type_of_numbers_is_noted(one: Path, other: Path) -> None:
+    def halve(state: dict[str, Tensor]) -> None:
+        for name, tensor in state.items():
+            if tensor.is_floating_point():
+                state[name] = tensor.bfloat16()
+
+    change_weights(other, halve)
+    (said,) = notes(one, other)
+    assert "in float32" in said and "in bfloat16" in said and str(other) in said

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,7 @@ TYPES = {
     "F64": torch.float64,
     "I64": torch.int64,
 }
+_LAYER_NORM = {"gamma": "weight", "beta": "bias"}
 _LISTED = 5
 _ENDLESS = 1 << 40
 
@@ -137,7 +139,7 @@ class Checkpoint(Mapping[str, Tensor]):
                 )
             found = [self._read_header(folder / file) for file in files]
             places = {name: place for file in found for name, place in file.items()}
-            if lost := sorted(set(index) - set(places)):
+            if lost := sorted({_present_name(name) for name in index} - set(places)):
                 raise InputError(
                     f"The shards of the model '{self.source}' lack {listed(lost)}.",
                     "Fetch it again, whole.",
@@ -174,7 +176,8 @@ class Checkpoint(Mapping[str, Tensor]):
                             f"The model '{self.source}' is quantised: {name} is {kind}.",
                             "Give the weights it was made from.",
                         )
-                    places[name] = _Place(file, name, TYPES[kind], tuple(header.get_shape()))
+                    shape = tuple(header.get_shape())
+                    places[_present_name(name)] = _Place(file, name, TYPES[kind], shape)
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f"Cannot read {file} as safetensors: {error}", "Fetch it again, whole."
@@ -232,8 +235,9 @@ class Checkpoint(Mapping[str, Tensor]):
         models that are saved without it, as `encoder...`. What it lacks of theirs it still lacks
         then, under the right name.
         """
-        wanted = [name for name in other if other.dtype(name).is_floating_point]
-        prefixes = {own.removesuffix(wanted[0]) for own in self if own.endswith(f".{wanted[0]}")}
+        wanted = {name for name in other if other.dtype(name).is_floating_point}
+        dots = ((own, dot.end()) for own in self for dot in re.finditer(r"\.", own))
+        prefixes = {own[:end] for own, end in dots if own[end:] in wanted}
 
         def known(prefix: str) -> int:
             return sum(prefix + name in self._places for name in wanted)
@@ -356,6 +360,12 @@ def _modules(folder: Path) -> list[Module]:
         if Path(module.path).is_absolute() or ".." in Path(module.path).parts:
             raise InputError(f"{path} names a module outside its folder: {module.path}.")
     return listed
+
+
+def _present_name(name: str) -> str:
+    """What transformers calls a tensor now: checkpoints from TensorFlow have names of their own."""
+    before, dot, last = name.rpartition("LayerNorm.")
+    return before + dot + _LAYER_NORM.get(last, last) if dot else name
 
 
 def listed(names: Sequence[str]) -> str:

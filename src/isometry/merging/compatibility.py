@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,16 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
             )
     for other in everyone[1:]:
         _check_tensors(first, other)
+    for other in models[1:]:
+        if (own := _type(first)) != (its := _type(other)):
+            notes.append(f"The merge is in {own}, as '{first.source}'; '{other.source}' in {its}.")
     return notes
+
+
+def _type(model: Checkpoint) -> str:
+    """The commonest type of the weights."""
+    types = Counter(model.dtype(name) for name in model if model.dtype(name).is_floating_point)
+    return str(types.most_common(1)[0][0]).removeprefix("torch.")
 
 
 def _length(model: Checkpoint) -> str:

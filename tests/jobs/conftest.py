@@ -41,7 +41,7 @@ def few_origin(tiny_space: Path, tiny_docs: Path, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("few")
     space, docs = living(tiny_space, tiny_docs, folder)
     manifest = read_json(space / "space.json")
-    manifest["source"]["name"] = "docs"
+    manifest["source"] |= {"name": "docs", "place": None}
     write_json(space / "space.json", manifest)
     for path in docs.glob("*.py"):
         if path.stem not in ("calendar", "heapq", "queue", "random", "shelve", "textwrap"):

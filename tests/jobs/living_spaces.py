@@ -33,7 +33,7 @@ def living(tiny_space: Path, tiny_docs: Path, folder: Path) -> tuple[Path, Path]
     docs = Path(shutil.copytree(tiny_docs, folder / "docs"))
     space = Path(shutil.copytree(tiny_space, folder / "space"))
     manifest = read_json(space / "space.json")
-    manifest["source"]["name"] = str(docs)
+    manifest["source"] |= {"name": str(docs), "place": str(docs)}
     write_json(space / "space.json", manifest)
     return space, docs
 

@@ -315,3 +315,66 @@ def test_a_table_of_a_database_is_known_however_it_is_typed(
         figures = isometry.add(space, typed)
         assert (figures["added"], figures["unchanged"]) == (0, 2), typed
     assert isometry.add(space, "app.db", dry_run=True)["compacted"] is False
+
+
+def test_a_place_means_the_same_wherever_one_is(
+    space: Path, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("app", "other"):
+        (tmp_path / folder / "notes").mkdir(parents=True)
+        (tmp_path / folder / "notes" / "a.md").write_text(f"# A\n\nWhat {folder} says.\n")
+    monkeypatch.chdir(tmp_path / "app")
+    assert isometry.add(space, "notes")["added"] == 1
+    monkeypatch.chdir(docs)
+    assert isometry.add(space, tmp_path / "app" / "notes")["unchanged"] == 1
+    # Another folder of that name is another source, and says so before anything is replaced.
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(InputError, match=r"app/notes as 'notes', and this 'notes' lies elsewhere"):
+        isometry.add(space, "notes")
+    assert isometry.add(space, "notes", name="other notes")["added"] == 1
+    assert isometry.add(space, tmp_path / "other" / "notes")["unchanged"] == 1
+    # Where its place is empty it has been moved.
+    (tmp_path / "app" / "notes").rename(tmp_path / "gone")
+    (tmp_path / "gone" / "b.md").write_text("# B\n\nOne page more.\n")
+    (tmp_path / "gone").rename(docs.parent / "notes")
+    monkeypatch.chdir(docs.parent)
+    figures = isometry.add(space, "notes")
+    assert (figures["added"], figures["unchanged"], figures["removed"]) == (1, 1, 0)
+
+
+def test_a_link_that_leads_to_the_next_release_is_the_same_source(
+    space: Path, tmp_path: Path
+) -> None:
+    for release in ("1", "2"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "a.md").write_text(f"# A\n\nRelease {release}.\n")
+    current = tmp_path / "current"
+    current.symlink_to("1")
+    isometry.add(space, current)
+    current.unlink()
+    current.symlink_to("2")
+    assert isometry.add(space, current)["changed"] == 1
+
+
+def test_accents_apart_from_their_letters_are_found(space: Path, docs: Path) -> None:
+    apart = "caf" + "e" + "\u0301"
+    (docs / "menu.md").write_text(f"# Menu\n\nThe {apart} serves soup.\n", encoding="utf-8")
+    isometry.add(space, docs)
+    opened = Space.open(space)
+    for query in (apart, "caf\u00e9"):
+        (first,) = opened.search(query, 1, "lexical")
+        assert first.document.startswith("menu"), query
+
+
+def test_an_addition_stands_where_there_is_no_room_to_compact(
+    space: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> bool:
+        raise InputError("No room left on the disk.")
+
+    monkeypatch.setattr("isometry.jobs.add.compact_if_scattered", full)
+    change(docs)
+    figures = isometry.add(space, docs)
+    assert figures["added"] > 0 and figures["compacted"] is False
+    assert Space.open(space).verify() > 0
+    assert isometry.add(space, docs)["added"] == 0

@@ -34,7 +34,7 @@ def pair(tiny_space: Path, tiny_docs: Path, tmp_path: Path) -> tuple[Path, Path]
     docs = Path(shutil.copytree(tiny_docs, tmp_path / "docs"))
     space = Path(shutil.copytree(tiny_space, tmp_path / "docs-space"))
     manifest = read_json(space / "space.json")
-    manifest["source"]["name"] = str(docs)
+    manifest["source"] |= {"name": str(docs), "place": str(docs)}
     write_json(space / "space.json", manifest)
     return space, docs
 

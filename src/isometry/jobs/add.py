@@ -20,6 +20,7 @@ from isometry.corpora.readers.reading import UniqueNames
 from isometry.jobs.changes import PUT
 from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
+from isometry.jobs.places import place_of
 from isometry.jobs.upkeep import (
     HELD,
     Writer,
@@ -34,10 +35,11 @@ from isometry.space import Space
 
 @dataclass(frozen=True)
 class _Change:
-    """What an addition will do: the documents before and after, and what to say about it."""
+    """What an addition will do: the documents before and after, whence, and what to say."""
 
     before: pa.Table
     after: pa.Table
+    place: str | None
     figures: dict[str, Any]
 
 
@@ -102,9 +104,18 @@ def add(
         figures = {**change.figures, "passages": 0, "dry_run": False, "compacted": False}
         if not change.after.equals(change.before):
             passages = _write(writer, change, known, columns, started)
-            compacted = compact_if_scattered(writer, KEEP_HOURS)
-            figures |= {"passages": passages, "compacted": compacted}
+            figures |= {"passages": passages, "compacted": _compacted(writer)}
     return {**figures, "seconds": _since(started)}
+
+
+def _compacted(writer: Writer) -> bool:
+    """Compacts what is scattered; the addition stands even where there is no room for that."""
+    try:
+        return compact_if_scattered(writer, KEEP_HOURS)
+    except InputError as error:
+        writer.discard()
+        say(f"The documents are added, but the index was not compacted: {error.message}")
+        return False
 
 
 def _since(started: float) -> float:
@@ -116,29 +127,50 @@ def _open(source: str | Path, columns: Mapping[str, str | None]) -> Source:
 
 
 def _known_name(space: Space, typed: str) -> str | None:
-    """The name under which a Space knows a source; None where it does not."""
-    names = _names(space)
-    for known in names:
-        if known == typed or _same_place(known, typed):
+    """The name under which a Space knows a source; None where it does not.
+
+    Raises:
+        InputError: When what the Space knows by this name lies elsewhere.
+    """
+    places = _places_of(space)
+    for known, place in places.items():
+        if _is_same(known, place, typed):
             return known
     # A table is called after its database: by its reader, whom the columns of the last time help.
-    for known in names if not Path(typed).expanduser().is_dir() else ():
+    for known, place in places.items() if not Path(typed).expanduser().is_dir() else ():
         with contextlib.suppress(InputError):
-            if _open(typed, _columns_of(space, known)).name == known:
+            if _is_same(known, place, _open(typed, _columns_of(space, known)).name):
                 return known
+    for known, place in places.items():
+        if place is not None and PurePath(known) == PurePath(typed):
+            if place_of(place) is None:
+                return known  # It was moved.
+            raise InputError(
+                f"{space.folder} knows {place} as '{known}', and this '{typed}' lies elsewhere.",
+                f"Give it a name of its own with --name, or --name {known} to replace that one.",
+            )
     return None
 
 
-def _names(space: Space) -> list[str]:
-    """The sources of a Space, the one that was fitted first."""
-    added = [entry["source"] for entry in space.manifest.get("additions", [])]
-    return list(dict.fromkeys([space.manifest["source"]["name"], *added]))
+def _places_of(space: Space) -> dict[str, str | None]:
+    """The sources of a Space and where they lay, as far as it is known; the one fitted first."""
+    fitted = space.manifest["source"]
+    places: dict[str, str | None] = {fitted["name"]: fitted.get("place")}
+    for entry in space.manifest.get("additions", []):
+        places[entry["source"]] = entry.get("place") or places.get(entry["source"])
+    return places
 
 
-def _same_place(one: str, other: str) -> bool:
-    if one.startswith("python:") or other.startswith("python:"):
+def _is_same(known: str, place: str | None, typed: str) -> bool:
+    """Whether what is typed is a source that is known by a name, and lay at a place."""
+    here = place_of(typed)
+    if place is not None and here is not None:
+        known, typed = place, here
+    if known == typed:
+        return True
+    if known.startswith("python:") or typed.startswith("python:"):
         return False
-    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+    return Path(known).expanduser().resolve() == Path(typed).expanduser().resolve()
 
 
 def _columns_of(space: Space, name: str) -> dict[str, str | None]:
@@ -170,7 +202,7 @@ def _compare(space: Space, reader: Source, origin: str, *, keep_removed: bool) -
         "documents": after.num_rows,
         "skipped": len(report.skipped),
     }
-    return _Change(before, after, figures)
+    return _Change(before, after, place_of(reader.name), figures)
 
 
 def _merge(
@@ -237,7 +269,7 @@ def _write(
         current = replace(current, index_version=version)
     current = replace(current, documents=writer.write_documents(change.after))
     counts = {name: change.figures[name] for name in ("added", "changed", "removed", "unchanged")}
-    entry = {"time": utc(), "source": origin, "columns": columns, **counts}
+    entry = {"time": utc(), "source": origin, "place": change.place, "columns": columns, **counts}
     writer.commit(
         {
             **space.manifest,

@@ -11,6 +11,7 @@ from isometry.core.clock import utc
 from isometry.core.machine import machine, versions
 from isometry.corpora.readers import Source
 from isometry.jobs import ranking
+from isometry.jobs.places import place_of
 from isometry.search.lancedb import ChunkIndex
 from isometry.space_files import DOCUMENTS, FORMAT, INDEX, MODEL, Current
 
@@ -41,7 +42,11 @@ def make_manifest(
         "isometry": __version__,
         "created": utc(),
         "fingerprint": fingerprint,
-        "source": {"name": source.name, "fingerprint": source.fingerprint()},
+        "source": {
+            "name": source.name,
+            "place": place_of(source.name),
+            "fingerprint": source.fingerprint(),
+        },
         "settings": asdict(job.settings),
         "plan": None if job.data.too_little else job.plan.to_json(),
         "encoder": describe_encoder(

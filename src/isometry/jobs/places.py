@@ -1,4 +1,4 @@
-"""Where a model may be written."""
+"""Where a model may be written, and where a source lies."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ def check_place(out: Path, models: Mapping[str, Path]) -> None:
             raise InputError(
                 f"{out} would replace '{name}', which lies in it.", "Choose another --out."
             )
+
+
+def place_of(source: str) -> str | None:
+    """Where a source lies, whatever folder one is in; None where it is no file or folder here.
+
+    Links stay links: what they lead to may change from one release to the next.
+
+    Args:
+        source: As a user types it, or as its reader is called: a path, or `sqlite:PATH#TABLE`.
+    """
+    scheme, _, rest = source.partition(":")
+    sqlite = scheme == "sqlite"
+    path, mark, table = rest.partition("#") if sqlite else (source, "", "")
+    place = Path(path).expanduser()
+    if not place.exists():
+        return None
+    return f"{'sqlite:' * sqlite}{place.absolute()}{mark}{table}"

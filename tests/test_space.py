@@ -9,6 +9,8 @@ import pytest
 from tuned_folders import tuned
 
 from isometry import InputError, Space
+from isometry.core.files import read_json
+from isometry.core.writing import write_json
 from isometry.encoders.encoder import load_encoder
 from isometry.search.lancedb import chunk_schema
 from isometry.search.updates import replace_documents
@@ -118,3 +120,12 @@ def test_a_manifest_names_nothing_outside_its_folder(folder: Path, part: str, na
     rewrite(folder, current=current | {part: name})
     with pytest.raises(InputError):
         Space.open(folder)
+
+
+def test_the_index_of_another_fit_does_not_open_beside_this_ones_encoder(folder: Path) -> None:
+    opened = Space.open(folder)
+    manifest = read_json(folder / "space.json")
+    write_json(folder / "space.json", {**manifest, "created": "2030-01-01T00:00:00Z"})
+    with pytest.raises(InputError, match="fitted anew"):
+        _ = opened.known
+    assert opened.refresh().known.num_rows > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -164,9 +165,10 @@ class Space:
 
     @contextmanager
     def _still_there(self) -> Iterator[None]:
-        """Tells a state that was compacted away from one that is damaged."""
+        """Tells a state that went, or gave way to that of another fit, from one that is damaged."""
         try:
             yield
+            made = read_manifest(self.folder).get("created")
         except (InputError, FileNotFoundError):
             if Space.open(self.folder).current == self.current:
                 raise
@@ -174,6 +176,11 @@ class Space:
                 f"{self.folder} was changed and compacted since it was opened.",
                 "Use space.refresh().",
             ) from None
+        # Files of two fits have the same names: they would open, beside the other's encoder.
+        if made != self.manifest.get("created"):
+            raise InputError(
+                f"{self.folder} was fitted anew since it was opened.", "Use space.refresh()."
+            )
 
     @cached_property
     def lexical(self) -> Lexical:
@@ -219,6 +226,7 @@ class Space:
                 cannot be applied.
             ValueError: For another mode.
         """
+        query = unicodedata.normalize("NFC", query)
         vector = self._vector(query, k, mode, vector)
         with self._searched(filter) as passages:
             return self._find(passages, query, vector, k, mode).results()
@@ -249,6 +257,7 @@ class Space:
             InputError: As `search` does.
             ValueError: As `search` does.
         """
+        query = unicodedata.normalize("NFC", query)
         vector = self._vector(query, k, mode)
         with self._searched(filter) as passages:
             found = self._find(passages, query, vector, k, mode)

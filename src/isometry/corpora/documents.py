@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -61,6 +62,20 @@ class Document:
     def body(self) -> str:
         """Summary and text together."""
         return "\n".join(part for part in (self.summary, self.text) if part)
+
+
+def composed(document: Document) -> Document:
+    """It, with each accented letter as one character (Unicode's form NFC).
+
+    File names of macOS, some PDFs and Vietnamese code pages have letter and accent apart: there
+    words would end at the accent, and the same text twice would be two texts.
+    """
+    changed: dict[str, str] = {}
+    for name in ("text", "title", "context", "summary"):
+        value: str = getattr(document, name)
+        if not unicodedata.is_normalized("NFC", value):
+            changed[name] = unicodedata.normalize("NFC", value)
+    return replace(document, **changed) if changed else document
 
 
 def to_batches(documents: Iterable[Document], size: int = 1024) -> Iterator[pa.RecordBatch]:

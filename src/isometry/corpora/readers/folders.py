@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from isometry.core.errors import InputError, MissingExtraError
 from isometry.core.files import hash_file, hash_value
-from isometry.corpora.documents import Document
+from isometry.corpora.documents import Document, composed
 from isometry.corpora.readers import code, epub, markup, other_code, restructured_text
 from isometry.corpora.readers.archives import (
     SKIPPED_FOLDERS,
@@ -127,7 +127,7 @@ class Folder:
 
     def documents(self, report: ReadingReport) -> Iterator[Document]:
         """Streams the documents; see `Source`."""
-        return counted(self._read(report), report, self.name, self.limit)
+        return counted(map(composed, self._read(report)), report, self.name, self.limit)
 
     def _read(self, report: ReadingReport) -> Iterator[Document]:
         survey = self._survey()

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from isometry.core.files import hash_value
-from isometry.corpora.documents import Document
+from isometry.corpora.documents import Document, composed
 from isometry.corpora.readers.arrow_rows import ArrowFiles, Parquet
 from isometry.corpora.readers.columns import Columns, choose
 from isometry.corpora.readers.reading import ReadingReport, counted, has_words
@@ -177,7 +177,7 @@ class TableSource:
         """Streams the documents; see `Source`."""
         report.files += 1
         documents = read_documents(self.rows, self.columns, report, shown=self.name)
-        return counted(documents, report, self.name, self.limit)
+        return counted(map(composed, documents), report, self.name, self.limit)
 
     def _named(self) -> Sequence[str]:
         return list(dict.fromkeys(self.columns.named()))

@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from isometry.corpora.documents import Document, Kind
+from isometry.corpora.documents import Document, Kind, composed
 from isometry.serving import writing
 from isometry.serving.embedding import Embedder
 from isometry.serving.errors import ApiError, ErrorDetail, invalid, validation_error
@@ -85,7 +85,7 @@ class DocumentBody(BaseModel):
         if context:
             title = title.removeprefix(f"{context} > ")
         more: dict[str, Any] = {**self.metadata.model_dump(), "links": tuple(self.metadata.links)}
-        return Document(id, self.text, title, **more)
+        return composed(Document(id, self.text, title, **more))
 
 
 class DocumentLine(DocumentBody):

@@ -199,3 +199,33 @@ def test_a_result_can_be_discarded_and_is_made_again(tmp_path: Path) -> None:
             work.discard(name)
             assert not (work.path / name).exists()
         assert work.json("value", lambda: 2) == 2
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "docs-space.partial"
+    mine.mkdir()
+    (mine / ".notes").write_text("mine")
+    with pytest.raises(InputError, match="no unfinished work"):
+        Workspace(mine, "what").__enter__()
+    assert [path.name for path in mine.iterdir()] == [".notes"]
+
+
+def test_what_cannot_be_used_goes_while_the_folder_is_still_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, free = tmp_path / "work", list[bool]()
+    remove = workspace.shutil.rmtree
+
+    def watched(*arguments: Any, **options: Any) -> None:
+        other = workspace.FileLock(path / "lock", timeout=0)
+        try:
+            other.acquire()
+            free.append(True)
+        except workspace.Timeout:
+            free.append(False)
+        remove(*arguments, **options)
+
+    monkeypatch.setattr(workspace.shutil, "rmtree", watched)
+    with pytest.raises(InputError), Workspace(path, "what"):
+        raise InputError("Nothing to read.")
+    assert free == [False] and not path.exists()

@@ -78,7 +78,8 @@ class Workspace(AbstractContextManager["Workspace"]):
         of_command: Whether it is that of a command with --out and --force, which may be advised.
 
     Raises:
-        InputError: On entering, when another process works there or the fingerprint differs.
+        InputError: On entering, when another process works there, the fingerprint differs, or the
+            folder holds something else.
     """
 
     def __init__(self, path: Path, fingerprint: str, *, of_command: bool = False) -> None:
@@ -91,6 +92,7 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def __enter__(self) -> Workspace:
         with clear_disk_errors(self.path):
+            self._refuse_other_things()
             self.path.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
@@ -105,6 +107,18 @@ class Workspace(AbstractContextManager["Workspace"]):
             self.__exit__(type(error), error, None)
             raise
         return self
+
+    def _refuse_other_things(self) -> None:
+        """What a folder of somebody's holds is not ours to remove at the end."""
+        if not self.path.is_dir() or (self.path / "run.json").exists():
+            return
+        # A process that is about to say what it works on has made these.
+        names = {path.name for path in self.path.iterdir()} - {"lock", "run.json"}
+        if any(not name.startswith(".run.json.") for name in names):
+            raise InputError(
+                f"{self.path} exists and is no unfinished work; it is left alone.",
+                "Rename it" + (", or choose another --out." if self.of_command else "."),
+            )
 
     def _claim(self, run: Path) -> None:
         if not run.exists():
@@ -134,10 +148,10 @@ class Workspace(AbstractContextManager["Workspace"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lock.release()
         if isinstance(error, InputError) and not self.resumed and not self.worth_keeping:
             # Input that cannot be used leaves nothing behind.
             shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
 
     def json(self, name: str, make: Callable[[], Any]) -> Any:
         """A JSON value, made once; always returned as it reads back from disk."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value
-from isometry.core.workspace import Workspace, discard_other_work
+from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
 from isometry.core.writing import atomic_file, out_folder
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
@@ -108,7 +107,7 @@ def encode(
             shards.append(work.path / f"{name}.parquet")
         _join(shards, work.path / "joined.parquet")
         (work.path / "joined.parquet").replace(path)
-    shutil.rmtree(work.path)
+    discard_finished_work(work.path, work.fingerprint)
     return {
         "texts": report.documents,
         "truncated": truncated,

@@ -374,3 +374,20 @@ def test_a_space_is_called_after_its_source(
         ("sqlite:app.db#mails", "app-mails-space"),
     ):
         assert default_out(source) == Path(name)
+
+
+def test_a_disk_cannot_be_replaced_by_a_space(tiny_docs: Path) -> None:
+    # A mount point on any system.
+    with pytest.raises(InputError, match="a disk is mounted"):
+        isometry.fit(tiny_docs, out="/proc" if Path("/proc").is_mount() else "/Volumes")
+
+
+def test_a_training_that_diverged_keeps_the_base(
+    tmp_path: Path, few_docs: Path, small_folder: Path, brief_plan: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(json.loads(brief_plan.read_text()) | {"learning_rate": 1e30}))
+    space = isometry.fit(few_docs, base=small_folder, plan=plan, out=tmp_path / "space")
+    assert "diverged" in " ".join(space.manifest["figures"]["verdict"]["reasons"])
+    assert space.manifest["encoder"]["fingerprint"] == TextEncoder.load(small_folder).fingerprint()
+    assert space.search("a label", 1)

@@ -159,6 +159,11 @@ def fit_by(
         settings = replace(settings, nested=",".join(map(size_name, read_sizes(settings.nested))))
     given_plan = None if plan is None else _read_plan(Path(plan))
     folder = out_folder(out if out is not None else default_out(settings.source))
+    if folder.is_mount():
+        # A finished Space is renamed into its place, and nothing can take that of a mount.
+        raise InputError(
+            f"{folder} is where a disk is mounted.", f"Choose --out {folder / 'space'}."
+        )
     partial = folder.with_name(f"{folder.name}.partial")
     fingerprint = hash_value([__version__, _identity(settings, reader), given_plan])
     if finished := _finished(folder, fingerprint, force=force):
@@ -177,7 +182,7 @@ def fit_by(
         with threads_as_before():
             _fit(work, reader, settings, given_plan, fingerprint)
         _replace(folder, work.path / "space")
-    shutil.rmtree(partial)
+    discard_finished_work(partial, fingerprint)
     return Space.open(folder)
 
 

@@ -284,7 +284,11 @@ def _pair(
         why = f"queries and judgements were given; for training also: {why}"
         views = [(document.header(), document.body()) for document in documents]
         asked, own = _given_questions(given, documents, sides, known, seed)
-        train = own + train
+        # What is asked of the test set is no question to learn, whichever document it names.
+        tested = {normalize(query) for part in asked.values() for query in part.queries}
+        found = [pair for pair in own + train if normalize(pair.query) not in tested]
+        dropped += len(own) + len(train) - len(found)
+        train = found
     schema = pa.schema([(name, pa.string()) for name in Pair.__dataclass_fields__])
     columns = {"header": [view[0] for view in views], "body": [view[1] for view in views]}
     for name, table in (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from isometry.encoders.finite import is_finite
 from isometry.encoders.sizes import size_names
 from isometry.evaluation.retention import gloss_retention
 from isometry.evaluation.retrieval import score_rankings
@@ -23,6 +24,8 @@ _MOST_FORGOTTEN = 1.0
 
 def choose(job: Fitting) -> dict[str, Any]:
     """The point on the line base .. tuned that `choose_point` keeps, or the base."""
+    if not all(map(is_finite, job.merged(1.0).state_dict().values())):
+        return keep_base(job, "training diverged: the tuned weights are NaN or infinite")
     with job.phase("selection"):
         base = _base(job)
         candidates = [_candidate(job, alpha, base) for alpha in job.plan.alphas]

@@ -163,3 +163,12 @@ def test_the_command(space: Path, docs: Path, capsys: pytest.CaptureFixture[str]
     assert main(["compact", str(space), "--json", "-q", "--keep-hours", "0"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["bytes_after"] < figures["bytes_before"]
+
+
+def test_what_a_killed_process_was_saving_goes(space: Path) -> None:
+    index = Space.open(space).current.index
+    unfinished = space / index / "views" / ".3.abcd"
+    unfinished.mkdir(parents=True)
+    (unfinished / "graph.usearch").write_bytes(b"half")
+    isometry.compact(space)
+    assert not unfinished.exists()

@@ -55,6 +55,9 @@ def _prepare_view(writer: Writer) -> None:
     from isometry.search.lancedb import ChunkIndex
 
     current = writer.space.current
+    # What a killed process was saving: whoever may save here holds the lock of writers.
+    for unfinished in writer.folder.glob(f"{INDEX}*/{VIEWS}/.*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     ChunkIndex.open(writer.folder / current.index, current.index_version).prepare_view()
     kept = {name.split("/")[0] for name in writer.space.manifest["files"]}
     for views in writer.folder.glob(f"{INDEX}*/{VIEWS}"):

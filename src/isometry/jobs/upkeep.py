@@ -172,7 +172,9 @@ class Writer(AbstractContextManager["Writer"]):
                 path = self.folder / name
                 if name not in known:
                     flush(path)
-                    fresh.update((path.parent, path.parent.parent))
+                    fresh.add(path.parent)
+                    if path.parent != self.folder:
+                        fresh.add(path.parent.parent)
                 files[name] = known.get(name) or hash_file(path)
             for parent in fresh:
                 flush(parent)

@@ -65,6 +65,7 @@ def test_the_list_has_what_scripts_need(tmp_path: Path, capsys: pytest.CaptureFi
         (["reproduce", "2dmse", "--scale", "huge"], "huge"),
         (["reproduce", "all", "--arm", "zero-shot"], "There are: "),
         (["systems", "--results", "nowhere"], "no folder of records"),
+        (["checklist", "dense-retrieval", "--results", "nowhere"], "no folder of records"),
     ],
 )
 def test_bad_input_is_said_and_costs_nothing(

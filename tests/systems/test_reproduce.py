@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isometry.cli.main import main
 from isometry.core.errors import InputError
 from isometry.systems import rates
 from isometry.systems import reproduce as module
@@ -252,8 +253,15 @@ def test_bad_input_is_one_line(make_entry: Make, go: Go, options: Any, said: str
         go(make_entry(), **options)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The model 'x' gave NaN or infinity for the text 'y'.",
+        "The query vectors hold numbers that are not finite.",
+    ],
+)
 def test_a_rate_at_which_training_diverges_is_not_taken(
-    make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch
+    make_entry: Make, go: Go, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(module, "say", said.append)
@@ -262,7 +270,7 @@ def test_a_rate_at_which_training_diverges_is_not_taken(
     def make(run: Any) -> int:
         run.fit("s")
         if run.rate > 0.05:
-            raise InputError("The model 'x' gave NaN or infinity for the text 'y'.")
+            raise InputError(message)
         return 1 if run.rate > 0.005 else 12
 
     system = make_entry().load()
@@ -270,7 +278,7 @@ def test_a_rate_at_which_training_diverges_is_not_taken(
     arms = {**system.arms, "all": Arm("", make, ("s",))}
     done = go(make_entry(arms=arms, scales={"small": scale}))["arms"]["all"]
     assert done["rate"] == 0.01 and list(done["rates"]) == ["0.001", "0.01"]
-    assert [line for line in said if "NaN" in line and "not taken" in line]
+    assert [line for line in said if message in line and "not taken" in line]
 
     def measure(run: Any, model: int, held: Any) -> dict[str, Any]:
         return {"found": np.array([np.nan, 1.0]), "length": 1.0}
@@ -291,6 +299,16 @@ def test_where_no_record_can_be_written_nothing_is_run(
     with pytest.raises(InputError, match="Cannot write to"):
         go(make_entry())
     assert calls == []
+
+
+def test_what_a_record_was_computed_from_is_removed(
+    make_entry: Make, go: Go, tmp_path: Path
+) -> None:
+    go(make_entry(), arm="all")
+    assert len(list((tmp_path / "work" / "short-words").iterdir())) == 1
+    go(make_entry())
+    assert list((tmp_path / "work" / "short-words").iterdir()) == []
+    assert not list((tmp_path / "results" / "short-words").glob(".*"))
 
 
 def test_a_scale_that_needs_a_gpu_says_so_and_never_shrinks(
@@ -333,3 +351,21 @@ def test_a_record_of_other_code_is_stale_and_shows_no_figure(
     assert (now["state"], now["passed"]) == ("passed", True) and "found" in now["headline"]
     later = describe(replace_path(make_entry(code="later")), results)
     assert (later["state"], later["passed"], later["headline"]) == ("stale", None, None)
+
+
+def test_of_many_one_that_cannot_run_costs_the_others_nothing(
+    make_entry: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def missing(scale: Scale) -> Any:
+        raise InputError("There is no data package 'x' here.", "Fetch it.")
+
+    entries = [make_entry(data=missing), make_entry()]
+    monkeypatch.setattr("isometry.systems.catalogue.find", lambda name: entries)
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "all", "--json", "--results", str(tmp_path / "results")]) == 2
+    out, err = capsys.readouterr()
+    assert [record["slug"] for record in json.loads(out)["records"]] == ["short-words"]
+    assert "There is no data package 'x' here." in err and "1 of 2 could not run" in err

@@ -29,9 +29,8 @@ def checklist(
     """
     from isometry.report.checklist import render_checklist
     from isometry.systems.checklists import checked
-    from isometry.systems.records import results_folder
 
-    title, rows = checked(name, results or results_folder())
+    title, rows = checked(name, results)
     if as_json:
         print_json({"title": title, "checklist": [row.to_json() for row in rows]})
         return

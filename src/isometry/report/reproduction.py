@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """A figure with three decimals, or a large one with four digits."""
+    """A figure with three decimals, a large one with four digits, or a small one with one."""
+    value += 0.0  # which has no sign
+    if 0 < abs(value) < 0.0005:
+        return f"{value:+.1g}" if sign else f"{value:.1g}"
     if abs(value) < 100:
         return f"{value:+.3f}" if sign else f"{value:.3f}"
     return f"{value:+.4g}" if sign else f"{value:.4g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from isometry.systems.run import Run
 from isometry.systems.system import AnySystem, Arm, Scale, ScaleName, Splits
 
 WORK = Path(".cache/systems")
+# What is said of weights, vectors and figures after a training that diverged.
+_DIVERGED = ("NaN", "not finite")
 
 
 def reproduce(
@@ -78,7 +81,7 @@ def reproduce(
     if kept:
         # Now, rather than after hours.
         write_text(path.with_name(".writable"), "")
-        path.with_name(".writable").unlink()
+        path.with_name(".writable").unlink(missing_ok=True)
     elif arm is None:
         say(f"No record is kept of {settings.seeds} seeds: the scale '{scale}' has others.")
 
@@ -115,6 +118,8 @@ def reproduce(
     if not kept:
         return {**record, "fresh": True}
     write_record(path, record)
+    # All that it was computed from; what else lies there is of other code, data or settings.
+    shutil.rmtree(folder, ignore_errors=True)
     return {**(read_record(path) or {}), "fresh": True}
 
 
@@ -307,7 +312,7 @@ class _Runner:
         try:
             return self._measured(name, rate, 0, self.data.validation)
         except InputError as error:
-            if "NaN" not in error.message:
+            if not any(word in error.message for word in _DIVERGED):
                 raise
             say(f"{error.message} So this rate is not taken.")
             return {

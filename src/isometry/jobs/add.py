@@ -64,8 +64,9 @@ def add(
     Args:
         space: The folder of the Space.
         source: What `fit` takes.
-        name: Under which name the Space knows the source; as it is typed when not given. Ids that
-            another source has already get the last part of it as a prefix.
+        name: Under which name the Space knows the source. When not given, that of the source that
+            lay in the same place, or it is a further one, called as it is typed. Ids that another
+            source has already get the last part of the name as a prefix.
         text: The column of a table that holds the text; those of the last time when none is given.
         title: The column that holds the title.
         id: The column that holds the id.

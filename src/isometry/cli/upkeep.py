@@ -27,7 +27,9 @@ def add(
     ],
     name: Annotated[
         str | None,
-        typer.Option(help="Under which name the Space knows the source, wherever that lies now.  \\[default: as typed]"),
+        typer.Option(
+            help="Under which name the Space knows the source, wherever that lies now.  \\[default: as typed]"
+        ),
     ] = None,
     keep_removed: Annotated[
         bool, typer.Option("--keep-removed", help="Keep documents that are no more in the source.")

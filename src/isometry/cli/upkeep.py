@@ -28,7 +28,8 @@ def add(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Under which name the Space knows the source, wherever that lies now.  \\[default: as typed]"
+            help="Under which name the Space knows the source, wherever that lies now. "
+            " \\[default: as typed]"
         ),
     ] = None,
     keep_removed: Annotated[

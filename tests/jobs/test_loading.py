@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    RobertaConfig,
+    RobertaModel,
+)
 from tuned_folders import change_json, change_weights
 
 from isometry import InputError
@@ -128,3 +133,33 @@ def test_nothing_is_written_into_what_it_is_made_from(
         assert main(command) == 2
         assert str(out) in capsys.readouterr().err
     assert not list(model.rglob("small")) and not list(tiny_space.rglob("small"))
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder"])
+def test_what_gives_no_one_vector_a_text_is_no_encoder(model: Path, kind: str) -> None:
+    change_json(model / "config_sentence_transformers.json", model_type=kind)
+    with pytest.raises(InputError, match=f"is a {kind}"):
+        load_sound(model)
+
+
+def test_code_that_the_library_has_by_now_is_not_needed(model: Path) -> None:
+    before = load_sound(model).fingerprint()
+    own = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
+    change_json(model / "config.json", auto_map=own)
+    assert load_sound(model).fingerprint() == before
+
+
+def test_no_text_is_longer_than_there_are_positions(model: Path, tmp_path: Path) -> None:
+    # RoBERTa counts from behind the padding, of which a tokenizer without a limit knows nothing;
+    # and this one has no token to pad with.
+    config = RobertaConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=40, pad_token_id=0, type_vocab_size=2,
+    )  # fmt: skip
+    RobertaModel(config).save_pretrained(tmp_path / "body")
+    shutil.copy(model / "tokenizer.json", tmp_path / "body")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "[SEP]"}
+    (tmp_path / "body" / "tokenizer_config.json").write_text(json.dumps(settings))
+    encoder = load_sound(tmp_path / "body")
+    assert encoder.max_tokens == 39
+    assert encoder.encode(["one word after another " * 50, "a"]).shape == (2, 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -9,8 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from torch import nn
+
 from isometry.core.errors import InputError
-from isometry.core.files import read_json
+from isometry.core.files import read_object
 from isometry.encoders.encoder import Encoder
 from isometry.encoders.locate import is_static, locate
 from isometry.encoders.static import StaticEncoder
@@ -18,6 +21,8 @@ from isometry.encoders.text import TextEncoder
 from isometry.merging.checkpoints import Checkpoint, listed
 
 _AGAIN = "Fetch it again, whole."
+# Beyond this the library found no limit; then as many as T5 was trained with.
+_ENDLESS, _WITHOUT_LIMIT = 1 << 40, 512
 _REPORTING = Lock()
 
 
@@ -47,21 +52,22 @@ def load_sound_text_encoder(
 
     Raises:
         InputError: As `TextEncoder.load` does, and for weights that are missing, quantised or of
-            another shape than the configuration says, and for a cross-encoder.
+            another shape than the configuration says, and for what gives no vector a text: a
+            cross-encoder, say.
     """
     place, is_local = locate(source)
     if is_local:
-        checkpoint = Checkpoint(Path(place), str(source))
-        if _scores_pairs(checkpoint):
-            raise InputError(
-                f"The model '{source}' is a cross-encoder: it scores pairs and has no vectors.",
-                "Give an encoder.",
-            )
+        _check_kind(Checkpoint(Path(place), str(source)))
     with _reports() as reports:
         try:
             encoder = TextEncoder.load(
                 source, query_prompt=query_prompt, document_prompt=document_prompt
             )
+        except AttributeError as error:
+            # What reads images or sounds alone has none to ask.
+            raise InputError(
+                f"The model '{source}' has no tokenizer.", "Give a model of texts."
+            ) from error
         except InputError:
             apart = sorted(key for report in reports for key, *_ in report.mismatched_keys)
             if not apart:
@@ -77,17 +83,62 @@ def load_sound_text_encoder(
     )
     if missing:
         raise InputError(f"The model '{source}' lacks weights: {listed(missing)}.", _AGAIN)
+    _make_usable(encoder)
     return encoder
 
 
-def _scores_pairs(checkpoint: Checkpoint) -> bool:
-    """Whether it was saved with a head that classifies, and with nothing that pools."""
-    if any(module.kind == "Pooling" for module in checkpoint.modules):
-        return False
+def _check_kind(checkpoint: Checkpoint) -> None:
+    """Refuses what sentence-transformers would make an encoder of in silence, without its head."""
     path = checkpoint.folder / "config_sentence_transformers.json"
-    kind = read_json(path).get("model_type") if path.is_file() else None
+    kind = read_object(path).get("model_type") if path.is_file() else None
+    pools = any(module.kind == "Pooling" for module in checkpoint.modules)
     heads = checkpoint.config.get("architectures") or [""]
-    return kind == "CrossEncoder" or str(heads[0]).endswith("ForSequenceClassification")
+    classifies = not pools and str(heads[0]).endswith("ForSequenceClassification")
+    if kind == "CrossEncoder" or classifies:
+        raise InputError(
+            f"The model '{checkpoint.source}' is a cross-encoder: it scores pairs and has no"
+            " vectors.",
+            "Give an encoder.",
+        )
+    if kind not in (None, "SentenceTransformer"):
+        raise InputError(
+            f"The model '{checkpoint.source}' is a {kind}, which gives no one dense vector a text.",
+            "Give an encoder that does.",
+        )
+
+
+def _make_usable(encoder: TextEncoder) -> None:
+    """Gives an encoder the bounds and the padding without which it fails on the first long batch.
+
+    Raises:
+        InputError: When it has no state a token, or cannot pad.
+    """
+    transformer: Any = encoder.model[0]
+    if getattr(transformer, "module_output_name", "token_embeddings") != "token_embeddings":
+        raise InputError(
+            f"The model '{encoder.name}' gives no states of tokens.", "Give a model of texts alone."
+        )
+    tokenizer: Any = encoder.model.tokenizer
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise InputError(f"The tokenizer of the model '{encoder.name}' cannot pad.")
+        # It is masked wherever it stands.
+        tokenizer.pad_token = tokenizer.eos_token
+    most = _most_positions(transformer)
+    if encoder.max_tokens > most:
+        encoder.model.max_seq_length = int(most)
+    elif encoder.max_tokens >= _ENDLESS:
+        encoder.model.max_seq_length = _WITHOUT_LIMIT
+
+
+def _most_positions(transformer: nn.Module) -> int | float:
+    """How many tokens have a learned position; RoBERTa's count from behind that of the padding."""
+    for module in transformer.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            padding = getattr(module, "padding_idx", None)
+            return table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
+    return math.inf
 
 
 @contextmanager

@@ -106,7 +106,7 @@ class Checkpoint(Mapping[str, Tensor]):
                 f"The model '{source}' is quantised.", "Give the weights it was made from."
             )
         foreign = [each for each in self.modules if not each.is_known]
-        if foreign or self.config.get("auto_map"):
+        if foreign or _needs_code(self.config):
             what = f"its module {foreign[0].kind}" if foreign else "its architecture"
             raise InputError(
                 f"The model '{source}' needs code of its own for {what}, which is never run.",
@@ -337,6 +337,18 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             f"Cannot fetch the model '{source}': {reason[:300]}",
             "Is there a network? Otherwise give a folder.",
         ) from error
+
+
+def _needs_code(config: dict[str, Any]) -> bool:
+    """Whether a configuration names code of its own for what transformers does not know.
+
+    A type whose configuration was once code of its own, and is the library's now, is loaded as
+    that. Where the model alone is, it computes something else than the library's of that type.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    own = config.get("auto_map")
+    return bool(own) and not ("AutoConfig" in own and config.get("model_type") in CONFIG_MAPPING)
 
 
 def _modules(folder: Path) -> list[Module]:

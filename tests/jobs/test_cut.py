@@ -9,6 +9,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional
+from transformers import ModernBertConfig, ModernBertModel
 from tuned_folders import change_weights
 
 import isometry
@@ -16,6 +17,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.cut import RECORD
+from isometry.jobs.loading import load_sound
 
 SENTENCES = ["Return the path.", "Open a file and read all of it, line by line.", "x"]
 
@@ -182,3 +184,24 @@ def test_bad_input(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["a-space", "done", "precious"]
     assert isometry.cut(space, "1x48", done, force=True)["dimensions"] == 48
+
+
+def test_dimensions_alone_are_cut_where_inner_layers_have_no_vectors(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    config = ModernBertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64, pad_token_id=0, cls_token_id=101,
+        sep_token_id=102, bos_token_id=101, eos_token_id=102,
+    )  # fmt: skip
+    body = tmp_path / "body"
+    ModernBertModel(config).save_pretrained(body)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_folder / name, body)
+    isometry.cut(body, "2x8", tmp_path / "cut")
+    texts = ["a path", "the day of the week"]
+    whole = load_sound(body).encode(texts)[:, :8]
+    expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(load_sound(tmp_path / "cut").encode(texts), expected, atol=1e-5)
+    with pytest.raises(InputError, match="inner layers"):
+        isometry.cut(body, "1x8", tmp_path / "other")

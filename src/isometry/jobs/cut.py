@@ -58,12 +58,11 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
             "isometry distill --static --dim makes a smaller table of an encoder.",
         )
     from isometry.encoders.finite import check_finite
-    from isometry.encoders.surgery.layers import truncate
     from isometry.jobs.loading import load_sound_text_encoder
 
     encoder = load_sound_text_encoder(model)
     check_finite(encoder)
-    small = truncate(encoder, *wanted)
+    small = _smaller(encoder, wanted)
     whole = len(encoder.layers()), encoder.dim
     if wanted == whole:
         raise InputError(
@@ -94,6 +93,27 @@ def _fitted(model: Path, encoder: TextEncoder) -> Space | None:
     space = Space.open(model.parent)
     fitted = space.manifest.get("migrated", {}).get("from") or space.manifest["encoder"]
     return space if encoder.fingerprint() == fitted["fingerprint"] else None
+
+
+def _smaller(encoder: TextEncoder, size: Size) -> TextEncoder:
+    """The first layers and dimensions.
+
+    Raises:
+        InputError: As `truncate` does; where all layers stay, as `project` does.
+    """
+    import numpy as np
+
+    from isometry.encoders.surgery.layers import truncate
+    from isometry.encoders.surgery.projection import project
+
+    layers, dim = size
+    try:
+        return truncate(encoder, *size)
+    except InputError:
+        if layers != len(encoder.layers()) or not 1 <= dim < encoder.dim:
+            raise
+    # Nothing has to be known of inner layers, whose states few models norm as their last.
+    return project(encoder, np.eye(dim, encoder.dim))
 
 
 def _trained_sizes(space: Space) -> list[Size]:

@@ -206,7 +206,7 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
         return encoder
     depth = len(encoder.layers())
     # It refuses more layers than there are.
-    small = truncate(encoder, settings.layers or depth)
+    small = truncate(encoder, settings.layers) if settings.layers not in (None, depth) else encoder
     if settings.dim is not None and settings.dim < encoder.dim:
         # Which axes is found out later; whether they can be kept is known now.
         project(small, np.eye(settings.dim, encoder.dim))

@@ -215,7 +215,10 @@ class Distilling:
         if self.settings.static:
             assert axes is not None
             return StaticEncoder.of_vectors(self.teacher, self._vocabulary, axes)
-        small = truncate(self.teacher, self.settings.layers or len(self.teacher.layers()))
+        depth = len(self.teacher.layers())
+        keep = self.settings.layers or depth
+        # Whoever keeps all layers asks for no vectors of inner ones, which few models have.
+        small = self.teacher if keep == depth else truncate(self.teacher, keep)
         return small if axes is None else project(small, axes)
 
     def student(self, alpha: float) -> TextEncoder | StaticEncoder:

@@ -35,3 +35,14 @@ def test_what_was_projected_is_not_projected_again(tiny: TextEncoder) -> None:
     with pytest.raises(InputError, match="Dense"):
         project(once, np.eye(4, 8, dtype=np.float32))
     assert tiny.fingerprint() == before
+
+
+def test_what_a_model_cuts_off_itself_counts_for_nothing(tiny: TextEncoder) -> None:
+    whole = tiny.encode(["a path", "the day of the week"])
+    tiny.model.truncate_dim = 16
+    projected = project(tiny, np.eye(8, 16))
+    expected = whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True)
+    found = projected.encode(["a path", "the day of the week"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="do not fit"):
+        project(tiny, np.eye(8, 20))

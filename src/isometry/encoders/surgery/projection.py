@@ -22,10 +22,12 @@ def project(encoder: TextEncoder, axes: Float[np.ndarray, "dim width"]) -> TextE
 
     Args:
         encoder: Transformer and pooling, with a normalisation or without; it is left as it is.
-        axes: The rows that vectors are projected on.
+        axes: The rows that vectors are projected on. They may be as short as the encoder's vectors
+            where it cuts what pooling gives (`truncate_dim`).
 
     Raises:
-        InputError: When the encoder is more than that, or of another width.
+        InputError: When the encoder is more than that.
+        ValueError: When the axes are of another width.
     """
     from sentence_transformers.base.modules import Dense, Normalize
 
@@ -37,10 +39,15 @@ def project(encoder: TextEncoder, axes: Float[np.ndarray, "dim width"]) -> TextE
             "Give one that is Transformer -> Pooling, with or without Normalize.",
         )
     like = next(model.parameters())
-    weight = torch.from_numpy(np.array(axes, dtype=np.float32)).to(like)
     model.truncate_dim = None
     del model[2:]
-    model.append(Dense(axes.shape[1], len(axes), False, nn.Identity(), init_weight=weight))
+    pooled = int(model.get_embedding_dimension() or 0)
+    if axes.shape[1] not in (pooled, encoder.dim):
+        raise ValueError(f"axes of {axes.shape[1]} dimensions do not fit vectors of {pooled}")
+    # What was cut off counts for nothing.
+    whole = np.pad(np.array(axes, dtype=np.float32), ((0, 0), (0, pooled - axes.shape[1])))
+    weight = torch.from_numpy(whole).to(like)
+    model.append(Dense(pooled, len(axes), False, nn.Identity(), init_weight=weight))
     model.append(Normalize())
     return TextEncoder(
         model,

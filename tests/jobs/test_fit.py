@@ -391,3 +391,19 @@ def test_a_training_that_diverged_keeps_the_base(
     assert "diverged" in " ".join(space.manifest["figures"]["verdict"]["reasons"])
     assert space.manifest["encoder"]["fingerprint"] == TextEncoder.load(small_folder).fingerprint()
     assert space.search("a label", 1)
+
+
+def test_no_prompt_of_another_name_comes_back_with_the_tuned_weights(
+    tmp_path: Path, tiny_docs: Path, small_folder: Path, tiny_plan: Path
+) -> None:
+    base = Path(shutil.copytree(small_folder, tmp_path / "base"))
+    path = base / "config_sentence_transformers.json"
+    prompts = {"query": "query: ", "passage": "passage: "}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prompts": prompts}))
+    assert TextEncoder.load(base).prompts["document"] == "passage: "
+    space = isometry.fit(
+        tiny_docs, base=base, plan=tiny_plan, document_prompt="", out=tmp_path / "space"
+    )
+    assert space.manifest["figures"]["verdict"]["kept"] == "tuned"
+    assert space.manifest["encoder"]["document_prompt"] == ""
+    assert space.encoder.prompts == {"query": "query: ", "document": ""}

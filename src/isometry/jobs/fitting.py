@@ -144,11 +144,19 @@ class Fitting:
             query_prompt=self.settings.query_prompt,
             document_prompt=self.settings.document_prompt,
         )
+        return self._without_document_prompt(encoder)
+
+    def _without_document_prompt(self, encoder: TextEncoder) -> TextEncoder:
+        """It, without prompts of other names, where there is to be none before documents.
+
+        A model may call that prompt otherwise, and would have it back when it is loaded from where
+        it was saved.
+        """
         if self.settings.document_prompt == "":
-            # A model may call the prompt of documents otherwise, and would have that back when it
-            # is loaded from where it was saved.
             own: dict[str, str | None] = {**encoder.prompts}
             encoder.model.prompts = own
+            if encoder.model.default_prompt_name not in own:
+                encoder.model.default_prompt_name = None
         return encoder
 
     def _check_base(self) -> None:
@@ -393,10 +401,12 @@ class Fitting:
         def make() -> dict[str, Any]:
             with self.phase("training"):
                 # A copy: the base must stay what it is.
-                encoder = TextEncoder.load(
-                    self.settings.base,
-                    query_prompt=self.settings.query_prompt,
-                    document_prompt=self.settings.document_prompt,
+                encoder = self._without_document_prompt(
+                    TextEncoder.load(
+                        self.settings.base,
+                        query_prompt=self.settings.query_prompt,
+                        document_prompt=self.settings.document_prompt,
+                    )
                 )
                 trainer = Trainer(
                     make_learner(encoder, plan),

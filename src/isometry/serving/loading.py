@@ -168,6 +168,8 @@ def nested_widths(space: Space) -> tuple[int, ...] | None:
     if manifest.get("migrated"):
         # The plan is that of the model before.
         return None
+    if manifest["figures"]["verdict"]["kept"] == "base":
+        return None
     dims = (manifest.get("plan") or {}).get("dims")
     return tuple(sorted(map(int, dims), reverse=True)) if dims else None
 

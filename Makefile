@@ -54,6 +54,7 @@ gallery: $(VENV)/installed  ## Write the pages about systems out of their source
 
 docs: $(VENV)/installed  ## Write the pages that are made out of the source
 	$(RUN)/python scripts/list_parts.py
+	$(RUN)/python scripts/write_constants.py
 	$(RUN)/python scripts/write_limits.py
 	$(RUN)/python scripts/write_measured.py
 	$(RUN)/python scripts/write_commands.py

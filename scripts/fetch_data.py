@@ -39,10 +39,18 @@ def main() -> None:
         chosen = [find_package(name) for name in sys.argv[1:]] or [
             package for package in PACKAGES if not is_here(package.name)
         ]
-        for package in chosen:
-            fetch(package)
     except InputError as error:
         raise SystemExit(str(error)) from None
+    missing: list[str] = []
+    for package in chosen:
+        try:
+            fetch(package)
+        except SystemExit as error:
+            # The next may come from another registry.
+            print(error, file=sys.stderr)
+            missing.append(package.name)
+    if missing:
+        raise SystemExit(f"Not fetched: {', '.join(missing)}.")
 
 
 def is_here(name: str) -> bool:

@@ -110,7 +110,15 @@ def test_dead_links_would_be_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["write_commands", "write_http_api", "write_limits", "write_measured", "write_python"]
+    "name",
+    [
+        "write_commands",
+        "write_constants",
+        "write_http_api",
+        "write_limits",
+        "write_measured",
+        "write_python",
+    ],
 )
 def test_written_pages_are_current(name: str, script: Import) -> None:
     module = script(name)

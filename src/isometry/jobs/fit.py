@@ -332,7 +332,7 @@ def _finished(folder: Path, fingerprint: str, *, force: bool) -> Space | None:
     if space.manifest.get("fingerprint") == fingerprint:
         return space
     raise InputError(
-        f"{folder} is a Space of another source or other settings.",
+        f"{folder} is a Space of another source, other settings or another version.",
         "Choose another --out, or replace it with --force.",
     )
 

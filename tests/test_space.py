@@ -14,6 +14,7 @@ from isometry.core.writing import write_json
 from isometry.encoders.encoder import load_encoder
 from isometry.search.lancedb import chunk_schema
 from isometry.search.updates import replace_documents
+from isometry.serving.loading import nested_widths
 from isometry.space_files import Current
 
 
@@ -129,3 +130,12 @@ def test_the_index_of_another_fit_does_not_open_beside_this_ones_encoder(folder:
     with pytest.raises(InputError, match="fitted anew"):
         _ = opened.known
     assert opened.refresh().known.num_rows > 0
+
+
+def test_a_kept_base_was_trained_for_no_width(folder: Path) -> None:
+    trained = nested_widths(Space.open(folder))
+    assert trained is not None and len(trained) > 1
+    manifest = read_json(folder / "space.json")
+    manifest["figures"]["verdict"]["kept"] = "base"
+    write_json(folder / "space.json", manifest)
+    assert nested_widths(Space.open(folder)) is None

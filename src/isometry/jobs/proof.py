@@ -122,8 +122,8 @@ def _curves(
 ) -> dict[str, list[dict[str, Any]]]:
     """nDCG@10 of cut vectors, and of coarser ones."""
     full = job.base.encoder.dim
-    nested = () if job.data.too_little else job.plan.dims
-    widths = sorted({full, *nested, *(width for width in _WIDTHS if width < full)}, reverse=True)
+    others = (width for width in _WIDTHS if width < full)
+    widths = sorted({full, *job.plan.dims, *others}, reverse=True)
     curve: list[dict[str, Any]] = [{"dimensions": width} for width in widths]
     precision: list[dict[str, Any]] = [
         {"precision": name, "bytes": bytes_per_vector(full, name)} for name in _PRECISIONS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from isometry.core.files import hash_value
 from isometry.core.fingerprint import fingerprint
 from isometry.core.machine import machine, versions
 from isometry.core.progress import say
-from isometry.core.workspace import Workspace
+from isometry.core.workspace import Workspace, discard_finished_work
 from isometry.core.writing import write_text
 from isometry.systems.catalogue import Entry
 from isometry.systems.comparison import judge, passed
@@ -119,7 +118,7 @@ def reproduce(
         return {**record, "fresh": True}
     write_record(path, record)
     # All that it was computed from; what else lies there is of other code, data or settings.
-    shutil.rmtree(folder, ignore_errors=True)
+    discard_finished_work(folder, identity.hash())
     return {**(read_record(path) or {}), "fresh": True}
 
 

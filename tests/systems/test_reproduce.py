@@ -12,7 +12,8 @@ import pytest
 from isometry.cli.main import main
 from isometry.core.errors import InputError
 from isometry.systems import rates
-from isometry.systems import reproduce as module
+from isometry.systems import reproduce as reproduction
+from isometry.systems import runner as module
 from isometry.systems.catalogue import Entry
 from isometry.systems.listing import describe
 from isometry.systems.reproduce import reproduce
@@ -94,7 +95,7 @@ def test_a_stopped_run_goes_on_where_it_was(
 def test_one_arm_alone_leaves_no_record_and_spares_its_work_later(
     make_entry: Make, go: Go, calls: list[tuple[str, int]], tmp_path: Path
 ) -> None:
-    record = go(make_entry(), arm="all")
+    record = go(make_entry(), arms=["all"])
     assert list(record["arms"]) == ["all"] and record["passed"] is None
     assert not (tmp_path / "results").exists()
     calls.clear()
@@ -245,7 +246,8 @@ def test_an_arm_trains_in_its_stages_and_no_others(make_entry: Make, go: Go) -> 
     ("options", "said"),
     [
         ({"seeds": 0}, "--seeds must be at least 1"),
-        ({"arm": "alll"}, "no arm 'alll'.*There are: long, all"),
+        ({"jobs": 0}, "--jobs must be at least 1, not 0"),
+        ({"arms": ["all", "alll"]}, "no arm 'alll'.*There are: long, all"),
     ],
 )
 def test_bad_input_is_one_line(make_entry: Make, go: Go, options: Any, said: str) -> None:
@@ -284,7 +286,7 @@ def test_a_rate_at_which_training_diverges_is_not_taken(
         return {"found": np.array([np.nan, 1.0]), "length": 1.0}
 
     with pytest.raises(InputError, match=r"all at the learning rate 0.001 has NaN .* for found"):
-        go(make_entry(arms=arms, scales={"small": scale}, measure=measure, code="b"), arm="all")
+        go(make_entry(arms=arms, scales={"small": scale}, measure=measure, code="b"), arms=["all"])
 
 
 def test_where_no_record_can_be_written_nothing_is_run(
@@ -304,7 +306,7 @@ def test_where_no_record_can_be_written_nothing_is_run(
 def test_what_a_record_was_computed_from_is_removed(
     make_entry: Make, go: Go, tmp_path: Path
 ) -> None:
-    go(make_entry(), arm="all")
+    go(make_entry(), arms=["all"])
     assert len(list((tmp_path / "work" / "short-words").iterdir())) == 1
     go(make_entry())
     assert list((tmp_path / "work" / "short-words").iterdir()) == []
@@ -314,7 +316,7 @@ def test_what_a_record_was_computed_from_is_removed(
 def test_a_scale_that_needs_a_gpu_says_so_and_never_shrinks(
     make_entry: Make, go: Go, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_cuda", lambda: False)
+    monkeypatch.setattr(reproduction, "_cuda", lambda: False)
     small = make_entry().load().scales["small"]
     full = replace(small, gpu_gib=24, hub=("owner/model",))
     with pytest.raises(InputError, match=r"needs a GPU with 24 GiB and downloads owner/model"):

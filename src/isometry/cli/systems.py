@@ -58,9 +58,18 @@ def reproduce(
         ),
     ] = None,
     arm: Annotated[
-        str | None,
-        typer.Option(help="Only this arm; nothing is compared then, and no record kept."),
+        list[str] | None,
+        typer.Option(
+            help="Only this arm (again for more); nothing is compared then, and no record kept."
+        ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            help="How many processes share the trainings and the processors, for less time in all;"
+            " each has the data in memory."
+        ),
+    ] = 1,
     results: _Results = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -87,11 +96,13 @@ def reproduce(
     unable: list[str] = []
     for entry in found:
         # What is wrong with the last is said before the first has run for hours.
-        check(entry, scale=scale, seeds=seeds, arm=arm, results=results)
+        check(entry, scale=scale, seeds=seeds, arms=arm or (), jobs=jobs, results=results)
     with progress(quiet):
         for entry in found:
             try:
-                record = run(entry, scale=scale, seeds=seeds, arm=arm, results=results)
+                record = run(
+                    entry, scale=scale, seeds=seeds, arms=arm or (), jobs=jobs, results=results
+                )
             except InputError as error:
                 if len(found) == 1:
                     raise

@@ -10,6 +10,7 @@ from typing import Protocol
 _WORTH_A_LINE = 2.0
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=True)
+_bars: ContextVar[bool] = ContextVar("bars", default=True)
 
 
 class Task(Protocol):
@@ -33,13 +34,24 @@ class _Silent:
 
 
 @contextmanager
-def progress_shown(shown: bool) -> Generator[None]:
-    """Turns progress bars and messages on or off inside the block (off by default)."""
-    token = _quiet.set(not shown)
+def progress_shown(shown: bool, *, bars: bool = True) -> Generator[None]:
+    """Turns progress on or off inside the block (off by default).
+
+    Args:
+        shown: Whether messages and bars are shown.
+        bars: Whether bars are; those of several processes would overwrite one another.
+    """
+    tokens = _quiet.set(not shown), _bars.set(bars)
     try:
         yield
     finally:
-        _quiet.reset(token)
+        _quiet.reset(tokens[0])
+        _bars.reset(tokens[1])
+
+
+def shown() -> bool:
+    """Whether messages are."""
+    return not _quiet.get()
 
 
 def say(text: str) -> None:
@@ -62,7 +74,7 @@ def track(title: str, total: float | None = None, unit: str = "") -> Generator[T
         total: How much there is to do; `None` where nobody knows.
         unit: What is counted ("texts", "steps"), for the rate.
     """
-    if _quiet.get():
+    if _quiet.get() or not _bars.get():
         yield _Silent()
         return
     from rich.console import Console

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from isometry.core.errors import InputError
+from isometry.systems.catalogue import find
 from isometry.systems.comparison import judge, passed, values_of
+from isometry.systems.records import read_record, results_folder, state
 from isometry.systems.system import Arm, Gate, Scale, System
 
 ITEMS = np.linspace(0, 1, 50)
@@ -90,3 +92,18 @@ def test_a_missing_figure_is_named() -> None:
         values_of([{"m": 1.0}], "n")
     with pytest.raises(InputError, match="different items"):
         values_of([{"m": [1.0, 2.0]}, {"m": [1.0]}], "m")
+
+
+def test_the_records_of_this_repository_are_judged_by_what_judges_now() -> None:
+    shown = 0
+    for path in sorted(results_folder().glob("*/small.json")):
+        record, (entry,) = read_record(path), find(path.parent.name)
+        if record is None or state(entry, record) == "stale":
+            continue
+        arms = record["arms"].items()
+        figures = {name: [run["figures"] for run in arm["runs"]] for name, arm in arms}
+        verdicts = judge(entry.load(), figures)
+        assert [verdict.to_json() for verdict in verdicts] == record["gates"], path
+        assert passed(verdicts) == record["passed"], path
+        shown += 1
+    assert shown

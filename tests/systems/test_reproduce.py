@@ -63,6 +63,19 @@ def test_the_same_again_is_read_and_anything_else_is_run(
     assert go(make_entry(code="changed"))["fresh"] and len(calls) == 4
 
 
+def test_a_record_is_judged_anew_by_what_judges_now(
+    make_entry: Make, go: Go, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = go(make_entry())
+    calls.clear()
+    monkeypatch.setattr(reproduction, "passed", lambda _: False)
+    again = go(make_entry())
+    assert calls == [] and again == {**first, "passed": False, "fresh": False}
+    assert go(make_entry())["created"] == first["created"]
+    monkeypatch.undo()
+    assert go(make_entry())["passed"] is True
+
+
 def test_a_stopped_run_goes_on_where_it_was(
     make_entry: Make, go: Go, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,11 @@ def reproduce(
     if known is not None and not arms:
         other = identity.differences(known["identity"])
         if not other:
-            return {**known, "fresh": False}
+            judged = _judged(system, known)
+            if judged != known:
+                say(f"{path} is judged anew: what judges has changed since.")
+                write_record(path, judged)
+            return {**judged, "fresh": False}
         say(f"{path} is of other {' and '.join(other)}: it is not used.")
     kept = not arms and settings.seeds == system.scales[scale].seeds
     if kept:
@@ -108,18 +112,26 @@ def reproduce(
     }
     if arms:
         return {**record, "gates": [], "passed": None, "fresh": True}
-    figures = {name: [run["figures"] for run in arm["runs"]] for name, arm in done.items()}
-    verdicts = judge(system, figures)
-    record |= {
-        "gates": [verdict.to_json() for verdict in verdicts],
-        "passed": passed(verdicts),
-    }
+    record = _judged(system, record)
     if not kept:
         return {**record, "fresh": True}
     write_record(path, record)
     # All that it was computed from; what else lies there is of other code, data or settings.
     discard_finished_work(folder, identity.hash())
     return {**(read_record(path) or {}), "fresh": True}
+
+
+def _judged(system: AnySystem, record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the verdicts on its figures."""
+    figures = {
+        name: [run["figures"] for run in arm["runs"]] for name, arm in record["arms"].items()
+    }
+    verdicts = judge(system, figures)
+    return {
+        **record,
+        "gates": [verdict.to_json() for verdict in verdicts],
+        "passed": passed(verdicts),
+    }
 
 
 def check(

@@ -47,15 +47,17 @@ class HierarchyScale(Scale):
         anchors: Groups a step of terms at every distance from one.
         levels: Distances whose cosines are kept apart.
         thresholds: One for each.
+        synonyms: The threshold of what every arm learns from synonyms.
         tokens: Where names are cut.
     """
 
     held: int = 1_500
     compared: int = 400
     pairs: int = 24
-    anchors: int = 8
-    levels: tuple[int, ...] = (0, 1, 2, 3)
-    thresholds: tuple[float, ...] = (0.7, 0.6, 0.5, 0.4)
+    anchors: int = 6
+    levels: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    thresholds: tuple[float, ...] = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+    synonyms: float = 0.7
     tokens: int = 16
 
     @property
@@ -137,13 +139,13 @@ def _held(
     )
 
 
-def trained(*, graded: bool = False, levels: int | None = None) -> Callable[[TermRun], TextEncoder]:
+def trained(*, graded: bool = False, level: int | None = None) -> Callable[[TermRun], TextEncoder]:
     """An arm that trains the encoder on names.
 
     Args:
         graded: Whether the graded loss is added, and groups of terms from the hierarchy with it.
             Otherwise further pairs of synonyms take their places: a batch has the same size.
-        levels: How many of the levels it has, from the largest distance; all when not given.
+        level: The one level that it has; all when not given.
     """
 
     def make(run: TermRun) -> TextEncoder:
@@ -178,11 +180,12 @@ def trained(*, graded: bool = False, levels: int | None = None) -> Callable[[Ter
                     for concept in group
                     for own in (terms.names[concept],)
                 ]
-        kept = slice(-(levels or len(scale.levels)), None)
+        threshold = dict(zip(scale.levels, scale.thresholds, strict=True))
+        kept = scale.levels if level is None else (level,)
         learner = ConceptSimilarity(
             encoder,
-            GradedSimilarity(margin=0.1),
-            GradedSimilarity(scale.levels[kept], scale.thresholds[kept]) if graded else None,
+            GradedSimilarity(thresholds=(scale.synonyms,), margin=0.1),
+            GradedSimilarity(kept, [threshold[one] for one in kept]) if graded else None,
             distances if graded else None,
             tokens=scale.tokens,
         )

@@ -107,11 +107,17 @@ def test_all_arms_see_as_many_names_and_only_the_method_sees_distances(
         system.arms[name].make(run)
     assert len(set(seen.values())) == 1
     assert learners["synonyms"].graded is None
+    assert {learner.synonyms.thresholds for learner in learners.values()} == {(scale.synonyms,)}
     assert learners["one threshold"].graded.levels == (3,)
-    assert learners["hiprbert"].graded.thresholds == (0.7, 0.6, 0.5, 0.4)
-    known = learners["hiprbert"].distances(["HP:0000478", "HP:0000478", "HP:0000707"])
-    # Two organ systems are farther apart than any level, and not unknown.
-    assert known.tolist() == [[0, 0, 5], [0, 0, 5], [5, 5, 0]]
+    assert learners["one threshold"].graded.thresholds == (0.4,)
+    assert learners["hiprbert"].graded.levels == scale.levels
+    assert learners["hiprbert"].graded.thresholds == scale.thresholds
+    distances = learners["hiprbert"].distances
+    known = distances(["HP:0000478", "HP:0000478", "HP:0000707"])
+    assert known.tolist() == [[0, 0, 6], [0, 0, 6], [6, 6, 0]]
+    # What is farther apart than any level is so too, and not unknown.
+    several = distances(list(splits.train.names)[:60])
+    assert several.min() == 0 and several.max() == 7
 
 
 def test_figures_by_hand(

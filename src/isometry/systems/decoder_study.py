@@ -74,7 +74,7 @@ class DecoderScale(Scale):
     decoder: Decoder | None = field(default_factory=Decoder)
     heads: int = 4
     latents: int = 32
-    negatives: int = 2
+    negatives: int = 7
     batch: int = 32
     tokens: int = 32
     temperature: float = 0.05
@@ -210,13 +210,17 @@ def rows_of(run: DecoderRun, mix: Mix) -> list[InstructedRow]:
     return word_rows(run, in_batch=False) + topics
 
 
-def arm(about: str, pooling: Pooling, *, causal: bool, mixes: tuple[Mix, Mix]) -> DecoderArm:
-    """An arm that trains a decoder in two stages; batches depend on the seed and the mix alone."""
+def arm(about: str, pooling: Pooling, *, causal: bool, mixes: tuple[Mix, ...]) -> DecoderArm:
+    """An arm that trains a decoder in as many stages as there are mixes.
+
+    Batches depend on the seed, the stage and the mix alone.
+    """
+    stages = STAGES[: len(mixes)]
 
     def make(run: DecoderRun) -> TextEncoder:
         encoder, scale = embedder(run, pooling, causal), run.scale
         objective = Matryoshka(InfoNCE(scale.temperature, a_to_b=1.0), MRL((encoder.dim,)))
-        for number, (stage, mix) in enumerate(zip(STAGES, mixes, strict=True)):
+        for number, (stage, mix) in enumerate(zip(stages, mixes, strict=True)):
             rows = rows_of(run, mix)
             keys = [(row.pair.key, row.pair.query) for row in rows]
             seed = len(STAGES) * run.seed + number
@@ -227,7 +231,7 @@ def arm(about: str, pooling: Pooling, *, causal: bool, mixes: tuple[Mix, Mix]) -
             run.fit(stage, learner, rows, order)
         return encoder
 
-    return Arm(about, make, STAGES, chosen_on="mrr@10")
+    return Arm(about, make, stages, chosen_on="mrr@10")
 
 
 def measure(run: DecoderRun, encoder: TextEncoder, held: Glosses) -> Figures:

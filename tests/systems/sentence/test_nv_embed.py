@@ -96,13 +96,17 @@ def test_arms_differ_in_mask_pooler_and_rows_alone(
     monkeypatch.setattr(Run, "fit", fit)
     for current in system.arms:
         system.arms[current].make(run_of(scale, splits, tmp_path))
-    assert all([stage for stage, *_ in own] == ["first", "second"] for own in fitted.values())
+    stages = {name: [stage for stage, *_ in own] for name, own in fitted.items()}
+    assert stages == {name: list(arm.stages) for name, arm in system.arms.items()}
+    cells = list(system.arms)[:8]
+    for name, own in stages.items():
+        assert own == (["first"] if name in cells else ["first", "second"])
     kinds = {name: {(kind, causal) for _, kind, causal, *_ in own} for name, own in fitted.items()}
     names = {"eos": "Last", "mean": "Mean", "self-attention": "SelfAttention"}
     for short, kind in (names | {"latent": "LatentAttention"}).items():
         assert kinds[f"{short}, causal"] == {(kind, True)}
         assert kinds[f"{short}, bidirectional"] == {(kind, False)}
-    for name in ("one stage", "topics in batch", "nv-embed"):
+    for name in ("retrieval alone", "one stage", "topics in batch", "nv-embed"):
         assert kinds[name] == {("LatentAttention", False)}
     first, *others = starts.values()
     assert all(torch.equal(own[key], value) for own in others for key, value in first.items())
@@ -119,9 +123,10 @@ def test_arms_differ_in_mask_pooler_and_rows_alone(
     assert [tasks("one stage", stage) for stage in (0, 1)] == [blended, blended]
     assert tasks("topics in batch", 0) == retrieval
     assert tasks("topics in batch", 1) == {(FIND.query, False), (GROUP.query, True)}
-    for name in list(system.arms)[:8]:
-        assert [tasks(name, stage) for stage in (0, 1)] == [retrieval, retrieval]
-        assert [own[4] for own in fitted[name]] == [own[4] for own in fitted["eos, causal"]]
+    assert [tasks("retrieval alone", stage) for stage in (0, 1)] == [retrieval, retrieval]
+    for name in (*cells, "retrieval alone", "nv-embed"):
+        assert tasks(name, 0) == retrieval
+        assert fitted[name][0][4] == fitted["eos, causal"][0][4]
     pairs = [[row.pair for row in rows(name, 1)] for name in ("nv-embed", "topics in batch")]
     assert pairs[0] == pairs[1]
     assert fitted["nv-embed"][1][4] == fitted["topics in batch"][1][4]
@@ -259,8 +264,8 @@ def test_the_gates_are_those_of_the_page(system: AnySystem) -> None:
     assert [
         (gate.metric, system.arm_of(gate), gate.at_least, gate.versus) for gate in decide
     ] == [
-        ("5-nn accuracy", "nv-embed, for topics", 0.05, "latent, bidirectional, for topics"),
-        ("mrr@10", "nv-embed", -0.005, "latent, bidirectional"),
+        ("5-nn accuracy", "nv-embed, for topics", 0.05, "retrieval alone, for topics"),
+        ("mrr@10", "nv-embed", -0.005, "retrieval alone"),
         ("mrr@10", "mean, causal", 0.02, "eos, causal"),
         ("mrr@10", "eos, bidirectional", 0.01, "eos, causal"),
         ("5-nn accuracy", "nv-embed, for topics", 0.0, "topics in batch, for topics"),

@@ -16,11 +16,13 @@ from isometry.systems.decoder_study import DecoderScale, arm, data, measure
 from isometry.systems.system import Gate, System
 from isometry.training.next_token import Decoder
 
-WORDS = ("retrieval", "retrieval")
+WORDS = ("retrieval",)
 TOPICS = "5-nn accuracy"
 FOR_TOPICS = "for topics"
 
-latent = arm("without the mask, retrieval in both stages", "latent", causal=False, mixes=WORDS)
+retrieval = arm(
+    "retrieval in both stages", "latent", causal=False, mixes=("retrieval", "retrieval")
+)
 one_stage = arm(
     "the blend in both stages, only own negatives",
     "latent",
@@ -45,15 +47,18 @@ system = System(
     " mean helps a causal decoder, and reading in both directions helps its last token.",
     differs="No pretrained decoder comes in a package, so one is made: Mistral's architecture with"
     " 4 layers of 128, MiniLM's words projected on 128 dimensions, and 150 steps of next-token"
-    " prediction on the training glosses, the same for all arms of a seed. All layers are trained,"
-    " without LoRA, while word vectors stay. Finding the nouns that glosses define stands in for"
-    " retrieval, and WordNet's 45 lexicographer files, as triplets of examples, for classification"
-    " and clustering; MiniLM is the teacher of the negatives, 2 a row for the paper's 7. The"
-    " temperature is 0.05. Instructions end in a line break, for out of a space and the first word"
-    " of a text a byte-level tokenizer makes one token. Every arm has as many steps in either"
-    " stage, chooses its rate by what it is compared on, and self-attention has as many weights"
-    " as latent attention has without its latents. At this size a difference between poolers of 0.3"
-    " points, as in the paper, cannot be seen: it is reported.",
+    " prediction on the training glosses, the same for all arms of a seed. All layers are"
+    " trained, without LoRA, while word vectors stay. Finding the nouns that glosses define"
+    " stands in for retrieval, and WordNet's 45 lexicographer files, as triplets of examples,"
+    " for classification and clustering; MiniLM is the teacher of the negatives. The temperature"
+    " is 0.05. Instructions end in a line break, for out of a space and the first word of a text"
+    " a byte-level tokenizer makes one token. Poolers and masks are compared after the first"
+    " stage, which is as long for all, and mixtures after both. Every arm chooses its rate by"
+    " what it is compared on. Self-attention has as many weights as latent attention has without"
+    " its latents. At this size a difference between poolers of 0.3 points, as in the paper,"
+    " cannot be seen: it is reported. This is a second look at the test: after a first one, with"
+    " 2 negatives a row and 60 steps in the second stage, had missed the headline, more of both"
+    " were tried on validation, and taken, for the baseline of that gate too.",
     data=data,
     measure=measure,
     arms={
@@ -68,24 +73,25 @@ system = System(
         "self-attention, bidirectional": arm(
             "without the mask", "self-attention", causal=False, mixes=WORDS
         ),
-        "latent, bidirectional": latent,
+        "latent, bidirectional": arm("without the mask", "latent", causal=False, mixes=WORDS),
+        "retrieval alone": retrieval,
         "one stage": one_stage,
         "topics in batch": in_batch,
         "nv-embed": nv_embed,
         **{
             f"{name}, {FOR_TOPICS}": replace(own, chosen_on=TOPICS)
             for name, own in (
-                ("latent, bidirectional", latent), ("one stage", one_stage),
+                ("retrieval alone", retrieval), ("one stage", one_stage),
                 ("topics in batch", in_batch), ("nv-embed", nv_embed),
             )
         },
     },
-    baseline=f"latent, bidirectional, {FOR_TOPICS}",
+    baseline=f"retrieval alone, {FOR_TOPICS}",
     method=f"nv-embed, {FOR_TOPICS}",
     gates=(
-        Gate(TOPICS, 0.05, f"latent, bidirectional, {FOR_TOPICS}"),
+        Gate(TOPICS, 0.05, f"retrieval alone, {FOR_TOPICS}"),
         Gate(
-            "mrr@10", -0.005, "latent, bidirectional", arm="nv-embed",
+            "mrr@10", -0.005, "retrieval alone", arm="nv-embed",
             reported="v1: 64.18 after the first stage, 69.32 after the second, mean of 56 tasks"
             " (tables 1 and 2)",
         ),
@@ -107,19 +113,20 @@ system = System(
         Gate("mrr@10", 0.0, "topics in batch", arm="nv-embed", report_only=True),
         Gate(
             "mrr@10", 0.0, "mean, bidirectional", arm="latent, bidirectional", report_only=True,
-            reported="v1: +0.35 (69.32 over 68.97, table 2); v2: +0.60 (table 3)",
+            reported="v1: +0.18 after the first stage (64.18 over 64.00), +0.35 after the second;"
+            " v2: +0.60 (tables 1 to 3)",
         ),
         Gate(
             "mrr@10", 0.0, "self-attention, bidirectional", arm="latent, bidirectional",
-            report_only=True, reported="v1: +0.22 (69.32 over 69.10, table 2)",
+            report_only=True, reported="v1: +0.22 after the second stage (table 2)",
         ),
         Gate(
             "mrr@10", 0.0, "latent, causal", arm="latent, bidirectional", report_only=True,
-            reported="v1: +0.85 (69.32 over 68.47, table 2)",
+            reported="v1: +0.79 after the first stage (64.18 over 63.39), +0.85 after the second",
         ),
         Gate(
             "mrr@10", 0.0, "mean, causal", arm="mean, bidirectional", report_only=True,
-            reported="v1: +0.84 (68.97 over 68.13, table 2)",
+            reported="v1: +1.68 after the first stage (64.00 over 62.32), +0.84 after the second",
         ),
     ),
     scales={
@@ -129,7 +136,8 @@ system = System(
             negatives=1, batch=6,
         ),
         "small": DecoderScale(
-            model="packaged:minilm", steps={"first": 120, "second": 60}, rates=(5e-4, 2e-3, 8e-3),
+            model="packaged:minilm", steps={"first": 120, "second": 180},
+            rates=(1.25e-4, 5e-4, 2e-3),
             trained=6_000, held=800,
         ),
         "full": DecoderScale(

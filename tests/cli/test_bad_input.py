@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -532,3 +533,16 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str], arguments:
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     assert "isometry" in captured.err + captured.out
+
+
+def test_what_an_old_terminal_cannot_show_is_escaped(tiny_space: Path) -> None:
+    """Where standard output is not UTF-8, as of a service in a plain locale."""
+    for options in ((), ("--json",)):
+        done = subprocess.run(
+            [sys.executable, "-m", "isometry", "info", str(tiny_space), *options],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+        )
+        assert done.returncode == 0 and b"Traceback" not in done.stderr
+        assert done.stdout.isascii() and done.stdout
+    assert "encoder" in json.loads(done.stdout)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from isometry.jobs.ranking import (
     row_against,
     tune_fusion,
 )
+from isometry.report.tables import render_comparison
 from isometry.search.fusion import USUAL_WEIGHT
 
 
@@ -67,6 +68,11 @@ def test_a_line_of_a_comparison_by_hand() -> None:
     assert (row["model"], row["mode"], row["queries"]) == ("b", "dense", 4)
     assert row["ndcg@10"] == pytest.approx(0.7) and row["mrr@10"] == 0
     assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([0.2] * 3)
+    # One page, or one query, says nothing about others.
+    alone = row_against("b", "dense", scores, first, [1, 1, 1, 1])
+    assert alone["difference"] == pytest.approx(0.2) and alone["low"] is alone["high"] is None
+    table: Any = render_comparison([row, alone])
+    assert [*table.columns[-1].cells] == ["+20.0 [+20.0, +20.0]", "+20.0"]
 
 
 def test_only_peoples_queries_move_the_weight_of_the_fusion() -> None:

@@ -43,6 +43,7 @@ def test_what_cannot_be_served_is_said_in_one_line(
     assert "--token-file" in complaint(capsys, small_folder, "--host", "0.0.0.0")
     missing = complaint(capsys, small_folder, "--token-file", tmp_path / "no-token")
     assert "no-token" in missing
+    assert "that has a base" in complaint(capsys, small_folder, "--beside-base")
     (tmp_path / "space.json").write_text('{"format": 99}')
     assert "format 99" in complaint(capsys, tmp_path)
     monkeypatch.setattr(starting, "find_spec", lambda name: None)

@@ -41,7 +41,8 @@ def progress(quiet: bool) -> Generator[None]:
 
 def print_json(value: Any) -> None:
     """Prints one JSON object, all of it or nothing."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=plain, indent=2, default=str)
     # What is not UTF-8 in names of files can be told, not printed.
     _write(text.encode("utf-8", "replace").decode() + "\n")
 
@@ -61,9 +62,13 @@ def print_rich(*renderables: Any) -> None:
 
 
 def _write(text: str) -> None:
-    """Writes to standard output; where its reader went away (`| head`), that is no failure."""
+    """Writes to standard output; where its reader went away (`| head`), that is no failure.
+
+    What its encoding lacks is escaped.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         # Nor is it one when the interpreter flushes at its end.

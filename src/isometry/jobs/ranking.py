@@ -338,16 +338,18 @@ def row_against(
         mode: How it ranked: "dense", "lexical" or "hybrid".
         scores: Of every query.
         first: Those of the first model in the same mode.
-        groups: What each query belongs to; see `grouped_bootstrap`.
+        groups: What each query belongs to; see `grouped_bootstrap`. What belongs to one page says
+            nothing about others: then there is no interval.
     """
     change = grouped_bootstrap(first["ndcg@10"], scores["ndcg@10"], groups)
+    several = len(set(groups)) > 1
     return {
         "model": model,
         "mode": mode,
         **_means(scores),
         "difference": change.difference,
-        "low": change.low,
-        "high": change.high,
+        "low": change.low if several else None,
+        "high": change.high if several else None,
         "queries": len(scores["ndcg@10"]),
         "groups": len(set(groups)),
     }

@@ -65,12 +65,14 @@ def render_comparison(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_column(metric, justify="right")
     table.add_column("nDCG@10 difference", justify="right")
     for row in sorted(rows, key=lambda row: ("dense", "lexical", "hybrid").index(row["mode"])):
-        change = (100 * row[name] for name in ("difference", "low", "high"))
+        change = f"{100 * row['difference']:+.1f}"
+        if row["low"] is not None:
+            change += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
         table.add_row(
             Text(str(row["model"])),
             row["mode"],
             *(f"{100 * row[metric]:.1f}" for metric in METRICS),
-            "{:+.1f} [{:+.1f}, {:+.1f}]".format(*change),
+            change,
         )
     return table
 

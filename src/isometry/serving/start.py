@@ -77,6 +77,10 @@ def start(
     searched = any(source.is_space for source in sources)
     if writable and not searched:
         raise InputError("There is no Space among these that could take documents.")
+    if beside_base and not searched:
+        raise InputError(
+            "There is no Space among these that has a base.", "Leave --beside-base away."
+        )
     run(
         sources,
         settings,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from isometry.corpora.documents import Document
@@ -94,6 +96,14 @@ def test_numbers_are_taken_off_where_they_count() -> None:
 )
 def test_what_is_no_query_is_dropped(answer: str) -> None:
     assert parsed(answer) == []
+
+
+def test_an_answer_without_end_costs_no_time() -> None:
+    started = time.process_time()
+    assert parsed("first query\n" + "x" * 2_000_000, 1) == ["first query"]
+    assert parsed("</think>" * 10_000 + "\na b") == ["a b"]
+    assert parsed("<think>" * 300_000) == []
+    assert time.process_time() - started < 3
 
 
 def test_no_more_than_asked_for() -> None:

@@ -39,6 +39,34 @@ def test_older_encodings(encoding: str, text: str) -> None:
     assert decode(text.encode(encoding)) == text.removeprefix("\ufeff")
 
 
+@pytest.mark.parametrize(
+    ("declaration", "encoding"),
+    [
+        ('<meta charset="gb2312">', "gb18030"),
+        ('<?xml version="1.0" encoding="GBK"?>', "gb18030"),
+        ('<meta http-equiv="Content-Type" content="text/html; charset=euc-kr">', "euc_kr"),
+        ("<meta charset=shift_jis>", "shift_jis"),
+    ],
+)
+def test_what_a_page_declares_counts_where_it_can_be(declaration: str, encoding: str) -> None:
+    text = (
+        "비밀 번호"
+        if encoding == "euc_kr"
+        else "金銭"
+        if encoding == "shift_jis"
+        else "密钥每年更换一次。"
+    )
+    page = f"\n<html>{declaration}<p>{text}"
+    assert decode(page.encode(encoding)) == page
+    # A page that says so and is UTF-8 is that, as is one that cannot be what it says.
+    assert decode(page.encode()) == page
+    wrong = '<meta charset="gb2312"><p>Größe ist kein ä, in Köln.</p>'
+    assert decode(wrong.encode("cp1252")) == wrong
+    # A text about pages declares nothing.
+    about = 'Write charset="iso-8859-5" in the page: „Größe“ und Länge, in Köln gemessen.'
+    assert decode(about.encode("cp1252")) == about
+
+
 def test_one_bad_byte_does_not_turn_a_page_into_mojibake() -> None:
     text = "Die Straße führt über die Brücke. " * 50
     data = text.encode() + b"\xff" + text.encode()

@@ -74,6 +74,13 @@ def test_spaces_and_unfinished_work_are_no_documents(folder: Path) -> None:
         "lib/docs-space/space.json": b"{}",
         "lib/docs-space/documents-2.parquet": b"rows",
         "lib/docs-space/report.html": b"<p>a report",
+        # Of `distill` or `merge`, and of transformers.
+        "small/README.md": b"# A student\n\nof words",
+        "small/modules.json": b"[]",
+        "small/0_Transformer/model.safetensors": b"weights",
+        "plain/config.json": b"{}",
+        "plain/vocab.txt": b"some words",
+        "plain/model.safetensors": b"weights",
     }
     for name, data in made.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,12 +89,12 @@ def test_spaces_and_unfinished_work_are_no_documents(folder: Path) -> None:
     assert [document.id for document in read(after)[0]] == ids
     assert after.fingerprint() == print_before
     # Anybody may call a folder so.
-    others = ("course.partial/a.md", "game/space.json", "game/a.md")
+    others = ("course.partial/a.md", "game/space.json", "game/a.md", "web/config.json", "web/a.md")
     for name in others:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("# A\n\nwords")
     found = {document.id for document in read(open_source(folder))[0]}
-    assert found - {*ids} == {"course.partial/a.md#a", "game/a.md#a"}
+    assert found - {*ids} == {"course.partial/a.md#a", "game/a.md#a", "web/a.md#a"}
 
 
 def test_a_mixed_folder(folder: Path) -> None:
@@ -135,6 +142,22 @@ def test_the_fingerprint_follows_content_names_and_options(folder: Path, tmp_pat
     assert renamed != first
     (moved / "api.rst").write_bytes(b"changed")
     assert open_source(moved).fingerprint() not in (first, renamed)
+
+
+def test_a_tables_ids_stay_when_another_file_comes_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\nx,some words\n")
+    assert [document.id for document in read(open_source(tmp_path))[0]] == ["a.csv#x"]
+    (tmp_path / "photo.jpg").write_bytes(b"a picture")
+    (tmp_path / "b.csv").write_text("id,text\nx,other words\n")
+    found = [document.id for document in read(open_source(tmp_path))[0]]
+    assert found == ["a.csv#x", "b.csv#x"]
+    # One that is named itself, and a collection in BEIR's layout, have those that others judge by.
+    assert [document.id for document in read(open_source(tmp_path / "a.csv"))[0]] == ["x"]
+    beir = tmp_path / "beir"
+    beir.mkdir()
+    for name in ("corpus", "queries"):
+        (beir / f"{name}.jsonl").write_text('{"_id": "d1", "text": "some words"}\n')
+    assert [document.id for document in read(open_source(beir))[0]] == ["d1"]
 
 
 def test_a_limit_takes_the_first(folder: Path) -> None:

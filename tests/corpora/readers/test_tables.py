@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
+from isometry.corpora.readers import text_rows
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.source import open_source
 from isometry.corpora.readers.tables import Columns, choose_columns, read_table
@@ -196,6 +197,87 @@ def test_semicolons_are_found_beside_commas_quotes_and_lines_in_cells(tmp_path: 
     (tmp_path / "deutsch.csv").write_text("id;text\n" + rows, encoding="utf-8")
     found = texts_of(tmp_path / "deutsch.csv")
     assert len(found) == 30 and found[3] == 'Zeile, die "so" heißt; 3\nund weiter, hier'
+
+
+def test_where_a_quote_is_never_closed_no_row_is_lost(tmp_path: Path) -> None:
+    path, report = tmp_path / "a.csv", ReadingReport()
+    rows = ['0,"two\nlines"', '1,"never closed', "2,second row", '3,"third, row"', "4,fourth row"]
+    rows += ['5,"nor this', "6,sixth row", '7,"seventh, with\na line"', '8,"at the end', "9,ninth"]
+    path.write_text("\n".join(["id,text", *rows]), encoding="utf-8")
+    found = {each.id: each.text for each in open_source(str(path)).documents(report)}
+    assert found == {
+        "0": "two\nlines", "1": '"never closed', "2": "second row", "3": "third, row",
+        "4": "fourth row", "5": '"nor this', "6": "sixth row", "7": "seventh, with\na line",
+        "8": '"at the end', "9": "ninth",
+    }  # fmt: skip
+    said = [(skip.path.rsplit(":", 1)[1], skip.reason) for skip in report.skipped]
+    assert said == [(line, "its quote is never closed") for line in ("4", "8", "12")]
+    # One that is closed at the very end is none, whatever stands in bare cells.
+    path.write_text('id,text\n1,a 5" disk\n2,"its\nend"', encoding="utf-8")
+    assert texts_of(path) == ['a 5" disk', "its\nend"]
+
+
+def test_a_quote_that_opens_a_long_file_is_no_cell_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_rows, "_CELL_CHARACTERS", 2000)
+    before = csv.field_size_limit(2000)
+    try:
+        path, report = tmp_path / "a.csv", ReadingReport()
+        rows = "".join(f"{n},words of row {n}\n" for n in range(500))
+        path.write_text('id,text\nx,"opened\n' + rows, encoding="utf-8")
+        assert len(list(open_source(str(path)).documents(report))) == 501
+        assert len(report.skipped) == 1
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_what_excel_and_pandas_write_before_a_table_is_no_row_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\r\nid;text\r\n1;a row, with words\r\n", encoding="utf-8")
+    (document,) = open_source(str(path)).documents(ReadingReport())
+    assert (document.id, document.text, document.title) == ("1", "a row, with words", "")
+    assert document.source.endswith(":3")
+    path.write_text("\n  \nid;text\n1;a row with words\n", encoding="utf-8")
+    assert texts_of(path) == ["a row with words"]
+    # The index has no name, and is neither the title nor the text.
+    rows = "".join(f'{n * 10**30},"words of row {n}"\n' for n in range(9))
+    path.write_text(",note\n" + rows, encoding="utf-8")
+    with pytest.raises(InputError, match="looks like the text"):
+        open_source(str(path))
+    path.write_text(",text\n" + rows, encoding="utf-8")
+    found = list(open_source(str(path)).documents(ReadingReport()))
+    assert [each.text for each in found] == [f"words of row {n}" for n in range(9)]
+    assert {each.title for each in found} == {""}
+
+
+def test_of_two_columns_with_one_name_none_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text,text,note\n1,one,two,words that are long enough\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has 2 columns 'text'"):
+        open_source(str(path))
+    documents = open_source(str(path), text="note").documents(ReadingReport())
+    assert [each.text for each in documents] == ["words that are long enough"]
+
+
+def test_a_quoted_cell_far_below_in_a_table_of_tabs_is_one(tmp_path: Path) -> None:
+    rows = [f"{n}\tplain words of row {n}" for n in range(4000)]
+    rows += ['x\t"quoted, as Excel writes ""it"""', 'y\t"Hello" he said']
+    (tmp_path / "a.tsv").write_text("\n".join(["id\ttext", *rows]), encoding="utf-8")
+    expected = ['quoted, as Excel writes "it"', '"Hello" he said']
+    assert texts_of(tmp_path / "a.tsv")[-2:] == expected
+
+
+def test_values_are_words_and_whole_numbers_whatever_type_stores_them(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {
+        "id": pa.array([1.0, 2.0, 3.5, None]),
+        "text": pa.array([b"caf\xc3\xa9 of bytes", b"\xff\xfe", b"third", b"no id"], pa.binary()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    report = ReadingReport()
+    found = open_source(str(tmp_path / "a.parquet")).documents(report)
+    assert [(each.id, each.text) for each in found] == [("1", "café of bytes"), ("3.5", "third")]
+    assert [skip.reason for skip in report.skipped] == ["no words", "no id"]
 
 
 def test_many_quotes_in_a_row_are_no_riddle(tmp_path: Path) -> None:

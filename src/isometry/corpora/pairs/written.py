@@ -15,10 +15,12 @@ from isometry.corpora.pairs.queries import one_line, shown
 TASK = "written"
 MOST_WORDS = 64
 CHARACTERS = 2000
+# Of an answer; a model that does not stop says nothing new.
+_MOST_CHARACTERS = 100_000
 
 _THINKING = re.compile(r"<(think(?:ing)?)>.*?(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)
 # Where the template of the chat opened the block, only its end stands in the answer.
-_THOUGHT = re.compile(r".*</think(?:ing)?>", re.IGNORECASE | re.DOTALL)
+_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _BULLET = re.compile(r"^(?:[-*+•–—·▪>#]\s+)+")
 _LABEL = re.compile(r"^\**(?:search\s+)?(?:query|question)\s*\d*\s*:\**\s*", re.IGNORECASE)
 # No space follows a number in scripts that have none.
@@ -62,7 +64,7 @@ def parse_queries(answer: str, document: Document, most: int) -> list[str]:
     """
     # Halves of surrogate pairs, which JSON can carry, are in no encoding of text.
     answer = answer.encode("utf-8", "ignore").decode("utf-8")
-    answer = _THOUGHT.sub("", _THINKING.sub("", answer))
+    answer = _THOUGHT.split(_THINKING.sub("", answer[:_MOST_CHARACTERS]))[-1]
     found: dict[str, str] = {}
     numbers = 0
     for line in answer.splitlines():

@@ -57,11 +57,15 @@ def choose(rows: Rows, wanted: Columns) -> Columns:
     identifier = wanted.id or rows.key or _well_known(names, _ID_NAMES)
     title = wanted.title or _well_known(names, ("title",))
     text = wanted.text or _well_known(names, _TEXT_NAMES)
-    text = text or _longest(rows, [name for name in names if name != identifier])
+    # A column without a name is an index that somebody's program wrote.
+    text = text or _longest(rows, [name for name in names if name.strip() and name != identifier])
     if text is None:
         raise InputError(
             f"No column of {rows.shown} looks like the text.", f"{listed} Name one with --text."
         )
+    for name in (text, title, identifier):
+        if name is not None and names.count(name) > 1:
+            raise InputError(f"{rows.shown} has {names.count(name)} columns '{name}'.", listed)
     pages = set(_PAGES) <= set(names)
     return Columns(text, title if title != text else None, identifier, pages)
 

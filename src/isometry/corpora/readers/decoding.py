@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -20,6 +21,12 @@ _IN_USE = [
 _OLD_WESTERN = {"mac_roman", "cp437", "cp850"}
 
 
+# In the first kilobyte of HTML and XML, as browsers look for it.
+_DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+# What pages say, and what they are read as; WHATWG's "Encoding", section 4.2.
+_READ_AS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"}
+
+
 def is_binary(data: bytes) -> bool:
     """Whether the first 4 kB hold a NUL, which no text does (UTF-16 with its mark is text)."""
     return b"\0" in data[:4096] and not data.startswith(_UTF16_MARKS)
@@ -28,8 +35,8 @@ def is_binary(data: bytes) -> bool:
 def detect_encoding(data: bytes) -> str | None:
     """The name of a codec that reads the bytes; `None` where nothing fits.
 
-    UTF-8 and byte order marks are certain. Everything else is charset-normalizer's best guess
-    among those in use.
+    UTF-8 and byte order marks are certain. Then counts what HTML or XML declares, where the bytes
+    can be that. Everything else is charset-normalizer's best guess among those in use.
     """
     if data.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
@@ -42,7 +49,7 @@ def detect_encoding(data: bytes) -> str | None:
     except UnicodeDecodeError:
         if _nearly_utf8(data):
             return "utf-8"
-        return _likeliest(data)
+        return _declared(data) or _likeliest(data)
     return "utf-8"
 
 
@@ -57,6 +64,19 @@ def decode(data: bytes) -> str | None:
     if "\0" in text[:4096]:
         return None
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _declared(data: bytes) -> str | None:
+    found = _DECLARED.search(data, 0, 1024) if data.lstrip().startswith(b"<") else None
+    if found is None:
+        return None
+    try:
+        name = codecs.lookup(found[1].decode("ascii")).name
+    except (LookupError, UnicodeDecodeError):
+        return None
+    name = _READ_AS.get(name, name)
+    # What declares itself in bytes of ASCII has no wider units, whatever it says.
+    return name if not name.startswith("utf") and _reads(data, name) else None
 
 
 def _likeliest(data: bytes) -> str | None:

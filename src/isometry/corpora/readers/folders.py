@@ -39,8 +39,12 @@ __all__ = ["READABLE", "Folder", "suffix_of", "walk"]
 
 
 def _is_made_here(folder: Path) -> bool:
-    """Whether a folder is a Space, or unfinished work: no document of anybody's."""
+    """Whether a folder is a Space, a model, or unfinished work: no document of anybody's."""
     if folder.name.endswith(".partial") and _is_file(folder / "run.json"):
+        return True
+    if any(_is_file(folder / name) for name in ("modules.json", "config.json")) and any(
+        next(folder.glob(weights), None) for weights in ("*.safetensors", "*/*.safetensors")
+    ):
         return True
     # Other programs may have a space.json, too.
     return _is_file(folder / "space.json") and any(folder.glob("documents*.parquet"))
@@ -58,8 +62,8 @@ def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
     """The sorted POSIX paths of the files below a folder.
 
     Hidden files and folders, those of the names in `skipped`, and symbolic links are left out: a
-    linked page would be its own duplicate. So are Spaces below it and unfinished work, which a
-    `fit` may have put there. A folder that may not be entered is listed itself.
+    linked page would be its own duplicate. So are Spaces and models below it and unfinished work,
+    which a command may have put there. A folder that may not be entered is listed itself.
     """
     found: list[str] = []
 
@@ -111,6 +115,8 @@ class Folder:
         files: POSIX paths below it.
         columns: The columns of the tables among them.
         limit: How many documents to yield at most.
+        alone: Whether it is one file that was named itself: then the ids of its table stand for
+            themselves. In a folder, where another may come beside it, they begin with its path.
     """
 
     name: str
@@ -118,6 +124,7 @@ class Folder:
     files: tuple[str, ...]
     columns: Columns
     limit: int | None
+    alone: bool = False
 
     def fingerprint(self) -> str:
         """The sha256 of names, contents and options; an archive is one content."""
@@ -221,7 +228,7 @@ class Folder:
         if member.file is None:
             raise InputError("a table inside an archive; it is read when unpacked")
         columns = choose_columns(member.file, self.columns)
-        prefix = f"{member.path}#" * (len(self.files) > 1)
+        prefix = "" if self.alone else f"{member.path}#"
         yield from read_table(member.file, columns, report, shown=member.path, prefix=prefix)
 
     def _refusal(self, path: str) -> str | None:

@@ -120,7 +120,10 @@ def read_pairs(path: Path, known: Collection[str]) -> Judgements:
 
 
 def _ids(known: Collection[str]) -> str:
-    return f"Ids here look like '{min(known, default='')}'; for a table, --id names their column."
+    return (
+        f"Ids here look like '{min(known, default='')}'; for a table, --id names their column. With"
+        " --limit, only the first documents are there."
+    )
 
 
 def read_beir(folder: Path) -> tuple[Path, Judgements]:

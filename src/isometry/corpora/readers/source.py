@@ -67,18 +67,26 @@ def open_source(
     if path.is_file() and table_suffix(path.name) in SQLITE:
         # Not as a file: what was written last may stand in a log beside it.
         return TableSource.open(sqlite_rows.only_table(path, columns), columns, limit)
-    return _folder(name, *_files(name, path), columns, limit)
+    if path.is_dir() and all((path / f"{part}.jsonl").is_file() for part in ("corpus", "queries")):
+        path = path / "corpus.jsonl"
+    return _folder(name, *_files(name, path), columns, limit, alone=path.is_file())
 
 
 def _folder(
-    name: str, root: Path, files: tuple[str, ...], columns: Columns, limit: int | None
+    name: str,
+    root: Path,
+    files: tuple[str, ...],
+    columns: Columns,
+    limit: int | None,
+    *,
+    alone: bool = False,
 ) -> Folder:
     tables = [path for path in files if table_suffix(path)]
     if not tables:
         _refuse_columns(name, columns)
     elif len(files) == 1:
         choose_columns(root / files[0], columns)
-    return Folder(name, root, files, columns, limit)
+    return Folder(name, root, files, columns, limit, alone)
 
 
 def _refuse_columns(name: str, columns: Columns) -> None:
@@ -104,8 +112,6 @@ def _local(name: str) -> Path:
 
 
 def _files(name: str, path: Path) -> tuple[Path, tuple[str, ...]]:
-    if path.is_dir() and all((path / f"{part}.jsonl").is_file() for part in ("corpus", "queries")):
-        path = path / "corpus.jsonl"
     if path.is_dir():
         files = tuple(walk(path))
         if not files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -107,7 +108,9 @@ def read_documents(
     wanted = list(dict.fromkeys(columns.named()))
     for order, (line, row) in enumerate(rows.read(wanted, report, shown), start=1):
         place = f"{shown}:{line}"
-        text, title = _words(row.get(columns.text or "")), _words(row.get(columns.title or ""))
+        text, title = (
+            "" if name is None else _words(row.get(name)) for name in (columns.text, columns.title)
+        )
         if not text:
             text, title = title, ""
         identifier = _string(row.get(columns.id)) if columns.id else str(order)
@@ -186,6 +189,12 @@ class TableSource:
 def _string(value: object) -> str:
     if value != value:  # NaN, which is what pandas writes where nothing is
         return ""
+    if isinstance(value, bytes):
+        # Some writers do not say of a column of words that it is one.
+        with suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # where one is missing, pandas makes fractions of whole numbers
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | UUID | date):
         return ""
     # JSON may escape half a surrogate pair, which no file and no Arrow table can hold.

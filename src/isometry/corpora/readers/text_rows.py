@@ -8,11 +8,13 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Generator, Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from isometry.core.errors import InputError
 from isometry.corpora.readers.compressed import compressed_suffix, open_inflated
@@ -24,6 +26,8 @@ _SAMPLE_BYTES = 1 << 20
 _CELL_CHARACTERS = 10_000_000
 _LINE_CHARACTERS = 5 * _CELL_CHARACTERS
 _MOST_INFLATED = 1 << 36  # 64 GiB: memory stays flat, only time goes
+# The first line of a table that Excel wrote for another language: it names the delimiter.
+_NAMED_DELIMITER = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -84,45 +88,137 @@ class Separated:
         """The header; see `Rows.names`."""
         with _open_text(self.path, self.shown) as (file, start):
             try:
-                header = next(self._reader(file, start, self.shown), [])
+                header = _Reader(file, start, self.path.name, self.shown).header
             except csv.Error as error:
                 raise InputError(f"Cannot read the header of {self.path}: {error}.") from error
-        if not any(name.strip() for name in header):
+        if not header:
             raise InputError(f"{self.path} has no header.", "Its first line must name the columns.")
         return header
 
     def read(
         self, columns: Sequence[str] | None, report: ReadingReport, shown: str
     ) -> Generator[Row]:
-        """See `Rows.read`; a row of another width than the header is skipped."""
-        with _open_text(self.path, shown) as (file, start):
-            reader: Any = self._reader(file, start, shown)
-            header = next(reader, [])
-            while True:
-                line = reader.line_num + 1
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    report.skip(f"{shown}:{line}", error)
-                    continue
-                if len(cells) == len(header):
-                    yield line, dict(zip(header, cells, strict=True))
-                elif cells:
-                    report.skip(f"{shown}:{line}", f"{len(cells)} cells for {len(header)} columns")
+        """See `Rows.read`; a row of another width than the header is skipped.
 
-    def _reader(self, file: TextIO, start: str, shown: str) -> Iterator[list[str]]:
+        Where a quote is never closed, or only by one that opens a cell further down, the rows from
+        there on would be one cell: then it is a character, and that is noted.
+        """
+        with _open_text(self.path, shown) as (file, start):
+            reader = _Reader(file, start, self.path.name, shown)
+            for line, cells in reader.rows(report):
+                if len(cells) == len(reader.header):
+                    yield line, dict(zip(reader.header, cells, strict=True))
+                elif cells:
+                    wide = f"{len(cells)} cells for {len(reader.header)} columns"
+                    report.skip(f"{shown}:{line}", wide)
+
+
+class _Reader:
+    """The header of a table and the rows below it, each with the number of its first line.
+
+    Args:
+        file: At its beginning.
+        start: What it begins with.
+        name: Of the file; says where tabs are the delimiter.
+        shown: The file as people know it.
+
+    Raises:
+        csv.Error: When the header cannot be read.
+        InputError: While reading, when a line is too long.
+    """
+
+    def __init__(self, file: TextIO, start: str, name: str, shown: str) -> None:
         csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARACTERS))
-        tabs = table_suffix(self.path.name).startswith(".tsv")
-        delimiter = "\t" if tabs else _delimiter(start)
-        quoting = csv.QUOTE_NONE if delimiter == "\t" and _is_bare(start) else csv.QUOTE_MINIMAL
-        return csv.reader(_lines(file, shown), delimiter=delimiter, quoting=quoting)
+        self._lines = _lines(file, shown)
+        self._shown = shown
+        self._number = 0
+        self._held: list[str] = []
+        self._again: deque[str] = deque()
+        tabs = table_suffix(name).startswith(".tsv")
+        named = _NAMED_DELIMITER.match(start)
+        if named:
+            start = start[named.end() :]
+            self._next_line()
+        self._delimiter = named[1] if named else "\t" if tabs else _delimiter(start)
+        self._bare = self._delimiter == "\t" and _is_bare(start)
+        # Of quotes that come later nothing is known: each cell says itself what they are.
+        self._late = self._bare and '"' not in start
+        self._reader = self._fresh()
+        self.header: list[str] = next(filter(_has_names, self._reader), [])
+
+    def rows(self, report: ReadingReport) -> Iterator[tuple[int, list[str]]]:
+        """The rows; what cannot be read goes to the report."""
+        while True:
+            line = self._number + 1
+            self._held.clear()
+            error = None
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as found:
+                cells, error = [], found
+            if self._runs_on():
+                report.skip(f"{self._shown}:{line}", "its quote is never closed", readable=True)
+                first, *rest = self._held
+                self._again.extendleft(reversed([*filter(None, rest)]))
+                self._number = line
+                self._reader = self._fresh()
+                cells = list(map(_unquoted, *self._over([first], bare=True)))
+            elif error is not None:
+                report.skip(f"{self._shown}:{line}", error)
+                continue
+            elif self._late:
+                cells = list(map(_unquoted, cells))
+            yield line, cells
+
+    def _next_line(self) -> str:
+        """The next line, or nothing at the end; kept until its row is whole."""
+        line = self._again.popleft() if self._again else next(self._lines, "")
+        self._number += bool(line)
+        self._held.append(line)
+        return line
+
+    def _runs_on(self) -> bool:
+        """Whether what is held are rows, which a quote without its other end has made a cell of.
+
+        It is no table's own way of quoting, and some of its lines are as wide as the header.
+        """
+        width = len(self.header)
+        if len(self._held) == 1 or width == 1:
+            return False
+        try:
+            list(self._over(self._held, strict=True))
+        except csv.Error:
+            return any(len(row) == width for row in self._over(self._held[1:], bare=True))
+        return False
+
+    def _fresh(self) -> Iterator[list[str]]:
+        return self._over(iter(self._next_line, ""), bare=self._bare)
+
+    def _over(
+        self, lines: Iterable[str], *, bare: bool = False, strict: bool = False
+    ) -> Iterator[list[str]]:
+        quoting = csv.QUOTE_NONE if bare else csv.QUOTE_MINIMAL
+        return csv.reader(lines, delimiter=self._delimiter, quoting=quoting, strict=strict)
+
+
+def _has_names(cells: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in cells)
+
+
+def _unquoted(cell: str) -> str:
+    """What a cell in quotes holds; any other cell as it is."""
+    inner = cell[1:-1].replace('""', "")
+    if len(cell) < 2 or not cell[0] == cell[-1] == '"' or '"' in inner:
+        return cell
+    return cell[1:-1].replace('""', '"')
 
 
 def _delimiter(start: str) -> str:
     """The character with which most rows of a table's beginning are as wide as its header."""
     best, most = ",", 0
+    start = start.lstrip("\r\n ")
     for delimiter in ",;\t|":
         # Of a cell that is cut off at the end nothing is known.
         with contextlib.suppress(csv.Error):

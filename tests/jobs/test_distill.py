@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tuned_folders import change_weights
+from tuned_folders import change_json, change_weights
 
 import isometry
 from isometry.cli.main import main
@@ -405,3 +405,40 @@ def test_force_replaces_a_student(
     ]
     assert TextEncoder.load(out).fingerprint() == record["student"]["fingerprint"]
     assert not any("embedding.weight" in name for name in load_file(out / "model.safetensors"))
+
+
+@pytest.mark.parametrize("options", [{"layers": 1}, {"static": True, "dim": 32}])
+def test_the_teacher_reads_and_the_student_keeps_the_prompts_that_are_given(
+    small_folder: Path,
+    tiny_docs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    taught: dict[tuple[str, str], np.ndarray] = {}
+    whole = Distilling.by_teacher
+
+    def noted(self: Distilling, texts: Any) -> np.ndarray:
+        vectors = whole(self, texts)
+        taught.update(zip(texts, vectors, strict=True))
+        return vectors
+
+    monkeypatch.setattr(Distilling, "by_teacher", noted)
+    teacher = Path(shutil.copytree(small_folder, tmp_path / "teacher"))
+    change_json(teacher / "config_sentence_transformers.json", prompts={"passage": "passage: "})
+    prompts = {"query": "find: ", "document": ""}
+    given: dict[str, Any] = {f"{role}_prompt": prompt for role, prompt in prompts.items()}
+    out = tmp_path / "student"
+    record = distill(teacher, tiny_docs, out, limit=300, **options, **given)
+    assert {name: record["settings"][name] for name in given} == given
+    # Texts that are too short to be cut.
+    for role, prompt in prompts.items():
+        texts = [text for text, own in taught if own == role and len(text) < 120][:5]
+        expected = TextEncoder.load(small_folder).encode([prompt + text for text in texts])
+        found = [taught[text, role] for text in texts]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert len(texts) == 5
+    if "layers" in options:
+        assert TextEncoder.load(out).prompts == prompts
+        assert TextEncoder.load(out).fingerprint() == record["student"]["fingerprint"]

@@ -124,6 +124,15 @@ def test_the_source_is_not_replaced(tmp_path: Path, texts: list[str], small_fold
     assert source.read_bytes() == before
 
 
+def test_vectors_do_not_lie_among_what_they_are_made_of(tmp_path: Path, small_folder: Path) -> None:
+    (tmp_path / "docs/deep").mkdir(parents=True)
+    (tmp_path / "docs/a.md").write_text("# A\n\nsome words")
+    with pytest.raises(InputError, match="lies in the source"):
+        isometry.encode(small_folder, tmp_path / "docs", tmp_path / "docs/deep/v.parquet")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.md", "deep", "docs"]
+    assert isometry.encode(small_folder, tmp_path / "docs", tmp_path / "v.parquet")["texts"] == 1
+
+
 def test_what_is_skipped_is_told(
     tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,3 +143,61 @@ def test_what_is_skipped_is_told(
     out = tmp_path / "v.parquet"
     assert main(["encode", str(small_folder), str(docs), "--out", str(out)]) == 0
     assert "1 files or rows were skipped" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_prompt_is_put_before_every_text(
+    tmp_path: Path,
+    texts: list[str],
+    small_folder: Path,
+    role: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = Path(shutil.copytree(small_folder, tmp_path / "model"))
+    change_json(model / "config_sentence_transformers.json", prompts={role: "own: "})
+    source = table(tmp_path, texts[:20])
+
+    def made(*options: str) -> tuple[str, list[str], np.ndarray]:
+        out = tmp_path / "v.parquet"
+        command = ["encode", str(model), str(source), "--out", str(out), "--role", role]
+        assert main([*command, *options, "--force", "--json", "-q"]) == 0
+        found = pq.read_table(out)
+        prompt = json.loads(capsys.readouterr().out)["prompt"]
+        return prompt, found["text"].to_pylist(), np.array(found["vector"].to_pylist())
+
+    encoder = TextEncoder.load(small_folder)
+    for options, expected in (
+        ((f"--{role}-prompt", "find: "), "find: "),
+        ((f"--{role}-prompt", ""), ""),
+        ((), "own: "),
+    ):
+        prompt, plain, vectors = made(*options)
+        assert prompt == expected
+        by_hand = encoder.encode([prompt + text for text in plain])
+        np.testing.assert_allclose(vectors, by_hand, atol=1e-6)
+    assert not np.allclose(vectors, encoder.encode(plain), atol=1e-3)
+
+
+def test_another_prompt_is_other_work(
+    tmp_path: Path, texts: list[str], small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    source, out = table(tmp_path, texts[:5]), tmp_path / "v.parquet"
+    monkeypatch.setattr(job, "_join", stop)
+    with pytest.raises(KeyboardInterrupt):
+        job.encode(small_folder, source, out, document_prompt="a: ")
+    with pytest.raises(InputError, match="other settings"):
+        job.encode(small_folder, source, out, document_prompt="b: ")
+
+
+def test_a_prompt_of_the_other_role_is_refused(
+    tmp_path: Path, texts: list[str], small_folder: Path
+) -> None:
+    source, out = table(tmp_path, texts[:5]), tmp_path / "v.parquet"
+    with pytest.raises(InputError, match="--query-prompt is put before no document") as caught:
+        job.encode(small_folder, source, out, query_prompt="query: ")
+    assert "--role query" in caught.value.hint
+    with pytest.raises(InputError, match="--document-prompt is put before no query"):
+        job.encode(small_folder, source, out, role="query", document_prompt="passage: ")

@@ -8,6 +8,7 @@ from beir_folders import write_beir
 
 from isometry import InputError
 from isometry.cli.main import main
+from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs.evaluate import evaluate
 
@@ -156,3 +157,44 @@ def test_what_is_left_out_is_told(
     assert main(["evaluate", str(small_folder), "--beir", str(german)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Left out: 1 files or rows that could not be read." in said
+
+
+def test_prompts_are_put_before_queries_and_documents(
+    beir: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    TextEncoder.load(small_folder, query_prompt="asked: ", document_prompt="code: ").save(own)
+    result = evaluate(
+        [own, small_folder, own, small_folder],
+        beir=beir,
+        query_prompts=[None, "asked: ", "", None],
+        document_prompts=[None, "code: ", "", None],
+    )
+    both = [(one["query_prompt"], one["document_prompt"]) for one in result["models"]]
+    assert both == 2 * [("asked: ", "code: ")] + 2 * [("", "")]
+    dense = [row["mrr@10"] for row in result["rows"] if row["mode"] == "dense"]
+    assert dense[0] == dense[1] != dense[2] == dense[3]
+
+
+def test_each_model_is_told_its_own_prompt_and_a_space_keeps_its_own(
+    german: Path, small_folder: Path, tiny_space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [str(small_folder), str(tiny_space), str(small_folder)]
+    command = ["evaluate", *models, "--beir", str(german), "--query-prompt", "", "-q"]
+    assert main([*command, "--query-prompt", "asked: ", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["models"]
+    assert [one["query_prompt"] for one in told] == ["", "", "asked: "]
+    assert {one["document_prompt"] for one in told} == {""}
+    assert main(command) == 2
+    assert "1 times, and 2 of the models are no Spaces" in capsys.readouterr().err
+    with pytest.raises(InputError, match="0 of the models are no Spaces"):
+        evaluate([tiny_space], beir=german, document_prompts=["code: "])
+
+
+def test_prompts_are_shown(
+    german: Path, small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = ("--query-prompt", "asked: ", "--document-prompt", "code: ")
+    assert main(["evaluate", str(small_folder), "--beir", str(german), *prompts]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{small_folder}: 'asked: ' before queries and 'code: ' before documents." in said

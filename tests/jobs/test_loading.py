@@ -19,7 +19,7 @@ from tuned_folders import change_json, change_weights
 from isometry import InputError
 from isometry.cli.main import main
 from isometry.encoders.encoder import load_encoder
-from isometry.jobs.loading import load_sound
+from isometry.jobs.loading import load_sound, load_sound_text_encoder
 
 
 @pytest.fixture
@@ -163,3 +163,24 @@ def test_no_text_is_longer_than_there_are_positions(model: Path, tmp_path: Path)
     encoder = load_sound(tmp_path / "body")
     assert encoder.max_tokens == 39
     assert encoder.encode(["one word after another " * 50, "a"]).shape == (2, 32)
+
+
+def test_no_prompt_of_another_name_comes_back_where_there_is_to_be_none(
+    model: Path, tmp_path: Path
+) -> None:
+    change_json(
+        model / "config_sentence_transformers.json",
+        prompts={"query": "query: ", "passage": "passage: "},
+        default_prompt_name="passage",
+    )
+    encoder = load_sound_text_encoder(model, query_prompt="", document_prompt="")
+    encoder.save(tmp_path / "saved")
+    saved = load_sound(tmp_path / "saved")
+    assert saved.prompts == encoder.prompts == {"query": "", "document": ""}
+    assert saved.fingerprint() == encoder.fingerprint()
+
+
+def test_a_table_knows_no_prompts(table: Path) -> None:
+    with pytest.raises(InputError, match="knows no prompts"):
+        load_sound(table, query_prompt="query: ")
+    load_sound(table, query_prompt="", document_prompt="")

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from living_spaces import PARCELS, alike, built_anew, change, counted, hits, state
+from tuned_folders import change_json
 
 import isometry
 from isometry import InputError, Space, TextEncoder
@@ -189,3 +192,29 @@ def test_a_model_with_nan_leaves_the_old_state(
         isometry.migrate(space, tmp_path / "nan")
     Space.open(space).verify()
     assert state(Space.open(space)) == before
+
+
+def test_the_new_model_has_the_prompts_that_are_given_and_the_former_keeps_its_own(
+    space: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = Path(shutil.copytree(tiny_folder, tmp_path / "base"))
+    change_json(base / "config_sentence_transformers.json", prompts={"passage": "passage: "})
+    bare = TextEncoder.load(tiny_folder)
+    names = ("query_prompt", "document_prompt")
+    for query, document in (("find: ", "text: "), ("", "")):
+        options = ["--query-prompt", query, "--document-prompt", document]
+        assert main(["migrate", str(space), "--model", str(base), *options, "--json", "-q"]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        after = Space.open(space)
+        after.verify()
+        for said in (figures, after.manifest["encoder"]):
+            assert [said[name] for name in names] == [query, document]
+        vector = after.encode(["a parcel"])
+        np.testing.assert_allclose(vector, bare.encode([f"{query}a parcel"]), atol=1e-6)
+        # The passages, too, are encoded behind their prompt.
+        (hit,) = after.index.dense(vector[0], 1)
+        (found,) = after.index.dense(bare.encode([document + hit.text])[0], 1)
+        assert found.text == hit.text and found.score == pytest.approx(1, abs=1e-5)
+    assert isometry.migrate(space, back=True)["document_prompt"] == "text: "
+    with pytest.raises(InputError, match="a model with its own prompts"):
+        isometry.migrate(space, back=True, query_prompt="")

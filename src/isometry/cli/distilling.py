@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from isometry.cli.output import (
+    DocumentPrompt,
     IdColumn,
     Json,
     Limit,
+    QueryPrompt,
     Quiet,
     Seed,
     TextColumn,
@@ -51,6 +53,8 @@ def distill(
     minutes: Annotated[float, typer.Option(help="How long it may take.")] = 10.0,
     seed: Seed = 0,
     limit: Limit = None,
+    query_prompt: QueryPrompt = None,
+    document_prompt: DocumentPrompt = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a distilled model, discard unfinished work.")
     ] = False,
@@ -89,6 +93,8 @@ def distill(
             title=title,
             id=id,
             limit=limit,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
             force=force,
         )
     if as_json:

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from isometry.cli.output import (
+    DocumentPrompt,
     IdColumn,
     Json,
     Limit,
+    QueryPrompt,
     Quiet,
     TextColumn,
     TitleColumn,
@@ -36,6 +38,8 @@ def encode(
     role: Annotated[
         Literal["query", "document"], typer.Option(help="Whose prompt to use.")
     ] = "document",
+    query_prompt: QueryPrompt = None,
+    document_prompt: DocumentPrompt = None,
     text: TextColumn = None,
     title: TitleColumn = None,
     id: IdColumn = None,
@@ -63,6 +67,8 @@ def encode(
             source,
             out,
             role=role,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
             text=text,
             title=title,
             id=id,

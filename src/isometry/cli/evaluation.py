@@ -9,6 +9,9 @@ import typer
 
 from isometry.cli.encoding import Precision
 from isometry.cli.output import (
+    DOCUMENT_PROMPT_HELP,
+    MODEL_PANEL,
+    QUERY_PROMPT_HELP,
     IdColumn,
     Json,
     Quiet,
@@ -40,6 +43,18 @@ def evaluate(
     text: TextColumn = None,
     title: TitleColumn = None,
     id: IdColumn = None,
+    query_prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"{QUERY_PROMPT_HELP} Once for each model that is no Space.",
+            show_default=False,
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
+    document_prompt: Annotated[
+        list[str] | None,
+        typer.Option(help=DOCUMENT_PROMPT_HELP, show_default=False, rich_help_panel=MODEL_PANEL),
+    ] = None,
     precision: Precision = "float32",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -65,6 +80,8 @@ def evaluate(
             text=text,
             title=title,
             id=id,
+            query_prompts=query_prompt or (),
+            document_prompts=document_prompt or (),
             precision=precision,
         )
     if as_json:
@@ -73,6 +90,10 @@ def evaluate(
     from isometry.report.tables import render_comparison
 
     print_rich(render_comparison(result["rows"]))
+    for one in result["models"]:
+        prompts = (("queries", one["query_prompt"]), ("documents", one["document_prompt"]))
+        if said := [f"{prompt!r} before {whose}" for whose, prompt in prompts if prompt]:
+            print_rich(f"{one['model']}: {' and '.join(said)}.")
     left_out = [
         f"{result[what]:,} {name}"
         for what, name in (

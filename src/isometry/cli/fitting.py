@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from isometry.cli.output import (
+    MODEL_PANEL,
+    DocumentPrompt,
     IdColumn,
     Json,
     Limit,
+    QueryPrompt,
     Quiet,
     Seed,
     TextColumn,
@@ -21,7 +24,6 @@ from isometry.cli.output import (
 )
 
 _LABELS = "Labels, if you have some"
-_MODEL = "Model"
 _WRITER = "Queries written by a language model"
 
 
@@ -39,7 +41,7 @@ def fit(
         str,
         typer.Option(
             help="The encoder to start from: a folder, packaged:minilm, or a hub id.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL_PANEL,
         ),
     ] = "packaged:minilm",
     out: Annotated[
@@ -64,23 +66,14 @@ def fit(
     threads: Annotated[
         int | None, typer.Option(help="Processor threads.  \\[default: all]")
     ] = None,
-    query_prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="Put before queries, instead of what the model's configuration says.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    document_prompt: Annotated[
-        str | None,
-        typer.Option(help="Put before documents, likewise.", rich_help_panel=_MODEL),
-    ] = None,
+    query_prompt: QueryPrompt = None,
+    document_prompt: DocumentPrompt = None,
     nested: Annotated[
         str | None,
         typer.Option(
             help="Train smaller sizes too, as LAYERSxDIMENSIONS that rise, such as 2x96,4x192;"
             " isometry cut makes models of them. The whole may gain less.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
     queries: Annotated[

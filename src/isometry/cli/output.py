@@ -18,6 +18,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stand
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 Limit = Annotated[int | None, typer.Option(help="Read only the first so many documents.")]
 
+MODEL_PANEL = "Model"
+QUERY_PROMPT_HELP = "Put before queries, instead of what the model's configuration says."
+DOCUMENT_PROMPT_HELP = "Put before documents, likewise."
+QueryPrompt = Annotated[
+    str | None, typer.Option(help=QUERY_PROMPT_HELP, rich_help_panel=MODEL_PANEL)
+]
+DocumentPrompt = Annotated[
+    str | None, typer.Option(help=DOCUMENT_PROMPT_HELP, rich_help_panel=MODEL_PANEL)
+]
+
 _TABLES = "Tables"
 TextColumn = Annotated[
     str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)

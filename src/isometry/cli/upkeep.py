@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from isometry.cli.output import (
+    DocumentPrompt,
     IdColumn,
     Json,
+    QueryPrompt,
     Quiet,
     TextColumn,
     TitleColumn,
@@ -89,6 +91,8 @@ def migrate(
     back: Annotated[
         bool, typer.Option("--back", help="Return to the model before the last migration.")
     ] = False,
+    query_prompt: QueryPrompt = None,
+    document_prompt: DocumentPrompt = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -103,7 +107,9 @@ def migrate(
     from isometry.jobs.migrate import migrate as job
 
     with progress(quiet):
-        figures = job(space, model, back=back)
+        figures = job(
+            space, model, back=back, query_prompt=query_prompt, document_prompt=document_prompt
+        )
     if as_json:
         print_json({"space": str(space), **figures})
         return

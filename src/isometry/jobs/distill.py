@@ -40,6 +40,8 @@ class DistillSettings:
     title: str | None = None
     id: str | None = None
     limit: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
 
 
 def distill(
@@ -56,6 +58,8 @@ def distill(
     title: str | None = None,
     id: str | None = None,
     limit: int | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Makes a smaller encoder that finds on somebody's own texts what a bigger one finds.
@@ -80,6 +84,9 @@ def distill(
         title: The column that holds the title.
         id: The column that holds the id.
         limit: Read only this many documents, the first.
+        query_prompt: Replaces the query prompt of the teacher's own configuration; the student has
+            it, too, unless it is a table.
+        document_prompt: Replaces its document prompt, likewise.
         force: Replace an existing `out`, or discard unfinished work.
 
     Returns:
@@ -101,6 +108,8 @@ def distill(
         title=title,
         id=id,
         limit=limit,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
     )
     folder = out_folder(out)
     reader = check(settings, folder, force=force)
@@ -185,7 +194,7 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
 
     Raises:
         InputError: When it has fewer layers or dimensions, has no more than what is asked for, is
-            no chain that can be cut, or has NaN in its weights.
+            no chain that can be cut, has NaN in its weights, or a prompt leaves it no room.
     """
     import numpy as np
 
@@ -194,7 +203,11 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
     from isometry.encoders.surgery.projection import project
     from isometry.jobs.loading import load_sound_text_encoder
 
-    encoder = load_sound_text_encoder(settings.teacher)
+    encoder = load_sound_text_encoder(
+        settings.teacher,
+        query_prompt=settings.query_prompt,
+        document_prompt=settings.document_prompt,
+    )
     check_finite(encoder)
     if settings.dim is not None and settings.dim > encoder.dim:
         raise InputError(

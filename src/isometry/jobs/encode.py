@@ -30,6 +30,8 @@ def encode(
     out: str | Path,
     *,
     role: Role = "document",
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     text: str | None = None,
     title: str | None = None,
     id: str | None = None,
@@ -46,6 +48,8 @@ def encode(
         source: What `fit` takes.
         out: The Parquet file: columns `id`, `text` and `vector` (a fixed-size list of float32).
         role: Whose prompt to use.
+        query_prompt: Replaces the query prompt of the model's own configuration.
+        document_prompt: Replaces its document prompt. Only that of the role may be given.
         text: The column of a table that holds the text.
         title: The column that holds the title.
         id: The column that holds the id.
@@ -55,22 +59,36 @@ def encode(
 
     Returns:
         Figures: `texts`, `truncated` (texts that were longer than the model reads), `dim`,
-        `skipped` (files and rows), `out`.
+        `prompt` (what was put before each), `skipped` (files and rows), `out`.
 
     Raises:
         InputError: For anything that the user can cause and cure.
     """
+    given = {"query": query_prompt, "document": document_prompt}
+    prompt = given.pop(role)
+    for other, idle in given.items():
+        if idle is not None:
+            raise InputError(
+                f"--{other}-prompt is put before no {role}.",
+                f"Leave it out, or choose --role {other}.",
+            )
     path = out_folder(out)
     if path.is_dir():
         raise InputError(f"{path} is a folder.", "--out is the file that is written.")
     if path.exists() and not force:
         raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
-    if path.exists() and path.resolve() == Path(str(source)).expanduser().resolve():
+    whole = Path(str(source)).expanduser()
+    if path.exists() and path.resolve() == whole.resolve():
         raise InputError(f"{path} is the source.", "Choose another --out.")
+    if whole.is_dir() and whole.resolve() in path.resolve().parents:
+        raise InputError(
+            f"{path} lies in the source, where the next run would read it as documents.",
+            "Choose another --out.",
+        )
     place, _ = locate(model)
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
     fingerprint = hash_value(
-        [str(place), model_files(model), reader.fingerprint(), role, precision, limit]
+        [str(place), model_files(model), reader.fingerprint(), role, precision, limit, prompt]
     )
     partial = path.with_name(f"{path.name}.partial")
     if force:
@@ -78,7 +96,7 @@ def encode(
     with Workspace(partial, fingerprint, of_command=True) as work:
         from isometry.jobs.loading import load_sound
 
-        encoder = load_sound(model)
+        encoder = load_sound(model, query_prompt=query_prompt, document_prompt=document_prompt)
         limit_of_model = encoder.max_tokens or float("inf")
         report = ReadingReport()
         truncated = 0
@@ -112,6 +130,7 @@ def encode(
         "texts": report.documents,
         "truncated": truncated,
         "dim": encoder.dim,
+        "prompt": encoder.prompts[role],
         "skipped": len(report.skipped),
         "out": str(path),
     }

@@ -31,6 +31,8 @@ def evaluate(
     text: str | None = None,
     title: str | None = None,
     id: str | None = None,
+    query_prompts: Sequence[str | None] = (),
+    document_prompts: Sequence[str | None] = (),
     precision: Precision = "float32",
 ) -> dict[str, Any]:
     """Ranks all documents for every query: each model by vectors, by words, and by both.
@@ -48,11 +50,15 @@ def evaluate(
         text: The column of a table that holds the text.
         title: The column that holds the title.
         id: The column that holds the id.
+        query_prompts: One for each model that is no Space, instead of the query prompt of its own
+            configuration; None leaves that. A Space is evaluated as it searches.
+        document_prompts: Likewise, its document prompt.
         precision: Of the matrix products.
 
     Returns:
         `{"rows": [...]}`: for every model and mode its figures and the difference of nDCG@10 to the
-        first model in the same mode with a 95 % interval, and `queries`, how many; `documents`;
+        first model in the same mode with a 95 % interval, and `queries`, how many; `models`, the
+        `query_prompt` and `document_prompt` that each `model` was evaluated with; `documents`;
         `dropped_queries`, how many had no relevant document; and `skipped`, files and rows that
         could not be read.
 
@@ -63,6 +69,15 @@ def evaluate(
         raise InputError("Nothing to evaluate.", "Name a Space or a model.")
     for model in models:
         locate(model)
+    places = [Path(model).expanduser() for model in models]
+    spaces = [Space.open(one) if (one / MANIFEST).is_file() else None for one in places]
+    prompts = list(
+        zip(
+            _for_each(spaces, "--query-prompt", query_prompts),
+            _for_each(spaces, "--document-prompt", document_prompts),
+            strict=True,
+        )
+    )
     if (beir is None) == (documents is None):
         raise InputError("Give either --beir FOLDER, or --documents with --queries, --judgements.")
     if documents is not None and (queries is None or judgements is None):
@@ -86,11 +101,32 @@ def evaluate(
     if judged is None:
         known = {document.id for document in found}
         judged = read_judgements(Path(str(queries)), Path(str(judgements)), known)
-    return {**_compare(models, found, judged, precision), "skipped": len(report.skipped)}
+    compared = _compare(models, spaces, prompts, found, judged, precision)
+    return {**compared, "skipped": len(report.skipped)}
+
+
+def _for_each(
+    spaces: Sequence[Space | None], option: str, given: Sequence[str | None]
+) -> list[str | None]:
+    """What each model gets instead of its own prompt; None where that stays, as in every Space.
+
+    Raises:
+        InputError: When it is not given once for each model that is no Space.
+    """
+    if given and len(given) != spaces.count(None):
+        raise InputError(
+            f"{option} is given {len(given)} times, and {spaces.count(None)} of the models are no"
+            " Spaces, which keep theirs.",
+            'Give it once for each that is none, in their order; "" is no prompt.',
+        )
+    left = iter(given)
+    return [next(left, None) if space is None else None for space in spaces]
 
 
 def _compare(
     models: Sequence[str | Path],
+    spaces: Sequence[Space | None],
+    prompts: Sequence[tuple[str | None, str | None]],
     found: Sequence[Document],
     judged: Judgements,
     precision: Precision,
@@ -107,8 +143,6 @@ def _compare(
     from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
 
-    places = [Path(one).expanduser() for one in models]
-    spaces = [Space.open(one) if (one / MANIFEST).is_file() else None for one in places]
     how = next((space.lexical for space in spaces if space is not None), None)
     if how is None:
         how = Lexical.for_language(
@@ -128,12 +162,20 @@ def _compare(
     )
     groups = [int(parts[next(iter(own))]) for own in relevance]
     rows: list[dict[str, Any]] = []
+    described: list[dict[str, str]] = []
     first: dict[str, ranking.PerQuery] = {}
     words: ranking.Rankings | None = None
     with tempfile.TemporaryDirectory() as folder:
-        for model, space in zip(models, spaces, strict=True):
+        for model, space, (query, document) in zip(models, spaces, prompts, strict=True):
             say(f"Evaluating {model}")
-            encoder = load_sound(model)
+            encoder = load_sound(model, query_prompt=query, document_prompt=document)
+            described.append(
+                {
+                    "model": str(model),
+                    "query_prompt": encoder.prompts["query"],
+                    "document_prompt": encoder.prompts["document"],
+                }
+            )
             chunks = ranking.passages_of(encoder, documents, views)
             ranked = ranking.collection(documents, chunks)
             if words is None:
@@ -153,4 +195,9 @@ def _compare(
                 scores = score_rankings(ordered.order, relevance)
                 reference = first.setdefault(mode, scores)
                 rows.append(ranking.row_against(str(model), mode, scores, reference, groups))
-    return {"rows": rows, "documents": len(documents), "dropped_queries": judged.dropped}
+    return {
+        "rows": rows,
+        "models": described,
+        "documents": len(documents),
+        "dropped_queries": judged.dropped,
+    }

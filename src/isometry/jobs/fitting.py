@@ -30,7 +30,7 @@ from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs import ranking
 from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
-from isometry.jobs.loading import load_sound_text_encoder
+from isometry.jobs.loading import check_prompts, load_sound_text_encoder
 from isometry.jobs.planning import plan_for
 from isometry.jobs.preparation import Prepared, Questions, prepare, word_language
 from isometry.jobs.ranking import Collection, Rankings
@@ -75,7 +75,8 @@ class Fitting:
         self._started = time.monotonic()
         self._given_plan = None if given_plan is None else Plan.from_json(given_plan)
         self._check_plan()
-        self._check_base()
+        # Reading the source may take minutes: what is wrong with the base is said before.
+        check_prompts(self.base_encoder)
         self.nested = self._nested()
         self.seconds: dict[str, float] = work.json("seconds", dict)
         with self.phase("data"):
@@ -139,40 +140,14 @@ class Fitting:
     @cached_property
     def base_encoder(self) -> TextEncoder:
         """The encoder to start from."""
-        encoder = load_sound_text_encoder(
+        return self._load_base()
+
+    def _load_base(self) -> TextEncoder:
+        return load_sound_text_encoder(
             self.settings.base,
             query_prompt=self.settings.query_prompt,
             document_prompt=self.settings.document_prompt,
         )
-        return self._without_document_prompt(encoder)
-
-    def _without_document_prompt(self, encoder: TextEncoder) -> TextEncoder:
-        """It, without prompts of other names, where there is to be none before documents.
-
-        A model may call that prompt otherwise, and would have it back when it is loaded from where
-        it was saved.
-        """
-        if self.settings.document_prompt == "":
-            own: dict[str, str | None] = {**encoder.prompts}
-            encoder.model.prompts = own
-            if encoder.model.default_prompt_name not in own:
-                encoder.model.default_prompt_name = None
-        return encoder
-
-    def _check_base(self) -> None:
-        """Refuses a base that cannot be used, and prompts beside which it would read little.
-
-        Reading the source may take minutes: what is wrong with the base is said before.
-        """
-        encoder = self.base_encoder
-        for role, prompt in encoder.prompts.items():
-            tokens = len(encoder.tokenizer.encode(prompt, add_special_tokens=False).ids)
-            if 2 * tokens > encoder.max_tokens:
-                raise InputError(
-                    f"The {role} prompt has {tokens} tokens, and the base reads"
-                    f" {encoder.max_tokens}: too little of a text would be left.",
-                    f"Give a shorter --{role}-prompt.",
-                )
 
     @cached_property
     def hidden(self) -> Collection:
@@ -401,13 +376,7 @@ class Fitting:
         def make() -> dict[str, Any]:
             with self.phase("training"):
                 # A copy: the base must stay what it is.
-                encoder = self._without_document_prompt(
-                    TextEncoder.load(
-                        self.settings.base,
-                        query_prompt=self.settings.query_prompt,
-                        document_prompt=self.settings.document_prompt,
-                    )
-                )
+                encoder = self._load_base()
                 trainer = Trainer(
                     make_learner(encoder, plan),
                     Batches(read_rows(batches), batches["order"]),

@@ -26,16 +26,30 @@ _ENDLESS, _WITHOUT_LIMIT = 1 << 40, 512
 _REPORTING = Lock()
 
 
-def load_sound(source: str | Path) -> Encoder:
+def load_sound(
+    source: str | Path, *, query_prompt: str | None = None, document_prompt: str | None = None
+) -> Encoder:
     """Loads a model of either kind, as `load_encoder` does, if it is whole.
 
+    Args:
+        source: As for `load_encoder`.
+        query_prompt: As for `load_sound_text_encoder`.
+        document_prompt: As for `load_sound_text_encoder`.
+
     Raises:
-        InputError: As `load_sound_text_encoder` does.
+        InputError: As `load_sound_text_encoder` does, and for a prompt to a table of vectors.
     """
     place, is_local = locate(source)
     if is_local and is_static(Path(place)):
+        if query_prompt or document_prompt:
+            raise InputError(
+                f"The model '{source}' is a table of token vectors, which knows no prompts.",
+                "Leave out --query-prompt and --document-prompt.",
+            )
         return StaticEncoder.load(place)
-    return load_sound_text_encoder(source)
+    return load_sound_text_encoder(
+        source, query_prompt=query_prompt, document_prompt=document_prompt
+    )
 
 
 def load_sound_text_encoder(
@@ -48,12 +62,13 @@ def load_sound_text_encoder(
     Args:
         source: As for `TextEncoder.load`.
         query_prompt: As for `TextEncoder.load`.
-        document_prompt: As for `TextEncoder.load`.
+        document_prompt: As for `TextEncoder.load`; without one, "", there is none when it is saved
+            and loaded either.
 
     Raises:
         InputError: As `TextEncoder.load` does, and for weights that are missing, quantised or of
             another shape than the configuration says, and for what gives no vector a text: a
-            cross-encoder, say.
+            cross-encoder, say. With a prompt also as `check_prompts` does.
     """
     place, is_local = locate(source)
     if is_local:
@@ -84,7 +99,39 @@ def load_sound_text_encoder(
     if missing:
         raise InputError(f"The model '{source}' lacks weights: {listed(missing)}.", _AGAIN)
     _make_usable(encoder)
+    if document_prompt == "":
+        _forget_other_prompts(encoder)
+    if query_prompt or document_prompt:
+        check_prompts(encoder)
     return encoder
+
+
+def check_prompts(encoder: TextEncoder) -> None:
+    """Refuses prompts beside which an encoder would read little.
+
+    Raises:
+        InputError: When one takes more than half of the tokens that it reads.
+    """
+    for role, prompt in encoder.prompts.items():
+        tokens = len(encoder.tokenizer.encode(prompt, add_special_tokens=False).ids)
+        if 2 * tokens > encoder.max_tokens:
+            raise InputError(
+                f"The {role} prompt has {tokens} tokens, and the model reads"
+                f" {encoder.max_tokens}: too little of a text would be left.",
+                f"Give a shorter --{role}-prompt.",
+            )
+
+
+def _forget_other_prompts(encoder: TextEncoder) -> None:
+    """Leaves an encoder no prompts of other names.
+
+    A model may call that of documents otherwise, and would have it back when it is loaded from
+    where it was saved.
+    """
+    own: dict[str, str | None] = {**encoder.prompts}
+    encoder.model.prompts = own
+    if encoder.model.default_prompt_name not in own:
+        encoder.model.default_prompt_name = None
 
 
 def _check_kind(checkpoint: Checkpoint) -> None:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def migrate(
-    space: str | Path, model: str | Path | None = None, *, back: bool = False
+    space: str | Path,
+    model: str | Path | None = None,
+    *,
+    back: bool = False,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
 ) -> dict[str, Any]:
     """Encodes a Space anew with another model, of any number of dimensions.
 
@@ -35,10 +40,13 @@ def migrate(
         model: A folder, `packaged:NAME`, a hub id, or another Space.
         back: Return to the generation before the last migration, brought up to date with what was
             added since; once more returns to this one.
+        query_prompt: Replaces the query prompt of the new model's own configuration. The former
+            one keeps what its vectors were made with.
+        document_prompt: Replaces its document prompt.
 
     Returns:
         Figures: `migrated` (False when the Space has this model already), `model`, `dim`,
-        `documents`, `passages` (written), `seconds`.
+        `query_prompt`, `document_prompt`, `documents`, `passages` (written), `seconds`.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -46,6 +54,11 @@ def migrate(
     started = time.monotonic()
     if back == (model is not None):
         raise InputError("Give either --model MODEL, or --back.")
+    if back and (query_prompt is not None or document_prompt is not None):
+        raise InputError(
+            "--back returns to a model with its own prompts.",
+            "Leave out --query-prompt and --document-prompt.",
+        )
     opened = Space.open(space)
     if model is None:
         if "former" not in opened.manifest:
@@ -59,7 +72,7 @@ def migrate(
         place, precision = _found(model, opened)
         from isometry.jobs.loading import load_sound
 
-        encoder = load_sound(place)
+        encoder = load_sound(place, query_prompt=query_prompt, document_prompt=document_prompt)
         with Writer(space, f"migrate --model {model}") as writer:
             from isometry.encoders.cached import CachedEncoder
 
@@ -144,10 +157,11 @@ def _identity(encoder: dict[str, Any]) -> dict[str, Any]:
 def _figures(space: Space, *, migrated: bool, passages: int) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
+    encoder = space.manifest["encoder"]
     return {
         "migrated": migrated,
-        "model": space.manifest["encoder"]["base"],
-        "dim": space.manifest["encoder"]["dim"],
+        "model": encoder["base"],
+        **{name: encoder[name] for name in ("dim", "query_prompt", "document_prompt")},
         "documents": pq.read_metadata(space.documents).num_rows,
         "passages": passages,
     }

@@ -45,7 +45,8 @@ def test_tables_and_widths_are_trained_on_different_events(table: AutoDim) -> No
     table.zero_grad()
     (table.search(IDS) * weights).sum().backward()
     assert table.logits.grad.abs().sum() > 0
-    assert all(one.grad is None or not one.grad.any() for one in (*table.tables, *table.maps))
+    own = (*table.tables, *table.maps, table.scale)
+    assert all(one.grad is None or not one.grad.any() for one in own)
 
 
 def test_the_temperature_falls_and_the_noise_repeats(table: AutoDim) -> None:
@@ -57,6 +58,18 @@ def test_the_temperature_falls_and_the_noise_repeats(table: AutoDim) -> None:
     assert table.temperature() == pytest.approx(0.95)
     table.count.fill_(10**6)
     assert table.temperature() == 0.01
+
+
+def test_every_call_in_training_is_a_step_with_noise_of_its_own(table: AutoDim) -> None:
+    once, again = table(IDS), table(IDS)
+    assert not torch.equal(once, again)
+    assert table.temperature() == pytest.approx(1 - 2 * 5e-5)
+    table.search(IDS)
+    table.eval()(IDS)
+    assert int(table.count) == 2
+    one, other = (AutoDim(FIELDS, 8, seed=seed) for seed in (3, 4))
+    other.load_state_dict(one.state_dict())
+    assert not torch.equal(one(IDS), other(IDS))
 
 
 def test_the_noise_is_gumbels(table: AutoDim) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from isometry.compression.adaptive_rows import AdaptiveRows
 from isometry.compression.block_dedup import BlockDedup
-from isometry.compression.codec import Codec, FloatTable
+from isometry.compression.codec import Codec, FloatTable, generator_of
 from isometry.compression.deep_hash import DeepHash
 from isometry.compression.integer_table import IntegerTable
 from isometry.compression.low_rank import LowRank
@@ -121,6 +121,15 @@ def test_a_table_that_is_no_table_is_refused(name: str) -> None:
 def test_what_shares_numbers_holds_no_table_that_is_given(kind: type[Codec]) -> None:
     with pytest.raises(InputError, match=rf"{kind.__name__} cannot hold a table that is given"):
         kind.fit(TABLE, 4 * N * DIM)
+
+
+def test_a_seeds_draws_are_not_those_of_its_neighbour_one_step_later() -> None:
+    drawn = {
+        tuple(torch.rand(3, generator=generator_of(seed, step)).tolist())
+        for seed in range(4)
+        for step in range(20)
+    }
+    assert len(drawn) == 80
 
 
 def test_half_precision_is_that_of_numpy() -> None:

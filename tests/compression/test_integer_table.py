@@ -54,6 +54,18 @@ def test_rows_get_the_gradient_and_small_updates_add_up() -> None:
     assert moved == pytest.approx(0.2, abs=0.01)
 
 
+def test_every_step_rounds_by_new_chance() -> None:
+    """By the same one, a number that is pulled on would go on at each step or never."""
+    table = IntegerTraining(1000, 8, step=0.1)
+    found = []
+    for _ in range(3):
+        with torch.no_grad():
+            table.rows.fill_(0.05)
+        found.append(table(torch.arange(1000)).detach() > 0)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert 0.45 < (found[one] == found[other]).float().mean() < 0.55
+
+
 def test_numbers_are_clipped_to_their_bits() -> None:
     table = IntegerTraining(2, 3, bits=8, step=0.01)
     with torch.no_grad():

@@ -64,6 +64,18 @@ def test_in_training_every_length_is_tried(table: OptEmbed) -> None:
     assert torch.equal(table(torch.arange(160)), again(torch.arange(160)))
 
 
+def test_every_step_and_every_seed_draws_other_lengths(table: OptEmbed) -> None:
+    def lengths(of: OptEmbed) -> torch.Tensor:
+        return (of(torch.arange(160)) != 0).sum(dim=1)
+
+    other = OptEmbed(FIELDS, 8, seed=2)
+    other.load_state_dict(table.state_dict())
+    drawn = lengths(table), lengths(table), lengths(other)
+    # An eighth are the same by chance.
+    for one, another in ((0, 1), (0, 2)):
+        assert 0.02 < (drawn[one] == drawn[another]).float().mean() < 0.3
+
+
 def test_what_is_found_is_what_was_tried(table: OptEmbed) -> None:
     table.raise_thresholds(2000)
     codec = table.frozen([3, 6])
@@ -128,6 +140,21 @@ def test_evolution_finds_the_best_widths() -> None:
     found = evolve(4, 8, distance, lambda _: True, seed=0)
     assert found == [3, 8, 1, 5]
     assert evolve(4, 8, distance, lambda _: True, generations=1, seed=0) != found
+
+
+def test_the_seed_decides_what_is_tried_and_generations_how_much(table: OptEmbed) -> None:
+    def tried(seed: int) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = []
+
+        def score(widths: Sequence[int]) -> float:
+            found.append(tuple(widths))
+            return 0.0
+
+        table.best_within(1500, score, generations=3, seed=seed)
+        return found
+
+    assert len(tried(0)) == 3 * 20
+    assert tried(0) == tried(0) != tried(1)
 
 
 def test_evolution_never_tries_what_does_not_fit() -> None:

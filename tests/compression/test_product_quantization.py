@@ -124,6 +124,16 @@ def test_fits_repeat(words: np.ndarray, plain: ProductQuantizer) -> None:
     assert not np.array_equal(other.codebooks, plain.codebooks)
 
 
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_the_seed_decides_where_a_rotated_fit_begins(rounds: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
+    one, same, other = (
+        fit_rotated_product_quantizer(vectors, 2, codes=8, rounds=rounds, seed=seed).codebooks
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
 @pytest.mark.parametrize("fit", [fit_product_quantizer, fit_rotated_product_quantizer])
 def test_what_no_codebook_can_be_learned_from_is_refused(fit, words: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"3000 vectors are too few to learn 256 .* ask for 76"):

@@ -37,3 +37,12 @@ def test_it_takes_the_parts_that_the_budget_allows(words: np.ndarray) -> None:
 def test_too_few_vectors_for_the_codes_are_refused(words: np.ndarray) -> None:
     with pytest.raises(InputError, match="too few to learn 256"):
         ProductTable.fit(torch.from_numpy(words), 10**9)
+
+
+def test_the_seed_decides() -> None:
+    table = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    budget = 2 * 400 + 8 * 8 * 4
+    one, same, other = (
+        ProductTable.fit(table, budget, codes=8, seed=seed).codebooks for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)

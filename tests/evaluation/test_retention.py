@@ -143,6 +143,21 @@ def test_a_limit_takes_that_many_pairs():
     assert asked == [20, 20]
 
 
+def test_words_are_sought_by_their_glosses_and_not_glosses_by_their_words():
+    # The first word is nearer to the second gloss than to its own, which is nearest to it.
+    degrees = {"gloss": [-60, 50], "lemmas": [0, 90]}
+    angles = {
+        row[column]: np.radians(degree)
+        for column, own in degrees.items()
+        for row, degree in zip(GLOSSES, own, strict=False)
+    }
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        return np.array([[np.cos(angles[text]), np.sin(angles[text])] for text in texts])
+
+    assert gloss_retention(encode, limit=2) == 100
+
+
 def test_an_encoder_that_overflowed_is_refused():
     with pytest.raises(InputError, match="not finite"):
         gloss_retention(lambda texts: np.full((len(texts), 2), np.nan), limit=5)

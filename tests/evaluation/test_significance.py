@@ -61,6 +61,23 @@ def test_more_confidence_makes_a_wider_interval():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
+@pytest.mark.parametrize("kind", ["grouped", "stratified", "crossed"])
+def test_every_interval_follows_confidence_and_seed(kind: str) -> None:
+    a, b = np.random.default_rng(1).random((2, 3, 40))
+
+    def interval(confidence: float = 0.95, seed: int = 0) -> Interval:
+        options = {"confidence": confidence, "seed": seed, "samples": 2000}
+        if kind == "grouped":
+            return grouped_bootstrap(a[0], b[0], np.arange(40) // 4, **options)
+        if kind == "stratified":
+            return stratified_bootstrap(list(a), list(b), **options)
+        return crossed_bootstrap(a, b, **options)
+
+    narrow, usual, wide = (interval(confidence) for confidence in (0.5, 0.95, 0.99))
+    assert wide.low < usual.low < narrow.low < narrow.high < usual.high < wide.high
+    assert interval() == usual != interval(seed=1)
+
+
 def test_the_same_seed_gives_the_same_interval_in_blocks_of_any_size(monkeypatch):
     a, b = np.random.default_rng(2).random((2, 37))
     whole = paired_bootstrap(a, b, samples=500, seed=4)
@@ -136,6 +153,19 @@ def test_few_queries_of_a_page_each_are_as_few_as_groups() -> None:
     wide = grouped_bootstrap(np.zeros(2000), many, range(2000))
     plain = paired_bootstrap(np.zeros(2000), many)
     assert (wide.low, wide.high) == pytest.approx((plain.low, plain.high), rel=0.01, abs=1e-4)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.99])
+def test_the_ends_of_few_groups_are_moved_out_by_students_t(confidence: float) -> None:
+    a, groups = np.zeros(40), np.arange(40) // 10
+    b = np.repeat(np.array([0.1, -0.4, 0.9, 0.3]), 10)
+    found = grouped_bootstrap(a, b, groups, confidence=confidence)
+    plain = paired_bootstrap(a, b, confidence=confidence, groups=groups)
+    level = (1 + confidence) / 2
+    factor = stats.t.ppf(level, 3) / stats.norm.ppf(level) * (4 / 3) ** 0.5
+    mean = b.mean()
+    assert found.low == pytest.approx(mean - factor * (mean - plain.low))
+    assert found.high == pytest.approx(mean + factor * (plain.high - mean))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,14 @@ def test_what_hardly_changes_does_not_become_noise() -> None:
     assert wide[:, 2].std() < 0.001
 
 
+def test_one_wide_dimension_does_not_quiet_the_others() -> None:
+    # Transformers have some that are very much wider than the rest.
+    vectors = np.random.default_rng(0).normal(size=(100, 5)).astype(np.float32)
+    vectors[:, 4] *= 1000
+    found = Standardizer.fit(vectors).apply(vectors)
+    np.testing.assert_allclose(found.std(axis=0), 1, atol=1e-4)
+
+
 def test_three_dimensions_of_minilm_stay_quiet(minilm: TextEncoder) -> None:
     vectors = minilm.encode([f"the number {number}" for number in range(30)])
     spread = vectors.std(axis=0)

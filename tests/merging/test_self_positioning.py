@@ -240,6 +240,34 @@ def test_each_task_counts_the_same_and_they_may_pull_against_each_other() -> Non
     assert all(step.cosine == pytest.approx(1) for step in alike.history)
 
 
+def test_a_step_tells_the_mean_loss_and_the_lowest_cosine_of_any_two_tasks() -> None:
+    start = Position((1 / 3,) * 3)
+    near, far = at((1.0, 0.0, 0.0), 1.0), at((0.0, 1.0, 0.0), 1.0)
+    probe = {"a": to(near), "again": to(near), "c": to(far)}
+    found = learn_weights(BASE, MODELS, probe, starts=[start], steps=1)
+    here = at(start.shares, 1.0)
+    losses = [float(loss(here, None)) for loss in probe.values()]
+    one, other = (
+        torch.cat([(here[name] - target[name]).reshape(-1) for name in NAMES])
+        for target in (near, far)
+    )
+    (step,) = found.history
+    assert step.loss == pytest.approx(sum(losses) / 3)
+    assert step.cosine == pytest.approx(float(torch.cosine_similarity(one, other, dim=0)))
+    assert step.cosine < 0 and found.disagreement == 1
+
+
+def test_every_step_has_examples_of_its_own() -> None:
+    seen: list[int | None] = []
+
+    def loss(state: Mapping[str, Tensor], step: int | None) -> Tensor:
+        seen.append(step)
+        return curved(state, step)
+
+    learn_weights(BASE, MODELS, {"a": loss}, starts=[Position((1 / 3,) * 3)], steps=7)
+    assert [step for step in seen if step is not None] == list(range(7))
+
+
 def test_the_distance_stays_in_its_bounds() -> None:
     out = at((1 / 3,) * 3, 9.0)
     found = learn_weights(BASE, MODELS, {"a": to(out)}, steps=60, learning_rate=0.3)

@@ -55,6 +55,15 @@ def test_the_risk_of_the_unmarked_never_falls_below_zero() -> None:
     assert float(loss) == pytest.approx(0.9 * float(functional.softplus(torch.tensor(-5.0))))
 
 
+def test_what_one_label_has_below_zero_pays_for_no_other() -> None:
+    # The first label's risk of the unmarked is below zero, the second's above.
+    logits = torch.tensor([[5.0, 1.0], [-5.0, -1.0], [-5.0, 2.0], [-5.0, 0.5]])
+    marks = torch.tensor([[1.0, 1.0], [0, 0], [0, 0], [0, 0]])
+    prior = torch.tensor([0.9, 0.3])
+    alone = [MultiLabel(prior=prior[[k]])(logits[:, [k]], marks[:, [k]]) for k in range(2)]
+    torch.testing.assert_close(MultiLabel(prior=prior)(logits, marks), sum(alone) / 2)
+
+
 def test_a_label_that_no_row_has_is_a_no() -> None:
     logits = torch.tensor([[1.0], [2.0]])
     loss = MultiLabel(prior=torch.tensor([0.3]))(logits, torch.zeros(2, 1))

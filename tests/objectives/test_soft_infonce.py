@@ -48,6 +48,27 @@ def test_of_unit_vectors_it_is_the_plain_contrast_with_negatives_and_matches() -
         torch.testing.assert_close(MNRPlus(0.2)(a, b, *rest), expected.to(torch.float64))
 
 
+@pytest.mark.parametrize(
+    ("match", "left_out_forth", "left_out_back"), [((0, 1), None, (1, 0)), ((1, 0), (1, 0), None)]
+)
+def test_a_match_that_is_a_target_stays(
+    match: tuple[int, int],
+    left_out_forth: tuple[int, int] | None,
+    left_out_back: tuple[int, int] | None,
+) -> None:
+    # Row 0 is to find the longer row 1, which row 0 stands beside as one of its matches.
+    a, b, target = halved(A), halved(B), torch.tensor([1, 1, 2])
+    same = torch.zeros(3, 3, dtype=torch.bool)
+    same[match] = True
+    expected = 0.0
+    for logits, left_out in ((a @ b.T, left_out_forth), (b @ a.T, left_out_back)):
+        if left_out is not None:
+            logits[left_out] = -torch.inf
+        expected += float(functional.cross_entropy(logits, target)) / 2
+    found = MNRPlus(1.0, normalize=False)(a, b, None, same)
+    assert float(found) == pytest.approx(expected)
+
+
 def test_soft_targets_by_hand_and_at_their_limit() -> None:
     a, b = random(3, 4), random(7, 4)[4:]
     torch.testing.assert_close(

@@ -136,6 +136,20 @@ def test_latents_without_their_output_see_nothing_of_the_states() -> None:
     assert torch.equal(made(-3 * STATES, EVERY), found)
 
 
+def test_the_released_norms_are_of_the_states_and_of_the_latents_whoever_asks() -> None:
+    # Both papers' modules are called as `cross_attn(hiddens, context=latents)`.
+    nothing = torch.zeros(4, dtype=torch.float64)
+    made = pooler("latents")
+    made.load_released(released() | {"cross_attend_blocks.0.norm.weight": nothing})
+    torch.testing.assert_close(made(STATES, EVERY), made(-3 * STATES, EVERY))
+    made = pooler("states")
+    made.load_released(released() | {"cross_attend_blocks.0.norm_context.weight": nothing})
+    found = made(STATES, MASK)
+    torch.nn.init.zeros_(made.to_out.weight)
+    torch.testing.assert_close(made(STATES, MASK), found)
+    assert not torch.allclose(pooler("states")(STATES, MASK), found)
+
+
 def test_the_sizes_are_those_of_the_released_poolers() -> None:
     with torch.device("meta"):
         nv_embed = LatentAttention(4096, 512, 8, "states", head_dim=4096)

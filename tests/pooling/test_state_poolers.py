@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from isometry.core.errors import InputError
 from isometry.pooling.last_token import Last
@@ -59,6 +60,16 @@ def test_self_attention_neither_sees_nor_averages_padding() -> None:
     quick = pooler.eval()
     with torch.no_grad():
         torch.testing.assert_close(quick(STATES, MASK), found)
+
+
+def test_norms_stand_in_front_and_two_dense_layers_behind_the_attention() -> None:
+    torch.manual_seed(0)
+    pooler = SelfAttention(8, 2, 16).double()
+    layer = pooler.layer
+    torch.nn.init.zeros_(layer.self_attn.out_proj.weight)
+    torch.nn.init.zeros_(layer.self_attn.out_proj.bias)
+    dense = layer.linear2(functional.gelu(layer.linear1(layer.norm2(STATES))))
+    torch.testing.assert_close(pooler(STATES, MASK), Mean()(STATES + dense, MASK))
 
 
 def test_a_new_mix_is_the_mean_of_the_layers() -> None:

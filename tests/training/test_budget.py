@@ -384,3 +384,12 @@ def test_the_temperature_follows_the_spread_of_the_base(
     assert narrow < 0.5 * suitable_temperature(queries, documents)
     assert suitable_temperature(cone, np.tile(cone, (5, 1))) == 0.005
     assert suitable_temperature(cone, np.concatenate([cone, -cone])) == 0.1
+
+
+def test_the_spread_is_that_of_each_querys_own_scores() -> None:
+    # The first query is near to all documents, the second to none of them.
+    angles = np.arange(9) / 100
+    documents = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    queries = np.eye(2)
+    spreads = [(documents @ query).std() for query in queries]
+    assert suitable_temperature(queries, documents) == pytest.approx(np.mean(spreads) / 2, rel=0.05)

@@ -21,5 +21,16 @@ def test_batches_are_of_like_length_and_every_row_comes_once_a_pass() -> None:
     assert means != sorted(means)
     assert length_batches(lengths, 10, 25, seed=0) == order
     assert length_batches([3, 1, 2], 2, 4, seed=1)[0] != []
+    assert length_batches(lengths, 10, 25, seed=1) != order
     with pytest.raises(ValueError, match="need a row"):
         length_batches([], 2, 2, seed=0)
+
+
+def test_rows_are_sorted_among_those_that_were_drawn_together_alone() -> None:
+    lengths = list(range(160))
+    order = length_batches(lengths, 4, 40, seed=0, pooled=2)
+    # Of all rows, four of like length would be four in a row.
+    spans = [max(batch) - min(batch) for batch in order]
+    assert np.median(spans) > 20
+    assert all(batch == sorted(batch) for batch in order)
+    assert [max(b) - min(b) for b in length_batches(lengths, 4, 40, seed=0, pooled=40)] == [3] * 40

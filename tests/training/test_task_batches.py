@@ -37,6 +37,13 @@ def test_shares_say_otherwise_and_the_remainder_goes_to_who_lacks_most() -> None
     assert count(7, {"a": 0.0, "b": 1.0, "c": 0.0}) == {"b": 7}
 
 
+def test_the_order_of_the_tasks_is_another_for_each_seed() -> None:
+    orders = [
+        [TASKS[batch[0]] for batch in task_batches(KEYS, TASKS, 8, 40, seed)] for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+
+
 def test_the_batches_of_a_task_are_those_that_it_has_alone() -> None:
     batches = list(task_batches(KEYS, TASKS, 8, 40, seed=5))
     own = [[row - 50 for row in batch] for batch in batches if batch[0] in range(50, 80)]

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from isometry.core.errors import InputError
 from isometry.encoders.text import TextEncoder
-from isometry.learners.learner import Losses
+from isometry.learners.learner import Learner, Losses
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
@@ -286,6 +286,40 @@ def test_the_rate_rises_and_falls_in_a_line(
     trainer.run()
     expected = [0.0, 0.5, *(1 - step / 8 for step in range(8))]
     assert rates == pytest.approx(expected)
+
+
+class Pulled(Learner):
+    """All of its numbers are pulled alike."""
+
+    def __init__(self, pull: float) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.pull = pull
+
+    def collate(self, rows: Sequence[int]) -> dict[str, Any]:
+        return {"rows": torch.tensor(rows)}
+
+    def loss(self, batch: dict[str, Any]) -> Losses:
+        return {"loss": self.pull * (self.layer.weight.sum() + self.layer.bias.sum())}
+
+
+def test_weights_decay_and_biases_do_not(tmp_path: Path) -> None:
+    learner = Pulled(0.0)
+    before = learner.layer.weight.detach().clone(), learner.layer.bias.detach().clone()
+    batches = Batches([0], [[0]] * STEPS)
+    Trainer(learner, batches, tmp_path, learning_rate=0.1, weight_decay=0.5).run()
+    # The rate rises in one step, and falls in nine.
+    left = math.prod(1 - 0.5 * 0.1 * step / 9 for step in range(1, 10))
+    torch.testing.assert_close(learner.layer.weight.detach(), left * before[0])
+    assert torch.equal(learner.layer.bias, before[1])
+
+
+def test_long_gradients_are_cut_to_a_length_of_1(tmp_path: Path) -> None:
+    trainer: Any = Trainer(Pulled(1000.0), Batches([0], [[0]]), tmp_path, learning_rate=1e-3)
+    trainer.run()
+    # Of the first gradient, Adam keeps a tenth.
+    kept = [state["exp_avg"] for state in trainer.optimizer.state.values()]
+    assert sum(float(part.square().sum()) for part in kept) ** 0.5 == pytest.approx(0.1, rel=1e-3)
 
 
 def test_bfloat16_computes_coarsely_but_trains_float32_weights(

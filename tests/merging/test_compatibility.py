@@ -225,6 +225,29 @@ def test_another_head_is_refused(one: Path, other: Path) -> None:
     assert "Tanh" in line and "Identity" in line
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_residual", True),
+        ("module_input_name", "token_embeddings"),
+        ("module_output_name", "projected"),
+    ],
+)
+def test_a_head_that_reads_or_adds_otherwise_is_refused(
+    one: Path, other: Path, key: str, value: object
+) -> None:
+    with_dense(one)
+    assert notes(one, with_dense(Path(shutil.copytree(other, other.with_name("same"))))) == []
+    assert key in refusal(one, with_dense(other, **{key: value}))
+
+
+def test_a_pooling_that_leaves_the_prompt_out_is_another(one: Path, other: Path) -> None:
+    change_json(other / POOLING, include_prompt=False)
+    assert "include_prompt" in refusal(one, other)
+    change_json(one / POOLING, include_prompt=False)
+    assert notes(one, other) == []
+
+
 def test_a_base_has_no_head_but_must_have_every_tensor(one: Path, other: Path) -> None:
     assert notes(one, one, base=plain(other)) == []
     with_dense(one)

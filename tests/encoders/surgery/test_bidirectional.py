@@ -57,6 +57,17 @@ def test_the_last_token_reaches_the_first_one_and_did_not_before(kind: Any, atte
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_kernels_that_ask_the_layers_are_told_too(kind: Any) -> None:
+    def causal(model: Any) -> int:
+        return sum(getattr(part, "is_causal", False) is True for part in model.modules())
+
+    model = decoder(kind)
+    assert causal(model) == 2
+    bidirectional(model, 8)
+    assert causal(model) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_padding_is_still_not_seen(kind: Any) -> None:
     model = decoder(kind)
     bidirectional(model, 8)

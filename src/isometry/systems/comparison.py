@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -92,6 +93,23 @@ def _judge(gate: Gate, arm: str, figures: AllFigures) -> Verdict:
         gate.metric, arm, gate.versus, gate.at_least, gate.lower_is_better, gate.report_only,
         gate.reported, figure, other, gain, low, high, passed,
     )  # fmt: skip
+
+
+def same_verdicts(some: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether verdicts as JSON say the same.
+
+    The last bits of a mean are no difference: another processor adds in another order.
+    """
+    return len(some) == len(others) and all(
+        one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+        for one, other in zip(some, others, strict=True)
+    )
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return one == other
 
 
 def values_of(runs: Sequence[Mapping[str, Any]], metric: str) -> Float[np.ndarray, "seeds items"]:

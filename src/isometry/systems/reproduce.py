@@ -18,7 +18,7 @@ from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_finished_work
 from isometry.core.writing import write_text
 from isometry.systems.catalogue import Entry
-from isometry.systems.comparison import judge, passed
+from isometry.systems.comparison import judge, passed, same_verdicts
 from isometry.systems.records import (
     Identity,
     read_record,
@@ -72,10 +72,12 @@ def reproduce(
         other = identity.differences(known["identity"])
         if not other:
             judged = _judged(system, known)
-            if judged != known:
+            same = same_verdicts(judged["gates"], known["gates"])
+            if not same or judged["passed"] != known["passed"]:
                 say(f"{path} is judged anew: what judges has changed since.")
                 write_record(path, judged)
-            return {**judged, "fresh": False}
+                known = judged
+            return {**known, "fresh": False}
         say(f"{path} is of other {' and '.join(other)}: it is not used.")
     kept = not arms and settings.seeds == system.scales[scale].seeds
     if kept:

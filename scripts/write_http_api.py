@@ -95,12 +95,27 @@ def _body(name: str, schema: Schema) -> Iterator[str]:
 
 def _row(name: str, schema: Schema, required: bool) -> list[str]:
     """A parameter or a field: its name, what it may be, what it means."""
-    kind = _type(schema)
+    kind = _type(schema) + _bounds(schema)
     if "default" in schema and "const" not in schema:
         kind += f", `{json.dumps(schema['default'])}` by default"
     elif not required and "const" not in schema:
         kind += ", optional"
     return [f"`{name}`", kind, words(schema.get("description", ""))]
+
+
+def _bounds(schema: Schema) -> str:
+    """How long, many or large a value may be."""
+    said = [
+        f", {words} {schema[bound]:,.0f}{unit}"
+        for bound, words, unit in (
+            ("minimum", "at least", ""),
+            ("exclusiveMaximum", "below", ""),
+            ("maxLength", "at most", " characters"),
+            ("maxItems", "at most", ""),
+        )
+        if bound in schema
+    ]
+    return "".join(said)
 
 
 def _type(schema: Schema) -> str:

@@ -90,6 +90,14 @@ class Space:
         return self.folder / self.current.documents
 
     @property
+    def fitted(self) -> dict[str, Any]:
+        """What the manifest says of the model that was fitted, also of one that was replaced.
+
+        Always `base` and `fingerprint`; the prompts, unless an older version replaced it.
+        """
+        return self.manifest.get("migrated", {}).get("from") or self.manifest["encoder"]
+
+    @property
     def report(self) -> Path:
         """The page with the proof."""
         return self.folder / REPORT

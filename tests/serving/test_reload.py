@@ -168,6 +168,23 @@ def test_the_base_follows_what_is_added(pair: tuple[Path, Path]) -> None:
         assert all(now[text] is encoded[text] for text in encoded)
 
 
+def test_the_base_stays_what_the_fit_began_with(pair: tuple[Path, Path], tiny_folder: Path) -> None:
+    space, _ = pair
+    base = load_encoder(Space.open(space).manifest["encoder"]["base"])
+    asked = {"input": "print a label", "model": "docs-space.base", "input_type": "query"}
+
+    def vector(client: TestClient) -> list[float]:
+        return client.post("/v1/embeddings", json=asked).json()["data"][0]["embedding"]
+
+    expected = base.encode(["print a label"])[0]
+    isometry.migrate(space, tiny_folder)
+    with answering(str(space), beside_base=True) as (client, _):
+        np.testing.assert_allclose(vector(client), expected, atol=1e-5)
+        # Who names no Space means the Space itself.
+        answer = client.post("/search", json={"query": "a parcel"}).json()
+        assert answer["space"] == "docs-space"
+
+
 def test_a_space_without_documents_is_served_beside_its_base(pair: tuple[Path, Path]) -> None:
     space, _ = pair
     with Store.open(space) as store:

@@ -33,7 +33,7 @@ def encode(
         str,
         typer.Argument(help="A Space, a model folder, packaged:minilm, or a hub id."),
     ],
-    source: Annotated[str, typer.Argument(help="A folder, a file, or python:PACKAGE.")],
+    source: Annotated[str, typer.Argument(help="What fit takes as a source.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write.", show_default=False)],
     role: Annotated[
         Literal["query", "document"], typer.Option(help="Whose prompt to use.")
@@ -53,7 +53,7 @@ def encode(
 ) -> None:
     """Encode texts to a Parquet file: id, text, and vector as a fixed-size list.
 
-    A killed run goes on with the same command.
+    A killed run goes on with the same command. Of the prompts that of --role is used alone.
 
     Example:
 

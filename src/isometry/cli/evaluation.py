@@ -33,13 +33,18 @@ def evaluate(
     ],
     beir: Annotated[
         Path | None,
-        typer.Option(help="A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv."),
+        typer.Option(
+            help="A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv; or dev.tsv, or the"
+            " only file in qrels/."
+        ),
     ] = None,
     documents: Annotated[
         str | None, typer.Option(help="A source as fit takes it, with the two that follow.")
     ] = None,
     queries: Annotated[Path | None, typer.Option(help="JSONL with _id and text, or TSV.")] = None,
-    judgements: Annotated[Path | None, typer.Option(help="BEIR's or TREC's layout.")] = None,
+    judgements: Annotated[
+        Path | None, typer.Option(help="BEIR's, TREC's or MS MARCO's layout.")
+    ] = None,
     text: TextColumn = None,
     title: TitleColumn = None,
     id: IdColumn = None,

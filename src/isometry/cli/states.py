@@ -31,7 +31,8 @@ _Number = Annotated[
 def history(space: SpaceFolder, as_json: Json = False) -> None:
     """List the states that a Space still has, and what wrote each.
 
-    What was superseded stays for an hour at least, until something is compacted.
+    What was superseded stays for an hour at least, until something is compacted; of what a server
+    with --write wrote, the last eight states.
 
     Example:
       isometry space history docs-space
@@ -59,7 +60,7 @@ def history(space: SpaceFolder, as_json: Json = False) -> None:
             if state[what] is not None
         )
         shown = [_shown(state["number"]), _minute(state["time"]), _shown(state["documents"])]
-        shown += [changes, state["model"][:_SHORT], kept, state["by"] or "-"]
+        shown += [changes or "-", state["model"][:_SHORT], kept, state["by"] or "-"]
         # Text, since a name of a source may look like markup.
         table.add_row(*map(Text, map(safe_line, shown)), style="bold" if state["current"] else None)
     print_rich(table)

@@ -91,8 +91,7 @@ def _fitted(model: Path, encoder: TextEncoder) -> Space | None:
     if not (model.parent / MANIFEST).is_file():
         return None
     space = Space.open(model.parent)
-    fitted = space.manifest.get("migrated", {}).get("from") or space.manifest["encoder"]
-    return space if encoder.fingerprint() == fitted["fingerprint"] else None
+    return space if encoder.fingerprint() == space.fitted["fingerprint"] else None
 
 
 def _smaller(encoder: TextEncoder, size: Size) -> TextEncoder:

@@ -73,7 +73,7 @@ def distill(
 
     Args:
         teacher: The encoder to distil: a Space, a folder, `packaged:NAME`, or a hub id.
-        source: A folder, a file, or `python:PACKAGE`, as `fit` takes it.
+        source: What `fit` takes as a source.
         out: The folder of the student, which plain sentence-transformers loads.
         layers: How many of the teacher's layers to keep, from the lowest; all when not given.
         dim: How many dimensions to keep; all when not given, and 256 of a table.

@@ -46,12 +46,12 @@ def evaluate(
         beir: A folder in BEIR's layout; or give the three that follow.
         documents: What `fit` takes as a source.
         queries: JSONL with `_id` and `text`, or TSV.
-        judgements: BEIR's or TREC's layout.
+        judgements: BEIR's, TREC's or MS MARCO's layout.
         text: The column of a table that holds the text.
         title: The column that holds the title.
         id: The column that holds the id.
         query_prompts: One for each model that is no Space, instead of the query prompt of its own
-            configuration; None leaves that. A Space is evaluated as it searches.
+            configuration; None leaves that. A Space has its own prompts and weight.
         document_prompts: Likewise, its document prompt.
         precision: Of the matrix products.
 

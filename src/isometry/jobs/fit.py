@@ -84,7 +84,8 @@ def fit(
     finished Space back at once.
 
     Args:
-        source: A folder, a file, or `python:PACKAGE`.
+        source: A folder, a file, an archive, `python:PACKAGE`, `wordnet:`, `hf:OWNER/NAME`, or an
+            address of a database (`sqlite:`, `postgresql:`).
         base: The encoder to start from: a folder, `packaged:NAME`, or a hub id.
         out: The folder of the Space; named after the source when not given.
         minutes: What to plan for, without encoding the final index.
@@ -94,7 +95,7 @@ def fit(
         id: The column that holds the id.
         limit: Read only this many documents, the first.
         queries: Queries that people asked (JSONL with `_id` and `text`, or TSV).
-        judgements: Which documents answer them (BEIR's or TREC's layout).
+        judgements: Which documents answer them (BEIR's, TREC's or MS MARCO's layout).
         pairs: Queries with their documents in one file (JSONL with `query` and `document`, an id),
             instead of the two.
         query_prompt: Replaces the query prompt of the model's own configuration.

@@ -118,7 +118,7 @@ def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]
         "encoder": described,
     }
     # The figures, and the weight, are of the model that was fitted, however often it is replaced.
-    fitted = space.manifest.get("migrated", {}).get("from") or _identity(old)
+    fitted = _identity(space.fitted)
     search = {**space.manifest["search"], "dense_weight_tuned_for": fitted["base"]}
     migrated = {"from": fitted, "to": _identity(described), "time": utc()}
     manifest |= {"search": search, "migrated": migrated}
@@ -151,7 +151,8 @@ def _return(writer: Writer) -> dict[str, Any]:
 
 
 def _identity(encoder: dict[str, Any]) -> dict[str, Any]:
-    return {"base": encoder["base"], "fingerprint": encoder["fingerprint"]}
+    names = ("base", "fingerprint", "query_prompt", "document_prompt")
+    return {name: encoder[name] for name in names if name in encoder}
 
 
 def _figures(space: Space, *, migrated: bool, passages: int) -> dict[str, Any]:

@@ -145,10 +145,13 @@ def base_of(space: Space) -> Encoder:
     from isometry.encoders.encoder import load_encoder
     from isometry.encoders.text import TextEncoder
 
-    said = space.manifest["encoder"]
+    said = space.fitted
     encoder = load_encoder(said["base"])
     if isinstance(encoder, TextEncoder):
-        prompts = {role: said[f"{role}_prompt"] for role in ("query", "document")}
+        prompts = {
+            role: said.get(f"{role}_prompt", encoder.prompts[role])
+            for role in ("query", "document")
+        }
         if prompts != dict(encoder.prompts):
             return TextEncoder.load(
                 said["base"], query_prompt=prompts["query"], document_prompt=prompts["document"]
@@ -156,10 +159,10 @@ def base_of(space: Space) -> Encoder:
     return encoder
 
 
-def _base_named(space: Space) -> tuple[str, ...]:
+def _base_named(space: Space) -> tuple[str | None, ...]:
     """What decides about the vectors of a Space's base: its name and its prompts."""
-    said = space.manifest["encoder"]
-    return said["base"], said["query_prompt"], said["document_prompt"]
+    said = space.fitted
+    return said["base"], said.get("query_prompt"), said.get("document_prompt")
 
 
 def nested_widths(space: Space) -> tuple[int, ...] | None:

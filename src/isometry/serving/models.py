@@ -66,10 +66,12 @@ class Models:
         """
         suited = [source.name for source in self.sources.values() if source.is_space or not space]
         if name is None:
-            if len(suited) != 1:
+            # A base stands beside its Space: who names nothing means the Space.
+            usual = [known for known in suited if self.sources[known].base_of is None]
+            if len(usual) != 1:
                 there = ", ".join(suited) or "none"
                 raise invalid(f"Say which {param}: {there}.", param, "missing")
-            name = suited[0]
+            name = usual[0]
         if name not in suited:
             there = ", ".join(suited) or "none"
             # A name beyond any sense is not repeated.

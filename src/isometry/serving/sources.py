@@ -56,7 +56,7 @@ def read_sources(arguments: Sequence[str], *, beside_base: bool = False) -> list
         else:
             space = Space.open(place)
             if beside_base:
-                locate(space.manifest["encoder"]["base"])
+                locate(space.fitted["base"])
                 found.append(Source(f"{name}.base", place, True, name))
         for source in found:
             if any(other.name == source.name for other in sources):

@@ -32,12 +32,14 @@ class SearchRequest(BaseModel):
         }
     }
 
-    query: str = Field(description="Any text; what the model cannot read of it is cut.")
+    query: str = Field(
+        description="Any text but an empty one; what the model cannot read of it is cut."
+    )
     space: str | None = Field(
         None, description="A name out of /v1/models; may be left away where there is one Space."
     )
     mode: Mode = Field("hybrid", description="By vectors, by words, or by both, fused.")
-    k: int = Field(10, description="How many documents at most.")
+    k: int = Field(10, description="How many documents at most, from 1 to the server's limit.")
     dimensions: int | None = Field(
         None, description="Compare only so many of the vectors' first dimensions."
     )

@@ -152,7 +152,10 @@ async def put_document(
     embedder: TheEmbedder,
     space: SpaceName = None,
 ) -> Response:
-    """Stores a document in place of the one with its id; answered when it is on the disk."""
+    """Stores a document in place of the one with its id; answered when it is on the disk.
+
+    An id has 1 to 1,000 characters, none of them a control character.
+    """
     del document
     id = _id(request)
     model = models.get(space, param="space", space=True)

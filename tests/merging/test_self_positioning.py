@@ -14,10 +14,12 @@ from isometry.merging.self_positioning import (
     Learned,
     Per,
     Position,
+    ProbeLoss,
     Span,
     arc,
     group_of,
     learn_weights,
+    over_gains,
     self_positioning,
     usual_starts,
 )
@@ -238,6 +240,47 @@ def test_each_task_counts_the_same_and_they_may_pull_against_each_other() -> Non
     alike = learn_weights(BASE, MODELS, {"a": to(near), "b": to(near)}, steps=5)
     assert alike.disagreement == 0
     assert all(step.cosine == pytest.approx(1) for step in alike.history)
+
+
+def test_over_gains_a_loss_is_one_at_the_base_and_none_at_the_best_model() -> None:
+    target = at((0.1, 0.9, 0.0), 1.0)
+    loss = to(target)
+    share = over_gains(BASE, MODELS, {"a": loss})["a"]
+    floating = [{name: state[name] for name in NAMES} for state in (BASE, *MODELS)]
+    values = [float(share(state, None)) for state in floating]
+    assert (values[0], min(values[1:])) == (pytest.approx(1), pytest.approx(0, abs=1e-12))
+    assert values[2] == min(values)
+    # Between them it goes as the loss itself does.
+    half = at((0.0, 1.0, 0.0), 0.5)
+    expected = (loss(half, None) - loss(MODELS[1], None)) / (
+        loss(BASE, None) - loss(MODELS[1], None)
+    )
+    assert float(share({name: half[name] for name in NAMES}, 0)) == pytest.approx(float(expected))
+
+
+def test_over_gains_no_task_counts_more_because_its_loss_is_large() -> None:
+    near, far = to(at((1.0, 0.0, 0.0), 1.0)), to(at((0.0, 1.0, 0.0), 1.0))
+    probe: dict[str, ProbeLoss] = {"a": near, "b": far}
+    large = probe | {"b": lambda state, step: 50 * far(state, step) + 7}
+
+    def learned(probe: Mapping[str, ProbeLoss]) -> Position:
+        return learn_weights(BASE, MODELS, probe, steps=100).position("head")
+
+    assert learned(large).shares[1] > 0.9
+    even, same = (learned(over_gains(BASE, MODELS, each)) for each in (probe, large))
+    assert even.shares == pytest.approx(same.shares) and even.distance == pytest.approx(
+        same.distance
+    )
+    assert max(even.shares) < 0.6
+
+
+def test_over_gains_without_a_gain_is_over_the_loss_of_the_base() -> None:
+    here = to(BASE)
+    kept: ProbeLoss = lambda state, step: 3 + here(state, step)  # noqa: E731
+    share = over_gains(BASE, MODELS, {"a": kept})["a"]
+    for state in (BASE, *MODELS):
+        floating = {name: state[name] for name in NAMES}
+        assert float(share(floating, None)) == pytest.approx(float(kept(floating, None)) / 3)
 
 
 def test_a_step_tells_the_mean_loss_and_the_lowest_cosine_of_any_two_tasks() -> None:

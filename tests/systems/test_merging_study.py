@@ -14,7 +14,7 @@ from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.merging.average import average
 from isometry.systems import mergers_study, merging_study
 from isometry.systems.catalogue import find
-from isometry.systems.mergers_study import added, averaged, folded
+from isometry.systems.mergers_study import added, averaged, folded, positioned
 from isometry.systems.merging_study import (
     PROPORTIONAL,
     UNIFORM,
@@ -41,7 +41,6 @@ from isometry.systems.merging_tasks_study import (
     scores,
 )
 from isometry.systems.run import Run
-from isometry.systems.sentence.self_positioning import positioned
 from isometry.systems.system import Splits
 
 
@@ -290,7 +289,7 @@ def test_fixed_mergers_take_what_is_best_on_validation(
 def test_the_method_is_never_worse_on_the_probe_than_what_it_may_start_from(
     run: MergingRun,
 ) -> None:
-    made, mean = positioned(run), averaged(run)
+    made, mean = positioned(run, per="model", by_gains=False), averaged(run)
     facts = made.figures
     assert facts["probe loss over the best start"] <= 0
     ours, theirs = probe_losses(run, made.encoder), probe_losses(run, mean.encoder)
@@ -302,6 +301,35 @@ def test_the_method_is_never_worse_on_the_probe_than_what_it_may_start_from(
     assert 0 <= facts["distance from the base"] <= 2 and made.steps == 24
     assert -1 < facts["highest cosine of task vectors"] < 1
     assert 0 < facts["sign conflict of task vectors"] < 1
+
+
+def test_each_tensor_has_a_position_learned_by_what_the_experts_gain(run: MergingRun) -> None:
+    made = positioned(run)
+    assert made.figures["probe loss over the best start"] <= 0
+    shares = [made.figures[f"share of {task}"] for task in TASKS]
+    assert sum(shares) == pytest.approx(1) and min(shares) > 0
+    # Not one weighted sum of the task vectors.
+    base, models = experts(run)
+    found = weights_of(made.encoder)
+    fitted: list[np.ndarray] = []
+    for name, tensor in base.items():
+        vectors = torch.stack([(model[name] - tensor).reshape(-1) for model in models], dim=1)
+        own = (found[name] - tensor).reshape(-1, 1)
+        weights = torch.linalg.lstsq(vectors.double(), own.double()).solution
+        torch.testing.assert_close(vectors.double() @ weights, own.double(), atol=1e-5, rtol=0)
+        fitted.append(weights.numpy())
+    assert max(np.abs(each - fitted[0]).max() for each in fitted) > 0.01
+
+
+def test_experts_are_trained_once_for_all_processes(
+    run: MergingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = expert(run, "antonyms")
+    run.train.known.clear()
+    monkeypatch.setattr(merging_study, "trained", lambda *_: pytest.fail("trained again"))
+    again = expert(run, "antonyms")
+    assert first.keys() == again.keys()
+    assert all(torch.equal(part, again[name]) for name, part in first.items())
 
 
 def test_the_probes_batches_go_where_the_encoder_is(

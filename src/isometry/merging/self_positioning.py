@@ -310,6 +310,34 @@ def learn_weights(
     return Learned(positions, per, start, start_loss, best, tuple(history))
 
 
+def over_gains(
+    base: State, models: Sequence[State], probe: Mapping[str, ProbeLoss]
+) -> dict[str, ProbeLoss]:
+    """A probe whose losses are shares of what the models gain: 1 at the base, 0 at the best model.
+
+    The mean of plain losses follows the task whose loss can fall furthest, and gives up the one
+    on which even its own model gains little. Of a task that no model is better at, the loss over
+    that of the base is taken: the share that is left of it.
+
+    Args:
+        base: The state dict that the models were tuned from.
+        models: State dicts with the same names and shapes.
+        probe: By task, its loss; not negative.
+    """
+
+    def whole(loss: ProbeLoss, state: State) -> float:
+        floating = {name: part for name, part in state.items() if part.is_floating_point()}
+        with torch.no_grad():
+            return float(loss(floating, None))
+
+    def share(loss: ProbeLoss) -> ProbeLoss:
+        before, best = whole(loss, base), min(whole(loss, model) for model in models)
+        least = best if best < before else 0.0
+        return lambda state, step: (loss(state, step) - least) / (before - least)
+
+    return {task: share(loss) for task, loss in probe.items()}
+
+
 def _slopes(
     span: Span, probe: Mapping[str, ProbeLoss], step: int
 ) -> tuple[Step, Float[Tensor, "groups models"]]:

@@ -1,4 +1,4 @@
-"""The mergers whose weights are not learned, each with the settings that validation prefers."""
+"""The mergers: those whose settings validation prefers, and one whose weights are learned."""
 
 from __future__ import annotations
 
@@ -6,28 +6,45 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.sweep import sweep
 from isometry.merging.average import average
 from isometry.merging.dare import dare
+from isometry.merging.probe_loss import TowersProbe
+from isometry.merging.self_positioning import (
+    Per,
+    Position,
+    ProbeLoss,
+    arc,
+    learn_weights,
+    over_gains,
+    self_positioning,
+)
 from isometry.merging.slerp import slerp
 from isometry.merging.task_arithmetic import task_arithmetic
+from isometry.merging.task_vectors import task_vectors
 from isometry.merging.ties import ties
 from isometry.systems.merging_study import (
     Merged,
     MergingRun,
     experts,
     fresh,
+    keys_of,
     normalised,
     placed,
     probe_losses,
+    towers,
 )
 from isometry.systems.merging_tasks_study import TASKS
+from isometry.training.unique_batches import unique_batches
 
 # Each model is the last one that SLERP folds in, once.
 ORDERS = tuple(order for order in permutations(range(len(TASKS))) if order[0] < order[1])
+# As far as the plain sum of the task vectors, which task arithmetic may choose too.
+_FARTHEST = float(len(TASKS))
 
 
 def tuned(
@@ -101,4 +118,55 @@ def thinned(run: MergingRun) -> Merged:
             lambda drop, scale: dare(base, models, drop=drop, scale=scale, seed=run.seed),
             axes,
         )
+    )
+
+
+def positioned(run: MergingRun, per: Per = "tensor", *, by_gains: bool = True) -> Merged:
+    """Self Positioning, from the best of the fixed mergers that stand in the span.
+
+    Args:
+        run: With the experts.
+        per: Which tensors share a position.
+        by_gains: Whether the probe's losses are taken over what the experts gain on them.
+    """
+    (base, models), scale = experts(run), run.scale
+    vectors, learner = task_vectors(base, models), towers(run, fresh(run))
+    equal = (1 / len(models),) * len(models)
+    starts = [Position(equal), *(Position(equal, len(models) * by) for by in scale.scales)]
+    starts += [arc(vectors, order) for order in ORDERS[: scale.orders]]
+    probe: dict[str, ProbeLoss] = {
+        task: TowersProbe(
+            learner,
+            rows,
+            list(unique_batches(keys_of(rows), scale.batch, scale.probe_steps, run.seed)),
+        )
+        for task, rows in run.train.probe.items()
+    }
+    learned = learn_weights(
+        base,
+        models,
+        over_gains(base, models, probe) if by_gains else probe,
+        per=per,
+        starts=[start for start in starts if start.distance <= _FARTHEST],
+        steps=scale.probe_steps,
+        farthest=_FARTHEST,
+    )
+    stands = learned.positions.values()
+    shares = np.mean([position.shares for position in stands], axis=0)
+    encoder = placed(fresh(run), self_positioning(base, models, learned.position))
+    return Merged(
+        encoder,
+        # A step sees a batch of each task.
+        len(TASKS) * scale.probe_steps,
+        {
+            "probe loss": probe_losses(run, encoder),
+            "probe loss over the best start": learned.loss - learned.start_loss,
+            "distance from the base": float(np.mean([each.distance for each in stands])),
+            **{f"share of {task}": float(share) for task, share in zip(TASKS, shares, strict=True)},
+            "highest cosine of task vectors": float(
+                vectors.cosines[np.triu_indices(len(models), 1)].max()
+            ),
+            "sign conflict of task vectors": vectors.sign_conflict,
+            "steps whose tasks disagree": learned.disagreement,
+        },
     )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isometry.core.progress import say
@@ -30,6 +31,7 @@ from isometry.training.task_batches import task_batches
 
 # A joint training, as proportional as the rows are, or with as many steps of each task.
 PROPORTIONAL, UNIFORM = None, dict.fromkeys(TASKS, 1.0)
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -143,21 +145,25 @@ def joint(about: str, shares: Mapping[str, float] | None) -> Arm[Any, Any, Any, 
 def expert(run: MergingRun, task: str) -> State:
     """The weights of a task's own model, at the rate that its validation prefers.
 
-    It is trained in a run of its own, under the budget of its task, by the first arm that asks. A
-    process that takes up the work of another one trains it again, to the same weights.
+    It is trained in a run of its own, under the budget of its task, by the first arm that asks,
+    and kept for all others and for whoever takes up the work.
     """
 
-    def weights(seed: int, rate: float) -> State:
+    def make(folder: Path, seed: int, rate: float) -> None:
         say(f"The model of {task} alone: seed {seed}, learning rate {rate:g}")
-        with TemporaryDirectory(prefix="isometry-") as folder:
+        with TemporaryDirectory(prefix="isometry-") as place:
             own = MergingRun(
                 run.scale, run.train, run.validation,
-                seed=seed, rate=rate, folder=Path(folder), shared=Path(folder),
+                seed=seed, rate=rate, folder=Path(place), shared=Path(place),
             )  # fmt: skip
-            return weights_of(trained(own, task, (task,)))
+            save_file(weights_of(trained(own, task, (task,))), folder / _WEIGHTS)
 
     def at(seed: int, rate: float) -> State:
-        return once(run, (task, seed, rate), lambda: weights(seed, rate))
+        def kept() -> State:
+            folder = run.once(f"{task}-{rate:g}-{seed}", lambda folder: make(folder, seed, rate))
+            return load_file(folder / _WEIGHTS)
+
+        return once(run, (task, seed, rate), kept)
 
     def validated(rate: float) -> float:
         encoder = bench(run, at(0, rate))

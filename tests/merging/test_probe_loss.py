@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -86,3 +87,21 @@ def test_a_probe_of_nothing_raises(tiny: TextEncoder, rows: list[PairRow]) -> No
     for few, order in ((rows[:1], [[0]]), ([], [[0]]), (rows, [])):
         with pytest.raises(ValueError, match="two rows at least"):
             TowersProbe(towers(tiny), few, order)
+
+
+def test_products_may_be_in_bfloat16_and_gradients_are_those_of_float32_weights(
+    tiny: TextEncoder, rows: list[PairRow]
+) -> None:
+    state = {name: part.detach().clone() for name, part in tiny.named_parameters()}
+    losses: list[Any] = []
+    slopes: list[torch.Tensor] = []
+    for bfloat16 in (False, True):
+        leaves = {name: part.clone().requires_grad_() for name, part in state.items()}
+        probe = TowersProbe(towers(tiny), rows, [[0, 1]], bfloat16=bfloat16)
+        loss = probe(leaves, None)
+        (slope,) = torch.autograd.grad(loss, [next(iter(leaves.values()))])
+        losses.append(loss.item())
+        slopes.append(slope)
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert slopes[1].dtype == torch.float32
+    assert torch.cosine_similarity(slopes[0].reshape(-1), slopes[1].reshape(-1), dim=0) > 0.98

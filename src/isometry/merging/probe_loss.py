@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, device, nn
 from torch.func import functional_call
@@ -31,19 +33,26 @@ class TowersProbe:
         learner: Knows the task's own loss; its weights stay as they are.
         rows: The examples.
         order: The rows of each step; after the last comes the first.
+        bfloat16: Whether the encoder's matrix products are in it.
 
     Raises:
         ValueError: When there are fewer than two rows, or no step.
     """
 
     def __init__(
-        self, learner: TwoTowers, rows: Sequence[PairRow], order: Sequence[Sequence[int]]
+        self,
+        learner: TwoTowers,
+        rows: Sequence[PairRow],
+        order: Sequence[Sequence[int]],
+        *,
+        bfloat16: bool = False,
     ) -> None:
         if len(rows) < 2 or not order:
             raise ValueError(f"a probe takes two rows at least, not {len(rows)}, and steps")
         self._loss = _Loss(learner)
         self._rows = rows
         self._order = order
+        self._bfloat16 = bfloat16
         self._whole = learner.collate(rows)
 
     def __call__(self, state: State, step: int | None) -> Float[Tensor, ""]:
@@ -59,7 +68,8 @@ class TowersProbe:
             rows = self._order[step % len(self._order)]
             batch = self._loss.learner.collate([self._rows[row] for row in rows])
         tensors = {f"learner.encoder.{name}": part.to(place) for name, part in state.items()}
-        return cast("Tensor", functional_call(self._loss, tensors, (_moved(batch, place),)))
+        with torch.autocast(place.type, torch.bfloat16) if self._bfloat16 else nullcontext():
+            return cast("Tensor", functional_call(self._loss, tensors, (_moved(batch, place),)))
 
 
 def _moved(value: Any, place: device) -> Any:

@@ -139,6 +139,7 @@ def positioned(run: MergingRun, per: Per = "tensor", *, by_gains: bool = True) -
             learner,
             rows,
             list(unique_batches(keys_of(rows), scale.batch, scale.probe_steps, run.seed)),
+            bfloat16=scale.precision == "bfloat16",
         )
         for task, rows in run.train.probe.items()
     }

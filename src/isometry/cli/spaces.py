@@ -59,7 +59,7 @@ def search(
 
       isometry search docs-space "rotate" --filter source^=guide/ --filter kind=prose
 
-      isometry search docs-space "how do I rotate the keys" --at postgresql://me@localhost/shop
+      isometry search docs-space "how do I rotate the keys" --at postgresql://me@localhost/shop#docs
     """
     from isometry.search.filters import Filter
     from isometry.space import Space

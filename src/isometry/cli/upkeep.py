@@ -25,7 +25,7 @@ from isometry.cli.spaces import SpaceFolder
 def add(
     space: SpaceFolder,
     source: Annotated[
-        str, typer.Argument(help="What fit takes: a folder, a file, or python:PACKAGE.")
+        str, typer.Argument(help="What fit takes as a source.")
     ],
     name: Annotated[
         str | None,
@@ -49,6 +49,7 @@ def add(
     """Bring a Space up to date with its source, or add a further one.
 
     Only new and changed documents are encoded; those that are no more in the source are removed.
+    The source is read whole, also where the fit had a --limit.
     Searching goes on meanwhile. A killed run goes on with the same command.
 
     Examples:

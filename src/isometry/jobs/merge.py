@@ -69,7 +69,8 @@ def merge(
     Args:
         models: Folders of sentence-transformers or transformers, Spaces, `packaged:NAME`, hub ids.
         out: The folder of the merge.
-        method: See `isometry.merging` for each.
+        method: `average`, `slerp`, `task-arithmetic`, `ties`, `dare` or `self-positioning`; the
+            modules of `isometry.merging` that are called so say what each does.
         base: What the models were tuned from; for task arithmetic, TIES, DARE and self-positioning.
         weights: One for each model. For `average` and `slerp` (where the second's share is the
             place on the arc) and `dare` equal shares of 1 when not given; else 1 each. Learned by

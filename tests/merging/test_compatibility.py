@@ -86,6 +86,26 @@ def test_another_architecture_is_refused_by_what_differs(
     assert key in line and str(value) in line and str(other) in line
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("hidden_activation", ("gelu", "silu")), ("activation_function", ("gelu", "relu")),
+     ("num_key_value_heads", (1, 2)), ("rms_norm_eps", (1e-6, 1e-5)),
+     ("position_embedding_type", ("absolute", "relative_key")), ("rope_theta", (1e4, 1.6e5)),
+     ("rope_scaling", (None, {"rope_type": "yarn", "factor": 2.0})),
+     ("rope_parameters", ({"rope_theta": 1e4}, {"rope_theta": 1e6})),
+     ("sliding_window", (None, 64)), ("local_attention", (64, 128)),
+     ("global_attn_every_n_layers", (2, 3)), ("is_decoder", (False, True))],
+)  # fmt: skip
+def test_what_no_shape_shows_is_compared_where_both_say_it(
+    one: Path, other: Path, key: str, values: tuple[object, object]
+) -> None:
+    change_json(one / "config.json", **{key: values[0]})
+    change_json(other / "config.json", **{key: values[0]})
+    assert notes(one, other) == []
+    change_json(other / "config.json", **{key: values[1]})
+    assert f"{key} is {values[0]}" in refusal(one, other)
+
+
 def test_the_first_five_tensors_that_are_lacking_are_listed(one: Path, other: Path) -> None:
     def cut(state: dict[str, Tensor]) -> None:
         for name in [name for name in state if ".layer.1." in name]:

@@ -50,14 +50,16 @@ def vectors(space: Space) -> dict[str, np.ndarray]:
     return dict(zip(QUERIES, space.encode(QUERIES), strict=True))
 
 
-@pytest.mark.parametrize("compared", [1 << 20, 0])
+@pytest.mark.parametrize("size", ["small", "large, few shown", "large"])
 @pytest.mark.parametrize("mode", ["dense", "lexical"])
 @pytest.mark.parametrize(("asked", "true"), FILTERS)
 def test_it_finds_what_the_whole_search_finds_of_these(
     space: Space, documents: list[Document], vectors: dict[str, np.ndarray],
-    asked: dict[str, Any], true: Any, mode: Any, compared: int, monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any], true: Any, mode: Any, size: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(filters, "_COMPARED", compared)
+    rows = len(space.index.rows)
+    most = {"small": rows, "large, few shown": rows - 1, "large": 0}
+    monkeypatch.setattr(filters, "_COMPARED", most[size])
     allowed = {document.id for document in documents if true(document)}
     assert asked in ({}, {"group": []}) or 0 < len(allowed) < len(documents)
     for query, vector in vectors.items():
@@ -115,6 +117,8 @@ def test_a_query_of_another_length_is_refused(space: Space) -> None:
         ({"kind": None}, "kind.in", "value"),
         ({"kind": [["code"]]}, "kind.in", "value"),
         ({"source": {"prefix": ["a", "b"]}}, "source.prefix", "value"),
+        ({"title": "\ud800"}, "title.in", "value"),
+        ({"title": {"prefix": "a\0"}}, "title.prefix", "value"),
         ({"id": [str(number) for number in range(1001)]}, "id.in", "value"),
     ],
 )

@@ -24,9 +24,7 @@ from isometry.cli.spaces import SpaceFolder
 
 def add(
     space: SpaceFolder,
-    source: Annotated[
-        str, typer.Argument(help="What fit takes as a source.")
-    ],
+    source: Annotated[str, typer.Argument(help="What fit takes as a source.")],
     name: Annotated[
         str | None,
         typer.Option(

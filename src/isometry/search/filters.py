@@ -22,6 +22,8 @@ COLUMNS = ("id", "title", "context", "group", "order", "kind", "source")
 # So few vectors are compared one by one; among more, those that are not shown are passed over.
 _COMPARED = 20_000
 _MOST_VALUES = 1000
+# What is no UTF-8, and what PostgreSQL cannot hold.
+_UNSTORED = re.compile("[\0\ud800-\udfff]")
 # Those of a column of 32 bits.
 _NUMBERS = 2**31
 
@@ -199,6 +201,8 @@ def _condition(column: str, operator: object, value: Any) -> Condition:
             raise FilterError(f"'{column}' is compared with whole numbers only.", place, "value")
         if not is_number and not isinstance(each, str):
             raise FilterError(f"'{column}' is compared with text only.", place, "value")
+        if not is_number and _UNSTORED.search(each):
+            raise FilterError(f"'{column}' has no such characters in any document.", place, "value")
     made = tuple(int(each) if is_number else each for each in values)
     return Condition(column, str(operator), made)
 
@@ -206,8 +210,8 @@ def _condition(column: str, operator: object, value: Any) -> Condition:
 class FilteredIndex(ChunkIndex):
     """A table of which a search shows some documents only.
 
-    Rows keep their numbers. By vectors, few chunks are compared one by one, which is exact; among
-    many the best are searched, until enough of them may be shown.
+    Rows keep their numbers. The best of all are searched, until enough of them may be shown; but
+    by vectors, few chunks of a large table, where that would not be exact, are compared one by one.
 
     Args:
         index: The table.
@@ -228,7 +232,8 @@ class FilteredIndex(ChunkIndex):
 
     def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
         """As the table does, of what may be shown."""
-        if len(self._numbers) > _COMPARED:
+        # So small a table compares all of its vectors anyway, and has them at hand.
+        if len(self._numbers) > _COMPARED or len(self.rows) <= _COMPARED:
             return first_shown(lambda limit: self._index.rank_dense(vector, limit), self._shown, k)
         query = np.ascontiguousarray(vector, dtype=np.float32)
         if query.shape != (self._index.dim,):

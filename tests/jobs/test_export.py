@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from isometry.corpora.documents import Document
 from isometry.jobs.ranking import passages_of
 from isometry.jobs.store import Store
 from isometry.search import postgres as module
-from isometry.search.passages import Passages
+from isometry.search.filters import Filter
+from isometry.search.lancedb import Hit, Lexical
+from isometry.search.passages import Exported, Passages
 from isometry.search.postgres import PostgresPassages
+from isometry.search.postgres_updates import writing
 
 SECRETS = ("s3cret", "wr0ng", "guest-pw")
 # What pgvector's graph is asked in spite of so few rows.
@@ -513,3 +516,104 @@ def test_from_the_command_line(
     ]
     assert main(["search", space, "x", "--at", target.replace("#own", "#none")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def stored(target: str, rows: Sequence[tuple[str, int, str]]) -> PostgresPassages:
+    """Passages of no Space, by document, position and text; all have the same vector."""
+    hits = [Hit(name, 0.0, position, 0, len(text), "", text) for name, position, text in rows]
+    names = dict.fromkeys(name for name, _, _ in rows)
+    documents = [
+        {"id": name, "text": "", "order": order, "hash": "", "row_hash": ""}
+        for order, name in enumerate(names)
+    ]
+    with writing(target) as tables:
+        tables.create(2)
+        tables.add_documents(documents, list(documents[0]))
+        tables.add_passages([(hits, np.ones((len(hits), 2), dtype=np.float32))], Lexical())
+        tables.finish(Exported("s", 1, "e", 2, Lexical()))
+    return PostgresPassages.open(target, "e")
+
+
+ONES = np.ones(2, dtype=np.float32)
+
+
+def test_equal_scores_stand_in_the_order_of_ids_and_positions(
+    target: str, sql: psycopg.Connection[Any]
+) -> None:
+    numbers = np.random.default_rng(0).permutation(60)
+    names = ["b", "a", "ä", "B", "_", *(f"c{number:02}" for number in numbers)]
+    there = stored(target, [(name, place, "same words") for name in names for place in (1, 0)])
+    expected = [(name, 0) for name in sorted(names)]
+    for k in (1, 5, 30, 65):
+        assert ranked(there, there.rank_lexical("words", k)) == expected[:k]
+        assert ranked(there, there.rank_dense(ONES, k)) == expected[:k]
+    # So they do on a server that sorts as a dictionary does.
+    collations = sql.execute(
+        "SELECT collation_name FROM information_schema.columns WHERE table_schema = 'own'"
+        " AND (table_name, column_name) IN (('documents', 'id'), ('passages', 'document'))"
+    )
+    assert collations.fetchall() == [("C",), ("C",)]
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        ({"order": {"gt": 1}}, ["c", "d_"]),
+        ({"order": {"gte": 1}}, ["b", "c", "d_"]),
+        ({"order": {"lt": 1}}, ["a"]),
+        ({"order": {"lte": 1}}, ["a", "b"]),
+        ({"order": [0, 3]}, ["a", "d_"]),
+        ({"order": {"not": [0, 3]}}, ["b", "c"]),
+        # Neither is a pattern.
+        ({"id": {"prefix": "_"}}, []),
+        ({"id": {"prefix": "d_"}}, ["d_"]),
+        ({"id": {"prefix": "%"}}, []),
+        # Nothing is known of it.
+        ({"title": {"not": "x"}}, []),
+    ],
+)
+def test_a_filter_lets_through_just_what_it_says(
+    target: str, filter: dict[str, Any], expected: list[str]
+) -> None:
+    there = stored(target, [(name, 0, "same words") for name in ("a", "b", "c", "d_")])
+    some = there.only(Filter.parse(filter))
+    assert some.names(some.rank_dense(ONES, 9)[0]) == expected
+    assert some.names(some.rank_lexical("words", 9)[0]) == expected
+
+
+def test_a_search_that_fails_holds_nobody_up_and_leaves_nothing_behind(target: str) -> None:
+    there = stored(target, [("a", 0, "old words")])
+    with pytest.raises(InputError, match="3 dimensions"):
+        there.rank_dense(np.ones(3, dtype=np.float32), 1)
+    try:
+        stored(target, [("b", 0, "new words")])
+        assert ranked(there, there.rank_lexical("words", 5)) == [("b", 0)]
+    finally:
+        there.close()
+
+
+def test_tables_beside_the_extension_are_not_touched(
+    target: str, address: str, sql: psycopg.Connection[Any]
+) -> None:
+    sql.execute("CREATE TABLE extensions.documents (id int)")
+    try:
+        stored(target, [("a", 0, "words")])
+        stored(target, [("a", 0, "words")])
+        assert sql.execute("SELECT to_regclass('extensions.documents')").fetchone() == (
+            "extensions.documents",
+        )
+    finally:
+        sql.execute("DROP TABLE IF EXISTS extensions.documents")
+
+
+def test_another_schemas_export_is_not_taken_for_this_one(
+    address: str, sql: psycopg.Connection[Any]
+) -> None:
+    stored(f"{address}#extensions", [("a", 0, "words")])
+    try:
+        with pytest.raises(InputError, match="No Space was exported"):
+            PostgresPassages.open(f"{address}#nothing", "e")
+    finally:
+        sql.execute(
+            "DROP TABLE IF EXISTS extensions.passages, extensions.documents, extensions.space"
+        )

@@ -232,3 +232,24 @@ def test_from_the_command_line(
     there = json.loads(capsys.readouterr().out)
     assert main(search) == 0
     assert there == json.loads(capsys.readouterr().out)
+
+
+def test_files_that_are_gone_already_keep_no_others(bucket: S3FileSystem, tmp_path: Path) -> None:
+    storage = Storage.open("s3://shelf/removed")
+    (tmp_path / "file").write_bytes(b"x")
+    for name in ("a/there", "last", "kept"):
+        storage.upload(tmp_path / "file", name)
+    storage.remove(["gone", "a/gone", "a/there", "last"])
+    assert listed(bucket, "shelf/removed").keys() == {"shelf/removed/kept"}
+
+
+def test_a_manifest_of_something_else_is_none(bucket: S3FileSystem) -> None:
+    storage = Storage.open("s3://shelf/else")
+    assert storage.manifest() is None
+    for value in (b'{"format": 1}', b'{"files": {}}', b'"format files"'):
+        with bucket.open_output_stream("shelf/else/export.json") as file:
+            file.write(value)
+        with pytest.raises(InputError, match="no manifest of an export"):
+            storage.manifest()
+    storage.write_manifest({"format": 1, "files": {"a": "b"}})
+    assert storage.manifest() == {"format": 1, "files": {"a": "b"}}

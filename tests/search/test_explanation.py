@@ -250,3 +250,28 @@ def test_the_command_prints_what_it_found(
     assert "week +" in shown
     assert main([*arguments[:2], "zzzz", "--mode", "lexical", "--explain"]) == 0
     assert "Nothing found" in capsys.readouterr().out
+
+
+def test_shared_words_come_by_how_many_passages_have_them() -> None:
+    texts = [
+        "pump oil air",
+        "pump air oil",
+        "pump oil bag bag",
+        "pump bag",
+        "zinc zinc",
+        *["x"] * 3,
+    ]
+    # "zinc" is in one passage only, however often.
+    assert concept_names("why", [""] * 8, texts) == ["why", "pump", "oil", "air", "bag"]
+    words = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(150)]
+    names = concept_names("why", [""] * 4, [" ".join(words)] * 2 + ["", ""])
+    assert names == ["why", *words[:100]]
+
+
+def test_the_largest_part_comes_first_and_the_rest_last() -> None:
+    parts = Parts("lexical", ["a"], ["x", "y", "z", REST], np.array([[1.0, -3.0, 0.0, 5.0]]))
+    assert [(part.name, part.value) for part in parts.explain("a")] == [
+        ("y", -3.0),
+        ("x", 1.0),
+        (REST, 5.0),
+    ]

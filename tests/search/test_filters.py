@@ -158,3 +158,24 @@ def test_the_command(space: Space, capsys: pytest.CaptureFixture[str]) -> None:
     assert ", ".join(COLUMNS) in capsys.readouterr().err
     assert main([*command, "--filter", "heap"]) == 2
     assert main([*command, "--filter", "order>=x"]) == 2
+
+
+def test_a_prefix_stands_at_the_beginning_and_means_itself() -> None:
+    known = pa.table({"title": ["a.c", "abc", "xa.c", "A.c", "a_c", "a%"]})
+    for prefix, expected in (("a.c", "a.c"), ("a_", "a_c"), ("a%", "a%"), ("A", "A.c")):
+        mask = Filter.parse({"title": {"prefix": prefix}}).mask(known)
+        assert [t for t, m in zip(known["title"].to_pylist(), mask, strict=True) if m] == [expected]
+
+
+def test_what_lies_just_within_the_bounds_is_applied() -> None:
+    known = pa.table({"order": pa.array([-(2**31), 0, 2**31 - 1], pa.int32())})
+    assert Filter.parse({"order": -(2**31)}).mask(known).tolist() == [True, False, False]
+    assert Filter.parse({"order": {"gte": 2**31 - 1}}).mask(known).tolist() == [False, False, True]
+    with pytest.raises(FilterError):
+        Filter.parse({"order": -(2**31) - 1})
+    many = [str(number) for number in range(1000)]
+    assert Filter.parse({"id": many}).mask(pa.table({"id": ["999", "1000"]})).tolist() == [
+        True,
+        False,
+    ]
+    assert Filter.parse_text(["title=two\nlines"]) == Filter.parse({"title": "two\nlines"})

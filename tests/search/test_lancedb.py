@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from isometry.core.errors import InputError
 from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
+from isometry.search.terms import terms
 
 DIM = 16
 LINES = 12
@@ -331,3 +332,49 @@ def test_an_index_may_be_moved(tmp_path: Path) -> None:
 def test_importing_it_does_not_import_the_engine() -> None:
     program = "import sys, isometry.search.lancedb; sys.exit('lancedb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_chunks_of_a_document_come_by_position(tmp_path: Path) -> None:
+    rows = [("a", 2, "x", None), ("b", 0, "x", None), ("a", 0, "x", None), ("a", 1, "x", None)]
+    index = build(tmp_path / "index", rows)
+    assert index.rows.positions[index.of_document("a")].tolist() == [0, 1, 2]
+    assert index.of_documents(["b", "a", "nobody"]).tolist() == [0, 1, 2, 3]
+    assert index.of_document("nobody").tolist() == []
+
+
+def test_accents_and_case_make_no_difference(tmp_path: Path) -> None:
+    found = texts(tmp_path / "index", "en", {"a": "The CAFÉ in Zürich", "b": "others"})
+    for query in ("cafe", "café", "Zurich", "ZÜRICH"):
+        assert [hit.document for hit in found.lexical(query, 5)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("iso", "many", "one"),
+    [
+        ("ar", "الكتاب", "كتاب"),
+        ("da", "løsningernes", "løsning"),
+        ("de", "Freundlichkeiten", "freundlich"),
+        ("el", "σπίτια", "σπίτι"),
+        ("es", "comieron", "comer"),
+        ("fi", "taloissani", "talo"),
+        ("fr", "chevaux", "cheval"),
+        ("hu", "házakban", "ház"),
+        ("it", "mangiavano", "mangiare"),
+        ("nb", "mulighetene", "mulighet"),
+        ("nl", "huizen", "huis"),
+        ("nn", "mulighetene", "mulighet"),
+        ("no", "mulighetene", "mulighet"),
+        ("pt", "falávamos", "falar"),
+        ("ro", "cărțile", "carte"),
+        ("ru", "книги", "книга"),
+        ("sv", "flickorna", "flicka"),
+        ("ta", "மொழிகள்", "மொழி"),
+        ("tr", "kitapları", "kitap"),
+    ],
+)
+def test_each_language_has_its_own_stems(iso: str, many: str, one: str) -> None:
+    own = Lexical.for_language(iso)
+    others = [Lexical.for_language(code) for code in ("da", "en", "es", "fr", "it", "nl", "pt")]
+    same = {how for how in (own, *others) if terms(many, how) == terms(one, how)}
+    # No other language has these endings.
+    assert same == {own}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -169,3 +171,17 @@ def test_the_names_of_versions(made: Path) -> None:
     versions = {version_of(path.name) for path in made.rglob("*.manifest")}
     assert versions == set(range(1, ChunkIndex.open(made).version + 1))
     assert version_of("7.manifest") == 7
+
+
+def test_where_no_links_can_be_made_files_are_copied(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, there = ChunkIndex.open(folder).version, files(folder)
+    linked = files_of_versions(folder, {version}, tmp_path / "scratch")
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refused)
+    assert linked <= files_of_versions(folder, {version}, tmp_path / "scratch") <= there
+    assert files(folder) == there and not (tmp_path / "scratch").exists()

@@ -312,3 +312,28 @@ def test_rows_may_be_ranked_by_any_score() -> None:
 def test_importing_it_does_not_import_the_engine() -> None:
     program = "import sys, isometry.search.view; sys.exit('usearch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_of_equal_chunks_of_a_document_it_is_the_first(tmp_path: Path, either: str) -> None:
+    rows = table(["a", "a", "b", "a"], [2, 1, 0, 0], [[0.6, 0.8]] * 4, 2)
+    view = VectorView.open(tmp_path, "1", reader(rows))
+    for k in (1, 2, 5):
+        hits = found(view, np.array([1.0, 0.0]), k)
+        assert [hit[:2] for hit in hits] == [("a", 0), ("b", 0)][:k]
+
+
+def test_a_graph_of_another_number_of_rows_is_not_used(tmp_path: Path, graphs: None) -> None:
+    VectorView.open(tmp_path, "7", reader(table(DOCUMENTS[:300], POSITIONS[:300], VECTORS[:300])))
+    asked: list[str] = []
+    fewer = table(DOCUMENTS[:200], POSITIONS[:200], VECTORS[:200])
+    view = VectorView.open(tmp_path, "7", reader(fewer, asked))
+    assert "vector" in asked
+    assert len(found(view, VECTORS[5], 1000)) == len(set(DOCUMENTS[:200]))
+
+
+def test_what_another_process_is_saving_stays(tmp_path: Path, graphs: None) -> None:
+    saving = tmp_path / ".3.abcd"
+    saving.mkdir()
+    (saving / "view.json").write_text("{}")
+    VectorView.open(tmp_path, "2", reader(table(DOCUMENTS[:30], POSITIONS[:30], VECTORS[:30])))
+    assert {path.name for path in tmp_path.iterdir()} == {".3.abcd", "2"}

@@ -201,7 +201,7 @@ def _condition(column: str, operator: object, value: Any) -> Condition:
             raise FilterError(f"'{column}' is compared with whole numbers only.", place, "value")
         if not is_number and not isinstance(each, str):
             raise FilterError(f"'{column}' is compared with text only.", place, "value")
-        if not is_number and _UNSTORED.search(each):
+        if not is_number and _UNSTORED.search(str(each)):
             raise FilterError(f"'{column}' has no such characters in any document.", place, "value")
     made = tuple(int(each) if is_number else each for each in values)
     return Condition(column, str(operator), made)

@@ -303,11 +303,14 @@ class PostgresPassages:
 
     def _start(self, connection: Connection) -> Mapping[str, Any]:
         from psycopg.rows import dict_row
+        from psycopg.sql import SQL, Identifier
 
         # Tables that are exchanged are new tables, which a transaction that began before sees as
         # empty. So they are locked against that first, by statements that take no view yet.
         search_path(connection, self.schema, self._extension)
-        connection.execute("LOCK TABLE space, documents, passages IN ACCESS SHARE MODE")
+        # By their schema: without one, tables beside the extension would be taken for them.
+        tables = SQL(", ").join(Identifier(self.schema, table) for table in TABLES)
+        connection.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
         connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
         row = connection.cursor(row_factory=dict_row).execute(_SPACE).fetchone()
         if row is None:

@@ -125,12 +125,13 @@ class PassageTables:
                 "Name another schema.",
             )
         cursor = self._connection.cursor(row_factory=dict_row)
-        row = cursor.execute("SELECT * FROM space").fetchone()
+        row = cursor.execute(self._composed("SELECT * FROM {space}")).fetchone()
         return None if row is None else Exported.from_json(row)
 
     def hashes(self) -> list[tuple[str, str, str]]:
         """The id of each document, the hash of what is searched of it, and that of its row."""
-        return self._connection.execute("SELECT id, hash, row_hash FROM documents").fetchall()
+        query = self._composed("SELECT id, hash, row_hash FROM {documents}")
+        return self._connection.execute(query).fetchall()
 
     def create(self, dim: int) -> None:
         """Makes new tables, which nobody sees before the end; all that follows is about them.
@@ -150,7 +151,8 @@ class PassageTables:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents with their passages."""
-        self._connection.execute("DELETE FROM documents WHERE id = ANY(%s)", [list(ids)])
+        query = self._composed("DELETE FROM {documents} WHERE id = ANY(%s)")
+        self._connection.execute(query, [list(ids)])
 
     def update_documents(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes rows of documents anew, and leaves their passages alone."""
@@ -162,7 +164,7 @@ class PassageTables:
         values = SQL(", ").join(
             SQL("{} = {}").format(Identifier(name), Placeholder(name)) for name in names
         )
-        query = SQL("UPDATE documents SET {} WHERE id = %(id)s").format(values)
+        query = SQL("UPDATE {} SET {} WHERE id = %(id)s").format(self._name("documents"), values)
         self._connection.cursor().executemany(query, [_stored(row) for row in rows])
 
     def add_documents(self, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
@@ -225,9 +227,9 @@ class PassageTables:
 
         # In the order in which searches lock them: else both would wait for each other.
         found = dict(self._connection.execute(_FOUND, [self._schema, list(TABLES)]).fetchall())
-        if old := [Identifier(table) for table in TABLES if table in found]:
-            names = SQL(", ").join(old)
-            self._connection.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+        old = SQL(", ").join(Identifier(self._schema, name) for name in TABLES if name in found)
+        if found:
+            self._connection.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(old))
         readers = self._connection.execute(_READERS, [self._schema, list(TABLES)]).fetchall()
         for table, reader in readers:
             self._connection.execute(
@@ -235,12 +237,13 @@ class PassageTables:
                     self._name(table), SQL("PUBLIC") if reader is None else Identifier(reader)
                 )
             )
-        self._connection.execute("DROP TABLE IF EXISTS passages, documents, space")
+        if found:
+            self._connection.execute(SQL("DROP TABLE {}").format(old))
         # Their indexes as well, so that names are the same after every exchange.
         for (name,) in self._connection.execute(_MADE, [self._schema, _NEW]).fetchall():
             self._connection.execute(
                 SQL("ALTER TABLE {} RENAME TO {}").format(
-                    Identifier(name), Identifier(name.removeprefix(_NEW))
+                    Identifier(self._schema, name), Identifier(name.removeprefix(_NEW))
                 )
             )
         self._prefix = ""
@@ -248,7 +251,9 @@ class PassageTables:
     def _name(self, table: str) -> Identifier:
         from psycopg.sql import Identifier
 
-        return Identifier(self._prefix + table)
+        # By its schema: without one, a name that is not there means the table of that name which
+        # somebody has beside the extension.
+        return Identifier(self._schema, self._prefix + table)
 
     def _composed(self, query: LiteralString) -> Composed:
         from psycopg.sql import SQL, Literal

@@ -283,7 +283,11 @@ class Space:
             raise InputError(f"The number of results must be from 1 to {_MOST_RESULTS:,}, not {k}.")
         if mode == "lexical":
             return None
-        return self.encode([query])[0] if vector is None else vector
+        if vector is None:
+            return self.encode([query])[0]
+        if not np.isfinite(vector).all():
+            raise InputError("The query's vector has values that are not finite.")
+        return vector
 
     def _find(
         self,

@@ -617,3 +617,10 @@ def test_another_schemas_export_is_not_taken_for_this_one(
         sql.execute(
             "DROP TABLE IF EXISTS extensions.passages, extensions.documents, extensions.space"
         )
+
+
+def test_of_what_is_unknown_nothing_holds_not_even_not_nothing(target: str) -> None:
+    there = stored(target, [("a", 0, "same words")])
+    for filter, expected in (({"kind": {"not": []}}, []), ({"id": {"not": []}}, ["a"])):
+        some = there.only(Filter.parse(filter))
+        assert some.names(some.rank_dense(ONES, 9)[0]) == expected

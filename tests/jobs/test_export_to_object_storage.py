@@ -10,6 +10,7 @@ from typing import Any
 
 import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 from living_spaces import QUERIES, alike, change, hits
 from moto.server import ThreadedMotoServer
@@ -20,7 +21,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.core.writing import write_json
 from isometry.jobs import export as module
-from isometry.search.lancedb import ChunkIndex
+from isometry.search.lancedb import ChunkIndex, Lexical, chunk_schema
 from isometry.search.object_storage import Storage
 
 FILTER = {"order": {"gte": 1}, "id": {"not": ["heapq.merge", "heapq.heappush"]}}
@@ -253,3 +254,23 @@ def test_a_manifest_of_something_else_is_none(bucket: S3FileSystem) -> None:
             storage.manifest()
     storage.write_manifest({"format": 1, "files": {"a": "b"}})
     assert storage.manifest() == {"format": 1, "files": {"a": "b"}}
+
+
+@pytest.mark.parametrize("prefix", ["a%20b", "50%", "b c", "a+b"])
+def test_a_table_is_read_under_any_prefix_and_what_is_lost_is_one_line(
+    bucket: S3FileSystem, tmp_path: Path, prefix: str
+) -> None:
+    row = {"document": "a", "title": "", "position": 0, "start": 0, "end": 4, "text": "word",
+           "vector": [1.0, 0.0]}  # fmt: skip
+    batch = pa.RecordBatch.from_pylist([row], schema=chunk_schema(2))
+    index = ChunkIndex.create(tmp_path / "index", iter([batch]), batch.schema, Lexical())
+    storage = Storage.open(f"s3://shelf/{prefix}")
+    files = [path for path in (tmp_path / "index").rglob("*") if path.is_file()]
+    names = [path.relative_to(tmp_path).as_posix() for path in files]
+    for name in names:
+        storage.upload(tmp_path / name, name)
+    table, lost = (storage.table("index", index.version, "documents") for _ in range(2))
+    assert [hit.document for hit in table.lexical("word", 3)] == ["a"]
+    storage.remove(names)
+    with pytest.raises(InputError, match="Cannot read s3://shelf"), lost.snapshot() as held:
+        held.lexical("word", 3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def vectors(space: Space) -> dict[str, np.ndarray]:
     return dict(zip(QUERIES, space.encode(QUERIES), strict=True))
 
 
-@pytest.mark.parametrize("size", ["small", "large, few shown", "large"])
+@pytest.mark.parametrize("size", ["small, few shown", "small", "large, few shown", "large"])
 @pytest.mark.parametrize("mode", ["dense", "lexical"])
 @pytest.mark.parametrize(("asked", "true"), FILTERS)
 def test_it_finds_what_the_whole_search_finds_of_these(
@@ -58,8 +59,9 @@ def test_it_finds_what_the_whole_search_finds_of_these(
     asked: dict[str, Any], true: Any, mode: Any, size: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     rows = len(space.index.rows)
-    most = {"small": rows, "large, few shown": rows - 1, "large": 0}
+    most = {"small": rows, "small, few shown": rows, "large, few shown": rows - 1, "large": 0}
     monkeypatch.setattr(filters, "_COMPARED", most[size])
+    monkeypatch.setattr(filters, "_FETCHED", rows if "few shown" in size else 0)
     allowed = {document.id for document in documents if true(document)}
     assert asked in ({}, {"group": []}) or 0 < len(allowed) < len(documents)
     for query, vector in vectors.items():
@@ -179,3 +181,22 @@ def test_what_lies_just_within_the_bounds_is_applied() -> None:
         False,
     ]
     assert Filter.parse_text(["title=two\nlines"]) == Filter.parse({"title": "two\nlines"})
+
+
+def test_as_many_results_as_anybody_could_ask_for_take_no_more_memory_than_there_are(
+    space: Space,
+) -> None:
+    tracemalloc.start()
+    try:
+        found = space.search("a list", 1 << 30)
+        assert len(space.explain("a list", 1 << 30)) == len(found) > 3
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_query_that_is_not_finite_is_refused(space: Space) -> None:
+    for value in (np.nan, np.inf):
+        vector = np.full(space.index.dim, value, dtype=np.float32)
+        with pytest.raises(InputError, match="not finite"):
+            space.search("words", 3, "dense", vector=vector)

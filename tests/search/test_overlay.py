@@ -98,3 +98,7 @@ def test_what_is_gone_or_filtered_out_is_not_found(layered: LayeredIndex) -> Non
     some = FilteredIndex(layered, ["x bird", "trees", "boats"])
     assert [hit.document for hit in some.dense(vector, 10)] == ["boats", "x bird"]
     assert {hit.document for hit in some.lexical("ferry oak", 10)} == {"boats", "x bird"}
+
+
+def test_documents_are_those_that_can_be_shown(layered: LayeredIndex) -> None:
+    assert layered.documents == 4

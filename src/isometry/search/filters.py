@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from isometry.search.view import Found, Rows, first_shown
 COLUMNS = ("id", "title", "context", "group", "order", "kind", "source")
 # So few vectors are compared one by one; among more, those that are not shown are passed over.
 _COMPARED = 20_000
+# Fewer still are fetched at once; among the others of a small table they may lie far down.
+_FETCHED = 256
 _MOST_VALUES = 1000
 # What is no UTF-8, and what PostgreSQL cannot hold.
 _UNSTORED = re.compile("[\0\ud800-\udfff]")
@@ -211,7 +214,7 @@ class FilteredIndex(ChunkIndex):
     """A table of which a search shows some documents only.
 
     Rows keep their numbers. The best of all are searched, until enough of them may be shown; but
-    by vectors, few chunks of a large table, where that would not be exact, are compared one by one.
+    by vectors, few chunks are compared one by one, which is exact.
 
     Args:
         index: The table.
@@ -230,10 +233,17 @@ class FilteredIndex(ChunkIndex):
         """Those of the table."""
         return self._index.rows
 
+    @contextmanager
+    def snapshot(self) -> Iterator[FilteredIndex]:
+        """As the table is."""
+        with self._index.snapshot():
+            yield self
+
     def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
         """As the table does, of what may be shown."""
         # So small a table compares all of its vectors anyway, and has them at hand.
-        if len(self._numbers) > _COMPARED or len(self.rows) <= _COMPARED:
+        most = _FETCHED if len(self.rows) <= _COMPARED else _COMPARED
+        if len(self._numbers) > most:
             return first_shown(lambda limit: self._index.rank_dense(vector, limit), self._shown, k)
         query = np.ascontiguousarray(vector, dtype=np.float32)
         if query.shape != (self._index.dim,):

@@ -95,10 +95,12 @@ class HybridSearch:
             depth: How many candidates of each side are fused.
             dense_weight: How much vectors count in it; see `standard_score_fusion`.
         """
-        depth = max(k, depth) if mode == "hybrid" else k
+        limit = max(k, depth) if mode == "hybrid" else k
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        by_vectors = nothing if vector is None else passages.rank_dense(vector, depth)
-        by_words = nothing if mode == "dense" else passages.rank_lexical(query, depth)
+        by_vectors = nothing if vector is None else passages.rank_dense(vector, limit)
+        by_words = nothing if mode == "dense" else passages.rank_lexical(query, limit)
+        # What a side lacks of its candidates is counted, but no more than there are documents.
+        depth = min(limit, max(depth, len(by_vectors[0]), len(by_words[0])))
         return cls(passages, query, mode, vector, by_vectors, by_words, depth, dense_weight, k)
 
     @cached_property

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -136,10 +137,12 @@ class Storage:
                 "allow_http": str(endpoint.startswith("http:")).lower(),
             }
         with _clear(f"Cannot read {self.shown}"):
-            connection = lancedb.connect(f"{self.shown}/{folder}", storage_options=options)
+            # Lance takes an address apart, where pyarrow takes names as they are.
+            place = quote(self.shown.removeprefix(SCHEME))
+            connection = lancedb.connect(f"{SCHEME}{place}/{folder}", storage_options=options)
             table = connection.open_table(TABLE)
             table.checkout(version)
-        return StoredIndex(table, lambda: self.documents(documents))
+        return StoredIndex(table, lambda: self.documents(documents), self.shown)
 
     def documents(self, name: str) -> pa.Table:
         """What documents can be filtered by.
@@ -166,11 +169,25 @@ class StoredIndex(ChunkIndex):
     Args:
         table: The table.
         read: Reads what its documents can be filtered by.
+        shown: Where it lies.
     """
 
-    def __init__(self, table: Any, read: Callable[[], pa.Table]) -> None:
+    def __init__(self, table: Any, read: Callable[[], pa.Table], shown: str) -> None:
         super().__init__(table, None)
         self._read_documents = read
+        self._shown = shown
+
+    @contextmanager
+    def snapshot(self) -> Iterator[StoredIndex]:
+        """This index, which stays at its version as long as its files are there.
+
+        Raises:
+            InputError: When it cannot be read any more.
+        """
+        try:
+            yield self
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"Cannot read {self._shown}: {_line(error)}.") from error
 
     @cached_property
     def known(self) -> pa.Table:
@@ -213,5 +230,9 @@ def _clear(message: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{message}: {said.rstrip('.')}.") from error
+        raise InputError(f"{message}: {_line(error)}.") from error
+
+
+def _line(error: Exception) -> str:
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return said.rstrip(".")

@@ -157,6 +157,11 @@ class LayeredIndex(ChunkIndex):
         """How many chunks a search can show."""
         return int((~self.hidden).sum())
 
+    @cached_property
+    def documents(self) -> int:
+        """How many documents they belong to."""
+        return len(self.rows.documents.filter(pa.array(~self.hidden)).unique())
+
     def rank_dense(self, vector: Float[np.ndarray, " dim"], k: int) -> Found:
         """As `ChunkIndex.rank_dense`, over all."""
         shown = ~self._hidden

@@ -90,7 +90,8 @@ _OF_ROWS = _SCORED + "SELECT number, term, score FROM scored WHERE number = ANY(
 # What a filter puts in the place of {only}.
 _OPERATORS: Mapping[str, LiteralString] = {
     "in": "{column} = ANY({values})",
-    "not": "{column} <> ALL({values})",
+    # Of what is unknown nothing holds, not even that it is none of none.
+    "not": "{column} IS NOT NULL AND {column} <> ALL({values})",
     "prefix": "starts_with({column}, ({values})[1])",
     "gte": "{column} >= ({values})[1]",
     "gt": "{column} > ({values})[1]",

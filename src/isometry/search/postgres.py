@@ -114,7 +114,8 @@ class PostgresPassages:
     Searches see what is there when they begin, to their end, whatever is exported meanwhile. Up to
     20,000 vectors are compared one by one; more are searched in pgvector's graph, if the server's
     planner takes it. Words are ranked by the BM25 of `ChunkIndex.rank_lexical`, computed in SQL out
-    of the same terms. Safe to use from several threads: each search has a connection of its own.
+    of the same terms, each of which a `tsvector` counts 256 times in a passage at most. Safe to use
+    from several threads: each search has a connection of its own.
 
     Attributes:
         shown: Where they lie, without the password.

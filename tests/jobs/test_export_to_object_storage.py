@@ -274,3 +274,5 @@ def test_a_table_is_read_under_any_prefix_and_what_is_lost_is_one_line(
     storage.remove(names)
     with pytest.raises(InputError, match="Cannot read s3://shelf"), lost.snapshot() as held:
         held.lexical("word", 3)
+    with pytest.raises(RuntimeError, match="out of memory"), table.snapshot():
+        raise RuntimeError("out of memory")

@@ -187,6 +187,9 @@ class StoredIndex(ChunkIndex):
         try:
             yield self
         except (OSError, RuntimeError) as error:
+            # A model that encodes within the block may fail, too, which is no matter of storage.
+            if isinstance(error, RuntimeError) and "lance" not in str(error).lower():
+                raise
             raise InputError(f"Cannot read {self._shown}: {_line(error)}.") from error
 
     @cached_property

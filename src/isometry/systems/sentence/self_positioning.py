@@ -52,8 +52,8 @@ system = System(
     " and DARE also how far to go, on twice as many labelled items as the probe has. Figures"
     " are normalised: each task's score over that of its own model. A task whose own model"
     " gained nothing counts as nothing kept. Another mixture costs the method a batch of each task"
-    " at every step; the whole probe, at which it looks once for each start and six times on its"
-    " way, without gradients, is not counted.",
+    " at every step; the whole probe, at which it looks once for the base, each model and each"
+    " start, and six times on its way, without gradients, is not counted.",
     data=data,
     measure=measure,
     arms={

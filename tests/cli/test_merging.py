@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tuned_folders import WEIGHTS, change_weights, tuned
 
+from isometry.cli import merging
 from isometry.cli.main import main
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs import merge_evaluation, merge_probe
@@ -51,11 +52,21 @@ def test_weights_are_learned_on_a_probe(
     recipe = json.loads((tmp_path / "one" / "recipe.json").read_text(encoding="utf-8"))
     said = " ".join(out.split())
     first, second = recipe["weights"]
-    assert f"Learned weights {first:.2f}, {second:.2f} at a scale of {recipe['scale']:.2f}" in said
+    whose = f"Learned weights of each tensor, on average {first:.2f}, {second:.2f}"
+    assert f"{whose} at a scale of {recipe['scale']:.2f}." in said
     code, out, _ = run(capsys, "--recipe", tmp_path / "one", "--out", tmp_path / "two", "-q")
     assert code == 0 and "Learned" not in out
     files = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]
+
+
+def test_what_was_learned_is_told_by_what_it_keeps() -> None:
+    recipe = {"weights": [0.25, 0.75], "scale": 1.5}
+    learned = {"loss": 0.125, "start_loss": 0.25, "start_scale": 0.6, "without_gain": []}
+    assert merging._found(recipe, learned) == (
+        "Learned weights 0.25, 0.75 at a scale of 1.50: on the probe they keep 88% of what the"
+        " best model of each task gains; equal weights at the best fixed scale, 0.60, keep 75%."
+    )
 
 
 def test_what_the_user_should_know_is_said_without_progress_too(

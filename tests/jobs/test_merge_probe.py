@@ -11,7 +11,7 @@ import pytest
 import torch
 from beir_folders import write_beir
 from safetensors.torch import load_file
-from tuned_folders import WEIGHTS, change_json, change_weights, tuned
+from tuned_folders import WEIGHTS, change_json, change_weights, tuned, with_dense
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_folder
@@ -24,6 +24,7 @@ from isometry.jobs.merge_tasks import Task, open_tasks
 from isometry.jobs.preparation import Prepared
 from isometry.learners.two_towers import PairRow
 from isometry.merging.average import average
+from isometry.merging.checkpoints import open_checkpoint
 from isometry.merging.self_positioning import Position, self_positioning
 
 STEPS = 12
@@ -81,11 +82,102 @@ def test_the_model_that_is_good_on_the_probe_gets_the_weight(
     assert facts["loss"] < facts["start_loss"] and 0 <= scale <= 2
     assert facts["norms"][0] > 50 * facts["norms"][1] and facts["sign_conflict"] > 0.4
     states = [load_file(folder / name / WEIGHTS) for name in ("noisy", "near")]
+    own = {
+        one["pattern"]: Position(tuple(one["weights"]), one["scale"])
+        for one in figures["recipe"]["tensors"]
+    }
+    assert len(set(own.values())) == len(own) > 30 and facts["per"] == "tensor"
+    rest = Position(tuple(weights), scale)
+    assert rest.distance == pytest.approx(
+        sum(position.distance for position in own.values()) / len(own)
+    )
     expected = dict(
-        self_positioning(load_file(small_folder / WEIGHTS), states, Position(tuple(weights), scale))
+        self_positioning(
+            load_file(small_folder / WEIGHTS), states, lambda name: own.get(name, rest)
+        )
     )
     ours = load_file(folder / "out" / WEIGHTS)
     assert all(torch.equal(ours[name], tensor) for name, tensor in expected.items())
+    # What no vector depends on has no position of its own.
+    assert set(expected) - set(own) <= {
+        "pooler.dense.weight",
+        "pooler.dense.bias",
+        "embeddings.position_ids",
+    }
+
+
+def test_losses_of_the_whole_probe_are_told(
+    learned: tuple[Path, dict[str, Any]], tiny_docs: Path
+) -> None:
+    _, figures = learned
+    facts = figures["learned"]
+    ((name, (base, noisy, near)),) = facts["losses"].items()
+    assert name == str(tiny_docs) and noisy > near and abs(base - near) < 0.1 * base
+    # Nobody is better than the base by more than chance: the loss is over the base's own.
+    assert facts["without_gain"] == [name]
+    assert facts["loss"] < facts["start_loss"] <= noisy / base
+    assert [warning for warning in figures["warnings"] if "No model takes 5%" in warning]
+
+
+def test_a_gain_is_what_counts_and_hardly_any_is_none(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows, "b": rows[::-1]})
+    monkeypatch.setattr(merge_probe, "_STEPS", 1)
+    # Of the base, then of each model, on one task and then on the other.
+    told = iter([[2.0, 1.0, 3.0], [2.0, 2.5, 1.95]])
+    monkeypatch.setattr(merge_probe, "_losses", lambda *_: next(told))
+    shared: list[int] = []
+    shares = merge_probe.over_gains
+
+    def watch(base: Any, models: Any, probe: Any) -> Any:
+        shared.append(len(models))
+        return shares(base, models, probe)
+
+    monkeypatch.setattr(merge_probe, "over_gains", watch)
+    figures = job.merge(
+        models, tmp_path / "out", method="self-positioning", base=tiny_folder, probe=[tiny_docs]
+    )
+    assert figures["learned"]["without_gain"] == ["b"]
+    # Of the other one the base itself is all that there is to compare with.
+    assert shared == [2, 1]
+    (said,) = [warning for warning in figures["warnings"] if "No model takes" in warning]
+    assert "probe b (2.000; the best has 1.950)" in said
+
+
+def test_a_parameter_is_found_under_what_its_file_calls_it(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    dense = with_dense(tuned(tiny_folder, tmp_path / "dense", 1))
+    headed = tuned(tiny_folder, tmp_path / "headed", 1)
+    change_weights(headed, lambda state: [
+        state.update({f"bert.{name}": state.pop(name)}) for name in list(state)])  # fmt: skip
+    for folder, head in ((dense, ""), (headed, "bert.")):
+        encoder, checkpoint = TextEncoder.load(folder), open_checkpoint(folder)
+        own = {name: part for name, part in encoder.named_parameters() if ".pooler." not in name}
+        stored = merge_probe._stored_names(own, checkpoint)
+        assert stored.keys() == own.keys()
+        assert len(set(stored.values())) == len(stored)
+        assert all(torch.equal(checkpoint[name], own[one]) for one, name in stored.items())
+        assert f"{head}embeddings.LayerNorm.bias" in stored.values()
+        assert ("2_Dense/linear.bias" in stored.values()) == (folder == dense)
+    assert merge_probe._stored_names(["model.0.model.other", "model.9.w"], checkpoint) == {}
+
+
+def test_where_files_name_tensors_otherwise_all_have_one_position(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
+) -> None:
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "_STEPS", 2)
+    monkeypatch.setattr(merge_probe, "_stored_names", lambda *_: {})
+    figures = job.merge(
+        models, tmp_path / "out", method="self-positioning", base=tiny_folder, probe=[tiny_docs]
+    )
+    assert figures["learned"]["per"] == "model" and "tensors" not in figures["recipe"]
 
 
 def test_its_recipe_makes_the_same_bytes_and_learns_nothing_again(
@@ -255,6 +347,18 @@ def test_an_empty_probe_is_named_and_leaves_nothing(
                       probe=probe)  # fmt: skip
         assert "gives 0 pairs" in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_scale_by_tensor_is_of_self_positioning_alone(tmp_path: Path) -> None:
+    tensors = [{"pattern": "*", "weights": [0.5, 0.5], "scale": 0.5}]
+    change_json(tmp_path / "r.json", models=["a", "b"], base="c", method="ties", tensors=tensors)
+    with pytest.raises(InputError, match="ties takes no scale by tensor"):
+        job.merge_by_recipe(tmp_path / "r.json", tmp_path / "out")
+    tensors[0]["scale"] = float("nan")
+    change_json(tmp_path / "s.json", models=["a", "b"], base="c", method="self-positioning",
+                weights=[0.5, 0.5], tensors=tensors)  # fmt: skip
+    with pytest.raises(InputError, match="must be finite"):
+        job.merge_by_recipe(tmp_path / "s.json", tmp_path / "out")
 
 
 def test_weights_below_0_in_a_recipe_are_refused(tmp_path: Path) -> None:

@@ -204,9 +204,13 @@ def merge(
 def _found(recipe: dict[str, Any], learned: dict[str, Any]) -> str:
     """What was learned, in a line."""
     shares = ", ".join(f"{weight:.2f}" for weight in recipe["weights"])
-    line = f"Learned weights {shares} at a scale of {recipe['scale']:.2f}: on the probe a loss of"
-    line += f" {learned['loss']:.3f}; equal weights at the best fixed scale,"
-    return f"{line} {learned['start_scale']:.2f}, have {learned['start_loss']:.3f}."
+    whose = " of each tensor, on average" if recipe.get("tensors") else ""
+    line = f"Learned weights{whose} {shares} at a scale of {recipe['scale']:.2f}"
+    if learned["without_gain"]:
+        return f"{line}."
+    line += f": on the probe they keep {1 - learned['loss']:.0%} of what the best model of each"
+    line += f" task gains; equal weights at the best fixed scale, {learned['start_scale']:.2f},"
+    return f"{line} keep {1 - learned['start_loss']:.0%}."
 
 
 def _numbers(text: str) -> list[float]:

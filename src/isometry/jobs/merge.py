@@ -74,7 +74,7 @@ def merge(
         base: What the models were tuned from; for task arithmetic, TIES, DARE and self-positioning.
         weights: One for each model. For `average` and `slerp` (where the second's share is the
             place on the arc) and `dare` equal shares of 1 when not given; else 1 each. Learned by
-            `self-positioning`, with the scale.
+            `self-positioning`, with the scale, for each tensor.
         tensors: Other weights for some tensors (`isometry.jobs.merge.TensorWeights`: a pattern and
             weights); the first pattern that fits counts.
         scale: How far from the base; 0.3 for task arithmetic, 1 for TIES and DARE.
@@ -85,7 +85,7 @@ def merge(
             shall be good at: weights are learned on queries made from their documents, as many of
             each; those that a `fit` with this seed validates on, unless it had `queries`,
             `pairs` or `limit`. A folder in BEIR's layout is asked its own queries, all but those
-            that `evaluate` asks.
+            that `evaluate` asks. What counts of each task is the share of the best model's gain.
         seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation;
             that of the fits that made the models.
         prompts_from: The model whose prompts to keep, where they differ.
@@ -271,7 +271,10 @@ def _merge(
         if probes:
             from isometry.jobs.merge_probe import learn
 
-            settings, learned = learn(settings, probes, leading.source, prompts.source)
+            settings, learned, notes = learn(
+                settings, probes, models[0], leading.source, prompts.source
+            )
+            warnings += notes
         made = recipe_of(settings, fingerprints)
         with atomic_folder(out) as temporary:
             written = write_merged(
@@ -386,9 +389,11 @@ def _merged(
         return slerp(models[0], models[1], lambda name: weights(name)[1] / sum(weights(name)))
     if settings.method == "average" or base is None:
         return average(models, weights)
-    scale = settings.value("scale")
     if settings.method == "self-positioning":
-        return self_positioning(base, models, lambda name: Position(weights(name), scale))
+        return self_positioning(
+            base, models, lambda name: Position(weights(name), settings.scale_of(name))
+        )
+    scale = settings.value("scale")
     if settings.method == "task-arithmetic":
         return task_arithmetic(base, models, weights, scale=scale)
     if settings.method == "ties":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from isometry.core.errors import InputError
@@ -16,13 +19,15 @@ from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.batching import passage
-from isometry.jobs.merge_recipe import MergeSettings
+from isometry.jobs.merge_recipe import MergeSettings, TensorWeights
 from isometry.jobs.merge_tasks import Task
 from isometry.jobs.preparation import FEWEST_QUERIES, GIVEN
 from isometry.learners.two_towers import PairRow, TwoTowers
+from isometry.merging.checkpoints import Checkpoint
 from isometry.merging.probe_loss import TowersProbe
-from isometry.merging.self_positioning import learn_weights
+from isometry.merging.self_positioning import ProbeLoss, learn_weights, over_gains
 from isometry.merging.task_vectors import task_vectors
+from isometry.merging.tensors import State
 from isometry.objectives.infonce import InfoNCE
 from isometry.objectives.matryoshka import MRL, Matryoshka
 from isometry.training.determinism import deterministic
@@ -33,6 +38,8 @@ _MOST_PAIRS = 200
 _STEPS, _BATCH = 60, 32
 _QUERY_TOKENS, _DOCUMENT_TOKENS = 64, 128
 _TEMPERATURE = 0.05
+# Where the best model takes less off the base's loss, a share of that is a share of noise.
+_LEAST_GAIN = 0.05
 
 
 def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list[PairRow]]:
@@ -79,22 +86,30 @@ def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list
 
 
 def learn(
-    settings: MergeSettings, tasks: Sequence[Task], like: str, prompts: str
-) -> tuple[MergeSettings, dict[str, Any]]:
-    """Learns where between the models to stand.
+    settings: MergeSettings, tasks: Sequence[Task], named: Checkpoint, like: str, prompts: str
+) -> tuple[MergeSettings, dict[str, Any], list[str]]:
+    """Learns where between the models each tensor is to stand.
+
+    A task's loss is taken over what the best of the models gains on it (see `over_gains`).
 
     Args:
         settings: Models, their base and the seed.
         tasks: What the merge shall be good at.
+        named: The checkpoint whose names of tensors the merge has.
         like: The model whose tokenizer and modules the merge will have.
         prompts: The model whose prompts it will have.
 
     Returns:
-        The settings with weights and scale; and what there is to say about it: `pairs` of each
-        task, the probe's `loss` and that of the best fixed merger (`start_loss`, at the scale
-        `start_scale` of an average), `disagreement` (the share of steps in which two tasks pull
-        against each other), and of the models' task vectors their `norms` over that of the base,
-        their `cosines` and how often their signs conflict.
+        The settings with weights and scale of each tensor, and their means for what has none of
+        its own; what there is to say about it; and warnings. `pairs` has how many there are of
+        each task, `losses` those of the base and of each model on it, `without_gain` the tasks that
+        no model is clearly better at than the base, whose loss is taken over the base's; `per` says
+        whether each tensor has a position, or one the whole model, where files and encoder name
+        tensors differently. The probe's `loss` is the mean of what is left of the tasks' gains,
+        `start_loss` that of the best fixed merger (at the scale `start_scale` of an average);
+        `disagreement` is the share of steps in which two tasks pull against each other. Of the
+        models' task vectors there are their `norms` over that of the base, their `cosines`, and how
+        often their signs conflict.
 
     Raises:
         InputError: When a task gives too little, or the loss is not finite.
@@ -112,7 +127,7 @@ def learn(
         query_tokens=_QUERY_TOKENS,
         document_tokens=_DOCUMENT_TOKENS,
     )
-    probe = {
+    probe: dict[str, ProbeLoss] = {
         name: TowersProbe(
             learner,
             own,
@@ -122,12 +137,29 @@ def learn(
         )
         for name, own in rows.items()
     }
+    stored = _stored_names(base, named)
     with deterministic():
-        learned = learn_weights(base, models, probe, steps=_STEPS)
+        losses = {task: _losses(loss, [base, *models]) for task, loss in probe.items()}
+        flat = [
+            task for task, (before, *own) in losses.items() if min(own) > (1 - _LEAST_GAIN) * before
+        ]
+        learned = learn_weights(
+            base,
+            models,
+            {
+                task: over_gains(base, [base] if task in flat else models, {task: loss})[task]
+                for task, loss in probe.items()
+            },
+            per="tensor" if len(stored) == len(base) else "model",
+            steps=_STEPS,
+        )
     vectors = task_vectors(base, models)
-    position = learned.position(next(iter(learned.positions), ""))
+    stands = list(learned.positions.values()) or [learned.position("")]
     facts = {
         "pairs": {name: len(own) for name, own in rows.items()},
+        "losses": losses,
+        "without_gain": flat,
+        "per": learned.per,
         "loss": learned.loss,
         "start_loss": learned.start_loss,
         "start_scale": learned.start.distance,
@@ -138,12 +170,51 @@ def learn(
     }
     made = replace(
         settings,
-        weights=position.shares,
-        scale=position.distance,
+        weights=tuple(np.mean([one.shares for one in stands], axis=0).tolist()),
+        scale=float(np.mean([one.distance for one in stands])),
+        tensors=tuple(
+            TensorWeights(glob.escape(stored[name]), one.shares, one.distance)
+            for name, one in learned.positions.items()
+            if learned.per == "tensor"
+        ),
         # As the readers show them: without a password.
         probe=tuple(task.source.name for task in tasks),
     )
-    return made, facts
+    warnings = [
+        f"No model takes {_LEAST_GAIN:.0%} off the base's loss on the probe {task}"
+        f" ({losses[task][0]:.3f}; the best has {min(losses[task][1:]):.3f}): there is hardly"
+        " anything to keep."
+        for task in flat
+    ]
+    return made, facts, warnings
+
+
+def _losses(loss: ProbeLoss, states: Sequence[State]) -> list[float]:
+    """A task's loss on its whole probe, of each state."""
+    with torch.no_grad():
+        return [float(loss(state, None)) for state in states]
+
+
+def _stored_names(parameters: Iterable[str], checkpoint: Checkpoint) -> dict[str, str]:
+    """What a checkpoint calls an encoder's parameters; those that it has no name for are missing.
+
+    An encoder's begin with the number of the module, and in the first of them with the library's
+    name for the transformer; where a file has those of a model with a head, with the body's name.
+    """
+    folders = [module.path for module in checkpoint.modules]
+    bodies = sorted({name.partition(".")[0] for name in checkpoint if "/" not in name})
+    found: dict[str, str] = {}
+    for parameter in parameters:
+        _, number, rest = parameter.split(".", 2)
+        module = int(number)
+        inner = rest.partition(".")[2]
+        names = [inner, *(f"{body}.{inner}" for body in bodies)]
+        if module:
+            names = [f"{folders[module]}/{rest}"] if module < len(folders) else []
+        name = next((name for name in names if name in checkpoint), None)
+        if name is not None:
+            found[parameter] = name
+    return found
 
 
 def _weights(source: str) -> Mapping[str, Tensor]:

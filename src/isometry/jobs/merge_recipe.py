@@ -48,10 +48,12 @@ class TensorWeights:
     Attributes:
         pattern: As in a shell: `encoder.layer.0.*`, `*LayerNorm*`.
         weights: One for each model.
+        scale: For self-positioning, how far from the base; that of all tensors when not given.
     """
 
     pattern: str
     weights: tuple[float, ...]
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,16 @@ class MergeSettings:
 
     def weights_of(self, name: str) -> tuple[float, ...] | None:
         """The weights of one tensor: those of the first pattern that it fits, or all tensors'."""
-        for own in self.tensors:
-            if fnmatchcase(name, own.pattern):
-                return own.weights
-        return self.weights
+        own = self._own(name)
+        return self.weights if own is None else own.weights
+
+    def scale_of(self, name: str) -> float:
+        """The scale of one tensor: that of the first pattern that it fits, or all tensors'."""
+        own = self._own(name)
+        return self.value("scale") if own is None or own.scale is None else own.scale
+
+    def _own(self, name: str) -> TensorWeights | None:
+        return next((own for own in self.tensors if fnmatchcase(name, own.pattern)), None)
 
     def all_weights(self) -> list[tuple[float, ...]]:
         """All that were given: for all tensors, then those of each pattern."""
@@ -141,7 +149,13 @@ def check(settings: MergeSettings) -> None:
         raise InputError(f"--keep must be above 0 and at most 1, not {settings.value('keep')}.")
     if method == "dare" and not 0 <= settings.value("drop") < 1:
         raise InputError(f"--drop must be at least 0 and below 1, not {settings.value('drop')}.")
-    numbers = (settings.scale, settings.keep, settings.drop)
+    scales = [own.scale for own in settings.tensors]
+    if method != "self-positioning" and any(scale is not None for scale in scales):
+        raise InputError(
+            f"{method} takes no scale by tensor; self-positioning does.",
+            "Scale the tensor's weights.",
+        )
+    numbers = (settings.scale, settings.keep, settings.drop, *scales)
     for number in (*numbers, *chain.from_iterable(settings.all_weights())):
         if number is not None and not math.isfinite(number):
             raise InputError(f"--weights, --scale, --keep and --drop must be finite, not {number}.")
@@ -200,7 +214,9 @@ def recipe_of(settings: MergeSettings, fingerprints: Mapping[str, str]) -> dict[
         made["weights"] = list(settings.weights)
     if settings.tensors:
         made["tensors"] = [
-            {"pattern": own.pattern, "weights": list(own.weights)} for own in settings.tensors
+            {"pattern": own.pattern, "weights": list(own.weights)}
+            | ({} if own.scale is None else {"scale": own.scale})
+            for own in settings.tensors
         ]
     for name in _USUAL[settings.method]:
         made[name] = settings.value(name)  # pyright: ignore[reportArgumentType]
@@ -263,7 +279,9 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
             base=None if base is None else base[0],
             weights=_numbers(values.get("weights")),
             tensors=tuple(
-                TensorWeights(str(own["pattern"]), _numbers(own["weights"]) or ())
+                TensorWeights(
+                    str(own["pattern"]), _numbers(own["weights"]) or (), _number(own.get("scale"))
+                )
                 for own in values.get("tensors", ())
             ),
             scale=_number(values.get("scale")),

@@ -175,3 +175,70 @@ def test_what_is_behind_a_door_does_not_count(package: Path) -> None:
     assert hashes()[1] == after[1]
     (package / "top.py").write_text("from small.inner import middle\nimport csv\n")
     assert hashes()[1] != after[1]
+
+
+GUARDED = """
+def used(x: int) -> int:
+    if x < 0:
+        raise ValueError(f"{x} is below 0")
+    try:
+        return helper(x)
+    except KeyError as error:
+        raise ValueError("no") from error
+
+
+def helper(x: int) -> int:
+    return x
+
+
+def words(x: int) -> str:
+    return str(x)
+"""
+GUARD = '    if x < 0:\n        raise ValueError(f"{x} is below 0")\n'
+TURNED = '    except KeyError as error:\n        raise ValueError("no") from error\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        (GUARD, "", False),
+        (GUARD, '    if words(x) == "a":\n        raise KeyError(words(x))\n' + GUARD, False),
+        (GUARD, "    assert x != 3\n", False),
+        (GUARD, GUARD + "    elif x > 9:\n        raise KeyError\n", False),
+        (TURNED, TURNED + "    except OSError:\n        raise\n", False),
+        # What goes on otherwise, or has done something before, decides about what comes out.
+        (GUARD, GUARD + "    else:\n        x += 1\n", True),
+        (GUARD, "    if x < 0:\n        x = 0\n", True),
+        (GUARD, "    if x < 0:\n        helper(x)\n        raise ValueError\n", True),
+        (GUARD, "    if (x := x + 1) < 0:\n        raise ValueError\n", True),
+        (TURNED, "    except KeyError:\n        return 0\n", True),
+        (TURNED, TURNED + "    finally:\n        helper(1)\n", True),
+        ("return helper(x)", "return -helper(x)", True),
+    ],
+)
+def test_what_only_refuses_counts_where_it_is_asked_for(
+    package: Path, old: str, new: str, counts: bool
+) -> None:
+    (package / "top.py").write_text("from small.parts import used\n")
+    assert GUARDED.count(old) == 1
+
+    def hashes(text: str) -> list[str]:
+        (package / "parts.py").write_text(text)
+        forget()
+        return [
+            code_hash(package / "top.py", package, refusals=refusals) for refusals in (True, False)
+        ]
+
+    before, after = hashes(GUARDED), hashes(GUARDED.replace(old, new))
+    assert before[0] != after[0]
+    assert (before[1] != after[1]) == counts
+
+
+def test_without_refusals_a_function_that_only_refuses_is_still_one(package: Path) -> None:
+    text = "def used(x):\n    if x:\n        raise ValueError\n"
+    (package / "top.py").write_text("from small.parts import used\n")
+    (package / "parts.py").write_text(text)
+    before = code_hash(package / "top.py", package, refusals=False)
+    (package / "parts.py").write_text(text.replace("used(x)", "used(x, y)"))
+    forget()
+    assert code_hash(package / "top.py", package, refusals=False) != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ def code_hash(
     *,
     prose: Collection[str] = (),
     doors: Collection[Path] = (),
+    refusals: bool = True,
 ) -> str:
     """A hash of a file and of all that it uses of its package, directly or not.
 
@@ -49,6 +51,8 @@ def code_hash(
         package: The folder of the package, whose name imports begin with.
         prose: Arguments of calls in the file itself that are words for people, by their names.
         doors: Files that nothing is used through: what comes out of them is told otherwise.
+        refusals: Whether what can only end a run with an error counts: an `if` that does nothing
+            but raise, what turns one error into another, and assertions.
     """
     used: dict[Path, set[int]] = {}
     left: list[_Place] = [(path, None)]
@@ -59,7 +63,7 @@ def code_hash(
             continue
         seen.add(place)
         file, name = place
-        statements = _statements(file, package)
+        statements = _statements(file, package, refusals)
         rows = used.setdefault(file, set())
         wanted = {
             row
@@ -75,7 +79,7 @@ def code_hash(
     for file in sorted(used):
         digest.update(f"{file.relative_to(package).as_posix()}\n".encode())
         for row in sorted(used[file]):
-            statement = _statements(file, package)[row]
+            statement = _statements(file, package, refusals)[row]
             own = file == path and prose
             meaning = _meaning(statement.node, prose) if own else statement.meaning
             digest.update(f"{meaning}\n".encode())
@@ -87,7 +91,7 @@ class _Statement:
     """A statement of a file's top level.
 
     Attributes:
-        node: Its syntax; of an import, of one of its names.
+        node: Its syntax, as far as it counts; of an import, of one of its names.
         meaning: What of its syntax counts.
         binds: The names that it gives a value; none for what runs whatever is used of the file.
         uses: Where what it needs of the package stands.
@@ -100,8 +104,11 @@ class _Statement:
 
 
 @cache
-def _statements(path: Path, package: Path) -> list[_Statement]:
-    nodes = [part for node in _parsed(path).body for part in _separated(node)]
+def _statements(path: Path, package: Path, refusals: bool = True) -> list[_Statement]:
+    tree = _parsed(path)
+    if not refusals:
+        tree = _WithoutRefusals().visit(copy.deepcopy(tree))
+    nodes = [part for node in tree.body for part in _separated(node)]
     own = {name for node in nodes for name in _bound(node)}
     return [
         _Statement(
@@ -112,6 +119,31 @@ def _statements(path: Path, package: Path) -> list[_Statement]:
         )
         for node in nodes
     ]
+
+
+class _WithoutRefusals(ast.NodeTransformer):
+    """Leaves out what a run that came to its end did not need.
+
+    The tests of such an `if` are taken for questions, which change nothing; one that gives a name
+    a value does, and counts.
+    """
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        self.generic_visit(node)
+        names = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.test))
+        return node if names or node.orelse or not _only_raises(node.body) else None
+
+    def visit_Try(self, node: ast.Try) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        turned = all(_only_raises(handler.body) for handler in node.handlers)
+        return node.body if turned and not (node.orelse or node.finalbody) else node
+
+    def visit_Assert(self, node: ast.Assert) -> None:
+        pass
+
+
+def _only_raises(body: list[ast.stmt]) -> bool:
+    return all(isinstance(statement, ast.Raise) for statement in body)
 
 
 def _separated(node: ast.stmt) -> Iterator[ast.stmt]:
@@ -203,7 +235,7 @@ def _parsed(path: Path) -> ast.Module:
 
 def _meaning(statement: ast.stmt, prose: Collection[str]) -> str:
     """The syntax of a statement without docstrings, and without the arguments of these names."""
-    tree = ast.parse(ast.unparse(statement))
+    tree = ast.Module([copy.deepcopy(statement)], [])
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEMS = Path(__file__).resolve().parent
-# No figure depends on what stands behind these. Where files of any format become documents: what
-# they say is in the hash of the data. How files are written, and how progress is shown.
+# No figure depends on what stands behind these. Where files of any format become documents, and how
+# these are kept: what they say is in the hash of the data. How files are written, and how progress
+# is shown.
 _DOORS = tuple(
-    PACKAGE / file for file in ("corpora/readers/source.py", "core/writing.py", "core/progress.py")
+    PACKAGE / file
+    for file in (
+        "corpora/readers/source.py",
+        "corpora/packaged/kept.py",
+        "core/writing.py",
+        "core/progress.py",
+    )
 )
 # What every system stands on is no part of a method.
 _NO_PARTS = ("core", "systems")
@@ -116,8 +123,12 @@ class Entry:
 
     @cached_property
     def code_hash(self) -> str:
-        """Of the file and of all that it stands on, without what it says to people."""
-        return code_hash(self.path, PACKAGE, prose=("title", "claim", "differs"), doors=_DOORS)
+        """Of the file and of all that it stands on, without what it says to people.
+
+        A run that left a record was refused nothing: what only refuses may change.
+        """
+        prose = ("title", "claim", "differs")
+        return code_hash(self.path, PACKAGE, prose=prose, doors=_DOORS, refusals=False)
 
     def load(self) -> AnySystem:
         """The system itself.

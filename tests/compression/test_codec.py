@@ -133,6 +133,8 @@ def test_a_seeds_draws_are_not_those_of_its_neighbour_one_step_later() -> None:
 
 
 def test_half_precision_is_that_of_numpy() -> None:
+    with pytest.raises(InputError, match="float16 does not reach"):
+        FloatTable.fit(TABLE * 1e5, 2 * N * DIM)
     half = FloatTable.fit(TABLE, 2 * N * DIM)
     assert half.nbytes == 2 * N * DIM
     expected = TABLE.numpy().astype(np.float16).astype(np.float32)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 from tokenizers import Tokenizer
 
 from isometry.core.errors import InputError
@@ -325,6 +326,22 @@ def test_what_is_no_static_model(tmp_path: Path, tiny_folder: Path, small: Stati
     place.write_bytes(place.read_bytes()[:1000])
     with pytest.raises(InputError, match="Cannot load"):
         StaticEncoder.load(tmp_path / "small")
+
+
+def test_what_a_table_would_leave_out_is_refused(tmp_path: Path, small: StaticEncoder) -> None:
+    small.save(tmp_path / "small")
+    plain = their(tmp_path / "small")
+    kinds: dict[str, SentenceTransformer] = {
+        "more than a table: StaticEmbedding -> Dense": SentenceTransformer(
+            modules=[plain[0], Dense(plain[0].get_embedding_dimension(), 2)]
+        ),
+        "truncate_dim": SentenceTransformer(modules=[plain[0]], truncate_dim=2),
+        "prompts": SentenceTransformer(modules=[plain[0]], prompts={"query": "find: "}),
+    }
+    for number, (said, model) in enumerate(kinds.items()):
+        model.save(str(tmp_path / str(number)))
+        with pytest.raises(InputError, match=said):
+            StaticEncoder.load(tmp_path / str(number))
 
 
 def test_a_table_and_weights_must_fit_the_tokens(tiny: TextEncoder) -> None:

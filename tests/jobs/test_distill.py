@@ -16,11 +16,12 @@ from tuned_folders import change_json, change_weights
 import isometry
 from isometry.cli.main import main
 from isometry.core.errors import InputError
+from isometry.core.workspace import Workspace
 from isometry.corpora.readers import open_source
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
-from isometry.jobs.distill import RECORD, distill
+from isometry.jobs.distill import RECORD, DistillSettings, distill
 from isometry.jobs.distill_plan import DistillPlan
 from isometry.jobs.distilling import Distilling, choose_candidate
 
@@ -405,6 +406,22 @@ def test_force_replaces_a_student(
     ]
     assert TextEncoder.load(out).fingerprint() == record["student"]["fingerprint"]
     assert not any("embedding.weight" in name for name in load_file(out / "model.safetensors"))
+
+
+def test_a_teacher_whose_pooling_leaves_prompts_out_has_vectors_of_tokens(
+    small_folder: Path, tiny_docs: Path, tmp_path: Path
+) -> None:
+    found: list[np.ndarray] = []
+    for prompt in ("", "passage: "):
+        teacher = TextEncoder.load(small_folder, document_prompt=prompt)
+        pooling: Any = teacher.model[1]
+        pooling.include_prompt = False
+        with Workspace(tmp_path / f"w{len(found)}", "x") as work:
+            settings = DistillSettings("t", str(tiny_docs), static=True)
+            found.append(Distilling(work, open_source(tiny_docs), settings, teacher)._vocabulary)
+        assert teacher.prompts["document"] == prompt
+    np.testing.assert_array_equal(*found)
+    assert found[0].any()
 
 
 @pytest.mark.parametrize("options", [{"layers": 1}, {"static": True, "dim": 32}])

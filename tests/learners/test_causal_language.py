@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerFast
 
 from isometry.core.errors import InputError
 from isometry.encoders.small_decoder import small_decoder
@@ -51,6 +51,14 @@ def test_a_token_is_predicted_from_those_before_it_alone(tiny: TextEncoder) -> N
     assert torch.equal(states[:, :-1], other[:, :-1])
 
 
+def scaled() -> Any:
+    """A model that divides its logits, behind a head that knows nothing of that."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 50}
+    return GraniteForCausalLM(GraniteConfig(**sizes, **heads, logits_scaling=8.0))
+
+
 def test_what_cannot_be_trained_is_refused(tiny: TextEncoder) -> None:
     model, tokenizer = make(tiny), tiny.model.tokenizer
     words = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
@@ -59,6 +67,8 @@ def test_what_cannot_be_trained_is_refused(tiny: TextEncoder) -> None:
         CausalLanguage(model, bare, tokens=8).collate(["a", "b"])
     with pytest.raises(ValueError, match="no head"):
         CausalLanguage(model.model, tokenizer, tokens=8)
+    with pytest.raises(ValueError, match="behind its head"):
+        CausalLanguage(scaled(), tokenizer, tokens=8)
     model.config.final_logit_softcapping = 30.0
     with pytest.raises(ValueError, match="behind its head"):
         CausalLanguage(model, tokenizer, tokens=8)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,12 @@ def test_no_answer_begins_or_ends_where_the_text_is_over(tiny: TextEncoder) -> N
     found = learner.extract(few, longest=40)
     assert found[2] == ""
     assert all(answer == "" or answer in each.text for answer, each in zip(found, few, strict=True))
+
+
+def test_an_encoder_with_a_document_prompt_is_refused(tiny_folder: Path) -> None:
+    prompted = TextEncoder.load(tiny_folder, document_prompt="passage: ")
+    with pytest.raises(ValueError, match="document prompt"):
+        SpanExtraction(prompted, Pointer(32, condition=32), tokens=40)
 
 
 def test_a_text_is_read_once_and_its_states_are_the_encoders(

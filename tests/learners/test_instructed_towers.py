@@ -59,6 +59,12 @@ def test_closed_rows_contrast_with_their_own_negatives_alone(encoder: TextEncode
     torch.testing.assert_close(found, alone)
 
 
+def test_a_closed_row_without_negatives_has_nothing_to_learn_from(encoder: TextEncoder) -> None:
+    rows = [InstructedRow(PairRow("dog", "tree", row), CLOSED) for row in range(2)]
+    with pytest.raises(ValueError, match="negatives of its own"):
+        towers(encoder).collate(rows)
+
+
 def test_a_blend_says_for_each_row_who_may_be_its_negative(encoder: TextEncoder) -> None:
     rows = [InstructedRow(pair(0), OPEN), InstructedRow(pair(1), CLOSED)]
     same = towers(encoder).collate(rows)["same"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ def make_rows(pairs: list[tuple[str, str]], k: int = 2) -> list[PairRow]:
 
 def towers(encoder: TextEncoder, objective: nn.Module = OBJECTIVE) -> TwoTowers:
     return TwoTowers(encoder, objective, query_tokens=12, document_tokens=40)
+
+
+def test_rows_with_unequal_negatives_are_refused(
+    tiny: TextEncoder, pairs: list[tuple[str, str]]
+) -> None:
+    one, other, *_ = make_rows(pairs, 2)
+    three = replace(one, negatives=(*one.negatives, "c"), negative_keys=(*one.negative_keys, 99))
+    fewer = replace(other, negatives=other.negatives[:1], negative_keys=other.negative_keys[:1])
+    # Four in all, as two for each: they would be handed to the wrong row.
+    with pytest.raises(ValueError, match="equally many negatives"):
+        towers(tiny).collate([three, fewer])
+    with pytest.raises(ValueError, match="needs its key"):
+        towers(tiny).collate([one, replace(other, negative_keys=())])
 
 
 @pytest.mark.parametrize("k", [0, 2])

@@ -94,7 +94,12 @@ def test_another_architecture_is_refused_by_what_differs(
      ("rope_scaling", (None, {"rope_type": "yarn", "factor": 2.0})),
      ("rope_parameters", ({"rope_theta": 1e4}, {"rope_theta": 1e6})),
      ("sliding_window", (None, 64)), ("local_attention", (64, 128)),
-     ("global_attn_every_n_layers", (2, 3)), ("is_decoder", (False, True))],
+     ("global_attn_every_n_layers", (2, 3)), ("is_decoder", (False, True)),
+     ("n_heads", (2, 4)), ("n_head", (2, 4)), ("num_heads", (2, 4)),
+     ("activation", ("gelu", "relu")), ("layer_norm_epsilon", (1e-5, 1e-12)),
+     ("norm_eps", (1e-5, 1e-6)),
+     ("global_rope_theta", (1e4, 1.6e5)), ("local_rope_theta", (1e4, 1.6e5)),
+     ("rotary_emb_base", (1e4, 1e6))],
 )  # fmt: skip
 def test_what_no_shape_shows_is_compared_where_both_say_it(
     one: Path, other: Path, key: str, values: tuple[object, object]

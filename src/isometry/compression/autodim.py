@@ -19,11 +19,12 @@ _COOLING = 5e-5  # by which a step lowers the temperature from 1, to 0.01 at the
 class AutoDim(SearchingTable):
     """Tables of all widths that are powers of two, mixed by weights that say which is best.
 
-    Zhao et al. 2021, "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems",
-    with first-order gradients, as by the survey's official code. Each width is mapped to the full
-    one by a linear layer a field, and normalised over the batch; a softmax with Gumbel noise mixes
-    them, whose temperature falls. One learned number scales the mixture. Tables are trained on most
-    of a batch, and the softmax on the rest of it.
+    Zhao et al. 2021, "AutoDim: Field-aware Embedding Dimension Search in Recommender Systems", with
+    first-order gradients, as by the survey's official code. Each width is mapped to the full one by
+    a linear layer a field, and normalised over the batch; a softmax with Gumbel noise mixes them,
+    whose temperature falls. The official layers have a bias for each field, and there the
+    temperature falls with the size of a batch, here with every step alike. One learned number
+    scales the mixture. Tables are trained on most of a batch, and the softmax on the rest of it.
 
     What it finds is `widths_for` a budget; then a table of these widths is trained from the start,
     as `mixed_dimension.of_widths`. Paper and official code take the most likely widths and leave

@@ -186,12 +186,21 @@ class FloatTable(Codec):
 
     @classmethod
     def fit(cls, table: Float[Tensor, "n dim"], budget: int) -> FloatTable:
-        """In float32 if the budget allows it, and otherwise in float16."""
+        """In float32 if the budget allows it, and otherwise in float16.
+
+        Raises:
+            InputError: When the budget is below that, or a number beyond float16.
+        """
         check_table(table)
         n, dim = table.shape
         if budget < 2 * n * dim:
             raise below_floor(cls.__name__, budget, 2 * n * dim, n, dim)
         codec = cls(n, dim, "float32" if budget >= 4 * n * dim else "float16")
+        if codec.precision == "float16" and table.abs().max() > torch.finfo(torch.float16).max:
+            raise InputError(
+                "The table holds numbers that float16 does not reach.",
+                "Scale it, or allow four bytes for each number.",
+            )
         with torch.no_grad():
             codec.rows.copy_(table)
         return codec

@@ -70,6 +70,11 @@ class MGQE(FreezableTable):
     Quantization" (the vector-quantized variant). The vector that comes out is made of centroids;
     its gradient goes to the id's own row. The penalty pulls the centroids to the rows.
 
+    How near a row is to each centroid is normalised over the batch before the nearest is taken, so
+    that all are used: here for each centroid of each part, in the official code of that paper
+    (`kd_quantizer.py`) for each centroid over all parts together. In training a batch needs two
+    different ids.
+
     Args:
         n: How many ids there are.
         dim: The length of a vector.

@@ -117,6 +117,19 @@ class StaticEncoder(nn.Module):
                 f"{place} is no static model but a {type(first).__name__}.",
                 "Load it with TextEncoder.load.",
             )
+        if any(type(module).__name__ != "Normalize" for module in list(model)[1:]):
+            raise InputError(
+                f"The static model in {place} is more than a table:"
+                f" {' -> '.join(type(module).__name__ for module in model)}.",
+                "Fold what follows into the table first.",
+            )
+        if model.truncate_dim is not None or any(model.prompts.values()):
+            raise InputError(
+                f"The static model in {place} has "
+                f"{'prompts' if model.truncate_dim is None else 'a truncate_dim'}, which its table"
+                " does not know.",
+                "Take it out of config_sentence_transformers.json.",
+            )
         return cls(first.embedding.weight, first.tokenizer, name=str(folder))
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -184,7 +185,10 @@ class Distilling:
     @cached_property
     def _vocabulary(self) -> Float[np.ndarray, "vocabulary width"]:
         """What the teacher makes of every token."""
-        return self.work.array("vocabulary", lambda: vocabulary_vectors(self.teacher))
+        # Without prompts: what the pooling leaves out of one would be the token itself.
+        plain = copy.copy(self.teacher)
+        plain.prompts = dict.fromkeys(plain.prompts, "")
+        return self.work.array("vocabulary", lambda: vocabulary_vectors(plain))
 
     @cached_property
     def axes(self) -> Float[np.ndarray, "dim width"] | None:

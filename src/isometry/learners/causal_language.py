@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -37,7 +38,7 @@ class CausalLanguage(Learner):
         super().__init__()
         if model.get_output_embeddings() is None:
             raise ValueError(f"{type(model).__name__} has no head over the vocabulary")
-        if getattr(model.config, "final_logit_softcapping", None):
+        if getattr(model.config, "final_logit_softcapping", None) or not _is_plain(model):
             raise ValueError(f"{type(model).__name__} changes the logits behind its head")
         self.model = model
         self.tokenizer = tokenizer
@@ -80,3 +81,20 @@ class CausalLanguage(Learner):
         has_next = real[:, 1:] & real[:, :-1]
         logits = head(states[:, :-1][has_next]).float()
         return {"loss": functional.cross_entropy(logits, batch["input_ids"][:, 1:][has_next])}
+
+
+def _is_plain(model: PreTrainedModel) -> bool:
+    """Whether logits are what the head makes of the last states, and nothing else.
+
+    Some models scale them (Granite, Cohere), or transform the states first (BERT, RoBERTa).
+    """
+    body: Any = model.base_model
+    head: Any = model.get_output_embeddings()
+    ids = torch.tensor([[0, 1]], device=model.device)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        ours = head(body(input_ids=ids, use_cache=False).last_hidden_state).float()
+        theirs = model(input_ids=ids, use_cache=False).logits.float()
+    model.train(training)
+    return torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5)

@@ -107,10 +107,15 @@ class SpanExtraction(Learner):
         encoder: Gives the states of tokens; it is not trained.
         pointer: What is trained: two pointers.
         tokens: Where texts are cut.
+
+    Raises:
+        ValueError: When the encoder puts a prompt before documents, which would move all places.
     """
 
     def __init__(self, encoder: TextEncoder, pointer: Pointer, *, tokens: int) -> None:
         super().__init__()
+        if encoder.prompts["document"]:
+            raise ValueError("the encoder has a document prompt")
         self.encoder = encoder.requires_grad_(False).eval()
         self.pointer = pointer
         self.tokens = tokens

@@ -85,7 +85,14 @@ class InstructedTowers(TwoTowers):
 
     # Rows are of another type than those of a single task.
     def collate(self, rows: Sequence[InstructedRow]) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Rows -> tokens of queries, documents and negatives, and what each row may not see."""
+        """Rows -> tokens of queries, documents and negatives, and what each row may not see.
+
+        Raises:
+            ValueError: As `TwoTowers.collate`; and when a row of a task without negatives out of
+                the batch has none of its own either, so that nothing would be left to learn from.
+        """
+        if any(not row.task.in_batch and not row.pair.negatives for row in rows):
+            raise ValueError("a row that may not see others' documents needs negatives of its own")
         batch = super().collate([_with_prompts(row) for row in rows])
         texts = {
             "query": [(row.task.prompt.query, row.pair.query) for row in rows],

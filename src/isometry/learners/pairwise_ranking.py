@@ -72,8 +72,8 @@ class PairwiseRanking(_Ranking):
     Both inputs of a row stand side by side in a batch, where no sampler can part them.
 
     Whole words of the documents are masked and predicted in the pass that scores, and their
-    cross-entropy is added: 15 % of each input and at most 60 tokens. Each of a row's inputs has a
-    mask of its own, and no query is masked: it is what is compared.
+    cross-entropy is added: 15 % of the document's tokens, and at most 60. Each of a row's inputs
+    has a mask of its own, and no query is masked: it is what is compared.
 
     Args:
         encoder: Scores query and document together.

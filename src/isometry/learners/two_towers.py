@@ -78,7 +78,15 @@ class TwoTowers(Learner):
         return self
 
     def collate(self, rows: Sequence[PairRow]) -> dict[str, Any]:
-        """Rows -> tokens of queries, documents and negatives, and which candidates match too."""
+        """Rows -> tokens of queries, documents and negatives, and which candidates match too.
+
+        Raises:
+            ValueError: When rows have unequal numbers of negatives, or a negative has no key.
+        """
+        if len({len(row.negatives) for row in rows}) > 1:
+            raise ValueError("the rows of a batch must have equally many negatives")
+        if any(len(row.negative_keys) != len(row.negatives) for row in rows):
+            raise ValueError("every negative of a row needs its key")
         negatives = [text for row in rows for text in row.negatives]
         keys = [row.key for row in rows]
         candidates = keys + [key for row in rows for key in row.negative_keys]

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 # What changes a network's outputs and leaves its tensors' shapes as they are.
 _DECIDES = (
-    *("model_type", "hidden_act", "hidden_activation", "activation_function"),
-    *("num_attention_heads", "num_key_value_heads", "layer_norm_eps", "rms_norm_eps"),
+    *("model_type", "hidden_act", "hidden_activation", "activation_function", "activation"),
+    *("num_attention_heads", "n_heads", "n_head", "num_heads", "num_key_value_heads"),
+    *("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps", "norm_eps"),
+    *("global_rope_theta", "local_rope_theta", "rotary_emb_base"),
     *("position_embedding_type", "rope_theta", "rope_scaling", "rope_parameters"),
     *("sliding_window", "local_attention", "global_attn_every_n_layers", "is_decoder"),
 )

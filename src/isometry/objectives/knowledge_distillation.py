@@ -26,8 +26,8 @@ class KnowledgeDistillation(nn.Module):
         gradient_scale: What multiplies the divergence. Its gradient falls with the square of the
             temperature, so "T^2" keeps it where it is (Hinton; 2DMSE's first code); "T" is what
             ESE and sentence-transformers do to vectors, "1" what Starbucks does to scores.
-        detach: Whether the teacher is left alone. 2DMSE's and Starbucks' own code pulls the last
-            layer to the shallow ones as well.
+        detach: Whether the teacher is left alone. 2DMSE's own code, and Starbucks' for similarity,
+            pulls the last layer to the shallow ones as well.
 
     Example:
         >>> import torch

@@ -54,6 +54,9 @@ class Plan(Protocol):
 class MRL:
     """The last layer at a fixed list of widths (Kusupati et al. 2022, equation 1).
 
+    The loss is the weighted mean over the widths, where the equation has the sum: the same but for
+    the learning rate.
+
     Attributes:
         dims: The widths; at least one.
         weights: Their weights; equal when not given.

@@ -168,6 +168,11 @@ def test_bad_input(
         isometry.cut(within, "1x16", done, force=True)
     assert (within / "config.json").is_file()
     shutil.rmtree(within)
+    # Nor is what somebody laid beside the model.
+    (done / "notes.md").write_text("days of work")
+    with pytest.raises(InputError, match=r"holds notes\.md, which is no part of a model"):
+        isometry.cut(tiny_folder, "1x16", done, force=True)
+    (done / "notes.md").unlink()
     # A word that no text need have.
     broken = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
     change_weights(

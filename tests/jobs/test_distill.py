@@ -377,13 +377,32 @@ def test_another_teacher_is_other_work(
     teacher = Path(shutil.copytree(small_folder, tmp_path / "teacher"))
     (teacher / name).parent.mkdir(exist_ok=True)
     (teacher / name).write_text(" ", encoding="utf-8")
-    monkeypatch.setattr("isometry.jobs.distill.load_teacher", lambda _: None)
+    loaded = TextEncoder.load(small_folder)
+    monkeypatch.setattr("isometry.jobs.distill.load_teacher", lambda _: loaded)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             distill(teacher, tiny_docs, tmp_path / "out", layers=1)
     (teacher / name).write_text("  ", encoding="utf-8")
     with pytest.raises(InputError, match="other settings"):
         distill(teacher, tiny_docs, tmp_path / "out", layers=1)
+
+
+def test_what_comes_to_the_place_meanwhile_is_not_replaced(
+    small_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    out, describe = tmp_path / "student", Distilling.describe
+
+    def meanwhile(*arguments: Any) -> dict[str, Any]:
+        out.mkdir()
+        (out / "thesis.txt").write_text("years of work")
+        return describe(*arguments)
+
+    monkeypatch.setattr(Distilling, "describe", meanwhile)
+    with pytest.raises(InputError, match="no distilled model; it is left alone"):
+        distill(small_folder, tiny_docs, out, static=True, limit=300)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"student", "student.partial"}
 
 
 def test_force_replaces_a_student(

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tuned_folders import change_json
+from tuned_folders import change_json, change_weights
 
 import isometry
 from isometry import InputError
@@ -101,6 +102,46 @@ def test_another_model_in_the_same_place_does_not_go_on_with_old_shards(
     change_json(model / "config_sentence_transformers.json", prompts={"document": "passage: "})
     with pytest.raises(InputError, match="other settings"):
         job.encode(model, source, out)
+
+
+def test_a_model_that_changes_under_its_name_does_not_go_on_with_old_shards(
+    tmp_path: Path, texts: list[str], small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    model = Path(shutil.copytree(small_folder, tmp_path / "model"))
+    # As of a model of the hub, no file tells that it is another one.
+    monkeypatch.setattr(job, "model_files", lambda _: {})
+    source, out = table(tmp_path, texts[:5]), tmp_path / "v.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_join", stop)
+        with pytest.raises(KeyboardInterrupt):
+            job.encode(model, source, out)
+    change_weights(model, lambda state: state["embeddings.LayerNorm.bias"].add_(1))
+    with pytest.raises(InputError, match="is not the one that the work in"):
+        job.encode(model, source, out)
+    change_weights(model, lambda state: state["embeddings.LayerNorm.bias"].sub_(1))
+    assert job.encode(model, source, out)["texts"] == 5
+
+
+def test_what_comes_to_the_place_meanwhile_is_not_replaced(
+    tmp_path: Path, texts: list[str], small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, join = table(tmp_path, texts[:5]), tmp_path / "v.parquet", job._join
+
+    def meanwhile(*arguments: Any) -> None:
+        join(*arguments)
+        out.write_text("years of work")
+
+    monkeypatch.setattr(job, "_join", meanwhile)
+    with pytest.raises(InputError, match="exists"):
+        job.encode(small_folder, source, out)
+    assert out.read_text() == "years of work"
+    # Nothing that was encoded is lost.
+    monkeypatch.setattr(job, "_join", join)
+    monkeypatch.setattr(TextEncoder, "encode", lambda *_: pytest.fail("it encoded again"))
+    assert job.encode(small_folder, source, out, force=True)["texts"] == 5
 
 
 def test_from_the_command_line(

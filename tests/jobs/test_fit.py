@@ -20,6 +20,7 @@ from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS, rank_documents
+from isometry.jobs import fit as job
 from isometry.jobs.fit import FitSettings, default_out, plan_only
 from isometry.jobs.selection import choose_point
 
@@ -195,6 +196,44 @@ def test_a_changed_base_is_another_fit(tmp_path: Path, small_folder: Path, tiny_
     prompts.write_text(json.dumps({**settings, "prompts": {"query": "find: ", "document": ""}}))
     with pytest.raises(InputError, match="other settings"):
         fit()
+
+
+def test_what_is_no_part_of_a_space_is_not_replaced_with_it(
+    opened: Space, tiny_docs: Path, small_folder: Path, tiny_plan: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(opened.folder, tmp_path / "out"))
+    (out / "notes.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds notes\.txt, which is no part of the Space"):
+        isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=out, seed=1, force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert (out / "notes.txt").read_text() == "years of work"
+
+
+def test_what_comes_to_the_place_meanwhile_is_not_replaced(
+    tmp_path: Path, small_folder: Path, tiny_plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs, out, work = tmp_path / "docs", tmp_path / "out", job._fit
+    docs.mkdir()
+    for number in range(30):
+        (docs / f"{number}.md").write_text("# Pumps\n\nClose the valve first.\n")
+
+    def meanwhile(*arguments: Any) -> None:
+        work(*arguments)
+        out.mkdir()
+        (out / "thesis.txt").write_text("years of work")
+
+    def fit() -> Space:
+        return isometry.fit(docs, base=small_folder, plan=tiny_plan, out=out)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_fit", meanwhile)
+        with pytest.raises(InputError, match="exists and is no Space; it is left alone"):
+            fit()
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    out.rename(tmp_path / "moved")
+    # Nothing that was done is lost.
+    monkeypatch.setattr(TextEncoder, "encode", lambda *_, **__: pytest.fail("it encoded again"))
+    fit().verify()
 
 
 def test_a_seed_below_0_and_endless_minutes_are_refused(tiny_docs: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,39 @@ def test_what_holds_more_than_a_model_is_not_replaced(parents: list[Path], tmp_p
         with pytest.raises(InputError, match=said):
             job.merge(models, out, force=True)
     assert hash_folder(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", "data/labels.json", "NOTES.md", "notes.json.bak"])
+def test_what_is_no_part_of_a_model_is_not_replaced_with_it(
+    copies: list[Path], tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    job.merge(copies, out)
+    # What a model has, and no more.
+    job.merge(copies, out, force=True)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("years of work", encoding="utf-8")
+    before = hash_folder(out)
+    with pytest.raises(InputError, match=f"holds {re.escape(name)}, which is no part of a model"):
+        job.merge(copies, out, force=True)
+    assert hash_folder(out) == before
+
+
+def test_what_comes_to_the_place_meanwhile_is_not_replaced(
+    copies: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, card = tmp_path / "out", job._card
+
+    def meanwhile(*arguments: Any) -> str:
+        out.mkdir()
+        (out / "thesis.txt").write_text("years of work", encoding="utf-8")
+        return card(*arguments)
+
+    monkeypatch.setattr(job, "_card", meanwhile)
+    with pytest.raises(InputError, match="no model; it is left alone"):
+        job.merge(copies, out)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", *(each.name for each in copies)}
 
 
 def test_a_parent_that_cannot_be_compared_is_found_before_the_merge(

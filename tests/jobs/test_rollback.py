@@ -14,6 +14,8 @@ from test_compact import long_ago
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
+from isometry.core.files import read_json
+from isometry.core.writing import write_json
 from isometry.jobs.store import Limits, Store
 from isometry.jobs.upkeep import Writer
 
@@ -130,6 +132,23 @@ def test_by_itself_it_goes_past_what_only_joined_pieces(space: Path, docs: Path)
     assert isometry.history(space)["states"][0]["by"] == "compact"
     assert isometry.rollback(space, dry_run=True)["to"] == 1
     assert isometry.rollback(space, 2)["changed"] == 0
+
+
+def test_by_itself_it_does_not_go_past_what_compact_removed(
+    space: Path, docs: Path, tiny_folder: Path
+) -> None:
+    isometry.migrate(space, tiny_folder)
+    grow(space, docs)
+    # As compact leaves it where no pieces are to be joined: of those before, the one with the
+    # former model alone, which `migrate --back` returns to.
+    manifest = read_json(space / "space.json")
+    manifest["superseded"] = []
+    write_json(space / "space.json", manifest)
+    assert [state["number"] for state in isometry.history(space)["states"]] == [3, 0]
+    with pytest.raises(InputError, match="before the last change is gone") as caught:
+        isometry.rollback(space)
+    assert "--to 0" in caught.value.hint
+    assert isometry.rollback(space, 0)["to"] == 0
 
 
 def test_what_cannot_be_returned_to_is_refused_in_a_line(space: Path, docs: Path) -> None:

@@ -21,6 +21,7 @@ from isometry.core.writing import write_json
 from isometry.encoders.encoder import load_encoder
 from isometry.jobs.store import Store
 from isometry.serving.app import create_app
+from isometry.serving.loading import base_of
 from isometry.serving.searching import Searcher
 from isometry.serving.settings import Limits, Settings
 from isometry.serving.sources import read_sources
@@ -183,6 +184,18 @@ def test_the_base_stays_what_the_fit_began_with(pair: tuple[Path, Path], tiny_fo
         # Who names no Space means the Space itself.
         answer = client.post("/search", json={"query": "a parcel"}).json()
         assert answer["space"] == "docs-space"
+
+
+def test_another_model_under_the_name_of_the_base_is_refused(
+    pair: tuple[Path, Path], tiny_folder: Path
+) -> None:
+    space, _ = pair
+    manifest = read_json(space / "space.json")
+    assert base_of(Space.open(space)).fingerprint() == manifest["encoder"]["base_fingerprint"]
+    manifest["encoder"]["base"] = str(tiny_folder)
+    write_json(space / "space.json", manifest)
+    with pytest.raises(InputError, match=r"is not the model that .* was fitted from"):
+        base_of(Space.open(space))
 
 
 def test_a_space_without_documents_is_served_beside_its_base(pair: tuple[Path, Path]) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +99,16 @@ def atomic_file(path: Path) -> Generator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Generator[Path]:
+def atomic_folder(path: Path, *, last_look: Callable[[], None] = lambda: None) -> Generator[Path]:
     """Yields a temporary folder beside `path`; it becomes `path` when the block succeeds.
 
     An existing `path` is replaced; a kill at that moment may leave none, never a part of one. Of a
     link to a folder it is the folder that is replaced.
+
+    Args:
+        path: The folder.
+        last_look: Called right before that; what it raises leaves `path` as it is. Something may
+            have come there since the work began.
 
     Raises:
         InputError: When the disk is full or the place may not be written.
@@ -123,6 +128,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
                     # Libraries write some files for their owner alone.
                     file.chmod(0o666 & ~_UMASK)
                     flush(file)
+            last_look()
             if path.is_dir():
                 path.replace(aside)
             temporary.replace(path)

@@ -14,10 +14,10 @@ from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_other_work
-from isometry.core.writing import out_folder, write_json
+from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
-from isometry.jobs.places import check_place
+from isometry.jobs.places import check_model_alone, check_place
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -123,10 +123,12 @@ def distill(
         discard_other_work(partial, fingerprint)
     encoder = load_teacher(settings)
     from isometry.jobs.distilling import Distilling
+    from isometry.jobs.loading import check_same_model
 
     with Workspace(partial, fingerprint, of_command=True) as work:
         if work.resumed:
             say(f"Going on with {partial}.")
+        check_same_model(work, encoder)
         job = Distilling(work, reader, settings, encoder)
         job.announce()
         job.train()
@@ -137,13 +139,32 @@ def distill(
             **job.describe(chosen),
         }
         made = job.student(chosen["alpha"])
-        made.save(work.path / "student", card=_card(record))
-        write_json(work.path / "student" / RECORD, record)
-        if folder.exists():
-            shutil.rmtree(folder)
-        (work.path / "student").rename(folder)
+
+        def last_look() -> None:
+            _check_out(folder, force)
+            check_model_alone(folder)
+
+        with atomic_folder(folder, last_look=last_look) as temporary:
+            made.save(temporary, card=_card(record))
+            write_json(temporary / RECORD, record)
     shutil.rmtree(partial)
     return record
+
+
+def _check_out(folder: Path, force: bool) -> None:
+    """Refuses a folder that shall not be replaced.
+
+    Raises:
+        InputError: When it is no earlier student, or `force` is not given.
+    """
+    if not folder.exists():
+        return
+    if not (folder / RECORD).is_file():
+        raise InputError(
+            f"{folder} exists and is no distilled model; it is left alone.", "Choose another --out."
+        )
+    if not force:
+        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
 
 
 def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
@@ -165,14 +186,10 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
         raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, not {settings.seed}.")
-    if folder.exists() and not (folder / RECORD).is_file():
-        raise InputError(
-            f"{folder} exists and is no distilled model; it is left alone.", "Choose another --out."
-        )
-    if folder.exists() and not force:
-        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
+    _check_out(folder, force)
     place, is_local = locate(settings.teacher)
     check_place(folder, {settings.teacher: Path(place)} if is_local else {})
+    check_model_alone(folder)
     if is_local and folder.resolve() == Path(place).resolve():
         raise InputError(f"{folder} is the teacher.", "Choose another --out.")
     if is_local and is_static(Path(place)):

@@ -75,8 +75,7 @@ def encode(
     path = out_folder(out)
     if path.is_dir():
         raise InputError(f"{path} is a folder.", "--out is the file that is written.")
-    if path.exists() and not force:
-        raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
+    _check_out(path, force)
     whole = Path(str(source)).expanduser()
     if path.exists() and path.resolve() == whole.resolve():
         raise InputError(f"{path} is the source.", "Choose another --out.")
@@ -94,9 +93,10 @@ def encode(
     if force:
         discard_other_work(partial, fingerprint)
     with Workspace(partial, fingerprint, of_command=True) as work:
-        from isometry.jobs.loading import load_sound
+        from isometry.jobs.loading import check_same_model, load_sound
 
         encoder = load_sound(model, query_prompt=query_prompt, document_prompt=document_prompt)
+        check_same_model(work, encoder)
         limit_of_model = encoder.max_tokens or float("inf")
         report = ReadingReport()
         truncated = 0
@@ -124,6 +124,8 @@ def encode(
             truncated += sum(table.column("truncated").to_pylist())
             shards.append(work.path / f"{name}.parquet")
         _join(shards, work.path / "joined.parquet")
+        # Something may have come there since the work began.
+        _check_out(path, force)
         (work.path / "joined.parquet").replace(path)
     discard_finished_work(work.path, work.fingerprint)
     return {
@@ -134,6 +136,16 @@ def encode(
         "skipped": len(report.skipped),
         "out": str(path),
     }
+
+
+def _check_out(path: Path, force: bool) -> None:
+    """Refuses a file that shall not be replaced.
+
+    Raises:
+        InputError: When there is one, and `force` is not given.
+    """
+    if path.exists() and not force:
+        raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
 
 
 def _text(document: Document) -> str:

@@ -21,7 +21,7 @@ from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
 from isometry.space import Space
-from isometry.space_files import DOCUMENTS, MANIFEST, MODEL, REPORT, seal
+from isometry.space_files import DOCUMENTS, MANIFEST, MODEL, REPORT, is_written, seal
 
 if TYPE_CHECKING:
     from isometry.corpora.pairs.query_writer import OpenAIWriter
@@ -182,6 +182,8 @@ def fit_by(
 
         with threads_as_before():
             _fit(work, reader, settings, given_plan, fingerprint)
+        # Something may have come there since the work began.
+        _finished(folder, fingerprint, force=force)
         _replace(folder, work.path / "space")
     discard_finished_work(partial, fingerprint)
     return Space.open(folder)
@@ -329,6 +331,11 @@ def _finished(folder: Path, fingerprint: str, *, force: bool) -> Space | None:
         )
     space = Space.open(folder)
     if force:
+        if own := [name for name in space.unlisted() if not is_written(name)]:
+            raise InputError(
+                f"{folder} holds {own[0]}, which is no part of the Space; it is left alone.",
+                "Move it out, or choose another --out.",
+            )
         return None
     if space.manifest.get("fingerprint") == fingerprint:
         return space

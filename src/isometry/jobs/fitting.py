@@ -30,7 +30,7 @@ from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs import ranking
 from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
-from isometry.jobs.loading import check_prompts, load_sound_text_encoder
+from isometry.jobs.loading import check_prompts, check_same_model, load_sound_text_encoder
 from isometry.jobs.planning import plan_for
 from isometry.jobs.preparation import Prepared, Questions, prepare, word_language
 from isometry.jobs.ranking import Collection, Rankings
@@ -77,6 +77,7 @@ class Fitting:
         self._check_plan()
         # Reading the source may take minutes: what is wrong with the base is said before.
         check_prompts(self.base_encoder)
+        check_same_model(work, self.base_encoder)
         self.nested = self._nested()
         self.seconds: dict[str, float] = work.json("seconds", dict)
         with self.phase("data"):

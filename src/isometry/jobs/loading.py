@@ -14,6 +14,7 @@ from torch import nn
 
 from isometry.core.errors import InputError
 from isometry.core.files import read_object
+from isometry.core.workspace import Workspace
 from isometry.encoders.encoder import Encoder
 from isometry.encoders.locate import is_static, locate
 from isometry.encoders.static import StaticEncoder
@@ -50,6 +51,20 @@ def load_sound(
     return load_sound_text_encoder(
         source, query_prompt=query_prompt, document_prompt=document_prompt
     )
+
+
+def check_same_model(work: Workspace, encoder: Encoder) -> None:
+    """Refuses to go on with what another model began: a hub's may change from run to run.
+
+    Raises:
+        InputError: With the folder of that work.
+    """
+    now = encoder.fingerprint()
+    if work.json("encoder", lambda: now) != now:
+        raise InputError(
+            f"The model '{encoder.name}' is not the one that the work in {work.path} began with.",
+            "Go on with that one, or remove the folder to begin anew.",
+        )
 
 
 def load_sound_text_encoder(

@@ -24,7 +24,7 @@ from isometry.jobs.merge_recipe import (
     read_recipe,
     recipe_of,
 )
-from isometry.jobs.places import check_place
+from isometry.jobs.places import check_model_alone, check_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,7 +201,7 @@ def _check_out(out: Path, force: bool) -> None:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether a folder is a model and nothing else that is known to hold more.
+    """Whether a folder has a model in it, and is no training's.
 
     Weights must stand where such a model has them: programs call their own files config.json, too,
     and have models somewhere below. A training's folder has its checkpoints in it.
@@ -246,6 +246,7 @@ def _merge(
 
     opened = {name: open_checkpoint(name) for name in dict.fromkeys(settings.parents)}
     _check_parents(out, opened, bool(asked))
+    check_model_alone(out)
     models = [opened[name] for name in settings.models]
     base = None if settings.base is None else opened[settings.base]
     warnings = check_compatible(models, base)
@@ -276,7 +277,12 @@ def _merge(
             )
             warnings += notes
         made = recipe_of(settings, fingerprints)
-        with atomic_folder(out) as temporary:
+
+        def last_look() -> None:
+            _check_out(out, force)
+            check_model_alone(out)
+
+        with atomic_folder(out, last_look=last_look) as temporary:
             written = write_merged(
                 temporary,
                 _shown(_merged(settings, models, base), len(models[0])),

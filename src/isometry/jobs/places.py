@@ -1,4 +1,4 @@
-"""Where a model may be written, and where a source lies."""
+"""Where a model may be written, what it may replace there, and where a source lies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,34 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from isometry.core.errors import InputError
+from isometry.core.files import read_json
 from isometry.space_files import MANIFEST
+
+# The files of a model and its tokenizer, beside its card.
+_OF_A_MODEL = (".safetensors", ".json", ".txt", ".model", ".jinja")
+_CARD = "README.md"
+
+
+def check_model_alone(folder: Path) -> None:
+    """Refuses to replace a model's folder that holds something else, too.
+
+    Args:
+        folder: May be missing.
+
+    Raises:
+        InputError: With the first such file.
+    """
+    modules = folder / "modules.json"
+    listed = read_json(modules) if modules.is_file() else []
+    parts = {str(module.get("path", "")) for module in listed if isinstance(module, dict)}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        known = path.suffix in _OF_A_MODEL or inside.as_posix() == _CARD
+        if path.is_file() and not (known and inside.parent.as_posix() in {".", *parts}):
+            raise InputError(
+                f"{folder} holds {inside}, which is no part of a model; it is left alone.",
+                "Move it out, or choose another --out.",
+            )
 
 
 def check_place(out: Path, models: Mapping[str, Path]) -> None:

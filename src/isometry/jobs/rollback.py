@@ -77,8 +77,15 @@ def _chosen(space: Space, to: int | None) -> dict[str, Any]:
 def _before_the_last_change(kept: list[dict[str, Any]]) -> int:
     """The number of the state before the current one, past those that only joined pieces."""
     for state, before in itertools.pairwise(kept):
-        if state["state"].get("by") != "compact":
-            return before["state"]["number"]
+        if state["state"].get("by") == "compact":
+            continue
+        number = before["state"]["number"]
+        if number != state["state"]["number"] - 1:
+            raise InputError(
+                "The state before the last change is gone: compact removed it.",
+                f"State {number} is the last one before it that is left: --to {number}",
+            )
+        return number
     raise InputError(
         "There is no earlier state to go back to.", "Nothing was written yet, or it was compacted."
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from jaxtyping import Float
 
+from isometry.core.errors import InputError
 from isometry.search.other_vectors import OtherVectors
 from isometry.serving.batching import Engine
 from isometry.serving.model import Model
@@ -140,7 +141,7 @@ def base_of(space: Space) -> Encoder:
     """The encoder that a Space's fit began with, with the Space's prompts.
 
     Raises:
-        InputError: When it is not there any more.
+        InputError: When it is not there any more, or another model is.
     """
     from isometry.encoders.encoder import load_encoder
     from isometry.encoders.text import TextEncoder
@@ -153,9 +154,14 @@ def base_of(space: Space) -> Encoder:
             for role in ("query", "document")
         }
         if prompts != dict(encoder.prompts):
-            return TextEncoder.load(
+            encoder = TextEncoder.load(
                 said["base"], query_prompt=prompts["query"], document_prompt=prompts["document"]
             )
+    if encoder.fingerprint() != said.get("base_fingerprint", encoder.fingerprint()):
+        raise InputError(
+            f"'{said['base']}' is not the model that {space.folder} was fitted from.",
+            "A path is meant from where the fit ran: serve from there, or leave --beside-base out.",
+        )
     return encoder
 
 

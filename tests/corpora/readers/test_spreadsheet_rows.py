@@ -23,11 +23,11 @@ def read(path: Path, **options: str) -> tuple[list[Document], list[tuple[str, st
     return documents, [(item.path, item.reason) for item in report.skipped]
 
 
-def save(path: Path, *sheets: list[list[Any]]) -> Path:
+def save(path: Path, *sheets: list[list[Any]], names: tuple[str, ...] = ()) -> Path:
     book = openpyxl.Workbook()
     book.remove(book.worksheets[0])
-    for rows in sheets:
-        sheet = book.create_sheet()
+    for number, rows in enumerate(sheets):
+        sheet = book.create_sheet(names[number] if names else None)
         for row in rows:
             sheet.append(row)
     book.save(path)
@@ -72,12 +72,35 @@ def test_the_first_sheet_with_rows_is_read(tmp_path: Path) -> None:
         [],
         header_only,
         [[], [None, " name ", "said"], *([None, *note] for note in NOTES)],
-        [["id", "text"], ["x", "of another sheet"]],
     )
     documents, skipped = read(path, id="name")
     assert [(item.id, item.text) for item in documents] == NOTES
     assert documents[0].source == "a.xlsx:3"
     assert skipped == []
+
+
+def test_every_sheet_with_the_first_ones_header_is_read_and_no_other_is_lost_silently(
+    tmp_path: Path,
+) -> None:
+    header = ["number", "text"]
+    path = save(
+        tmp_path / "a.xlsx",
+        [["Tickets of the year"]],
+        [header, [10, "said in January"], [11, "said at its end"]],
+        [["code", "meaning"], ["x", "of another kind"]],
+        # Cells to the right may be empty, or stand under no name.
+        [[], ["number ", "text", " "], [20, "said in February", "a remark"]],
+        [header],
+        names=("Title", "Jan", "Codes", "Feb 1", "Mar"),
+    )
+    documents, skipped = read(path)
+    assert [(item.id, item.text, item.source) for item in documents] == [
+        ("1", "said in January", "a.xlsx:2"),
+        ("2", "said at its end", "a.xlsx:3"),
+        ("3", "said in February", "a.xlsx:Feb 1!3"),
+    ]
+    assert skipped == [("a.xlsx#Codes", "only sheets with the columns of 'Jan' are read")]
+    assert [item.id for item in read(path, id="number")[0]] == ["10", "11", "20"]
 
 
 def test_cells_are_what_a_person_sees(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _queries(path: Path) -> Iterator[tuple[str, str]]:
         yield key, words.strip()
 
 
-def _json_queries(path: Path) -> Iterator[tuple[int, object, object]]:
+def _json_queries(path: Path) -> Iterator[tuple[int | str, object, object]]:
     report = ReadingReport()
     for line, row in JsonLines(path).read(None, report, str(path)):
         if report.skipped:

@@ -34,8 +34,11 @@ TABLE_SUFFIXES = frozenset(
 """What a table's name ends with, in lower case; ".csv.gz" and the like are two suffixes."""
 
 SAMPLE_ROWS = 100
-Row = tuple[int, dict[str, Any]]
-"""The line, or where there are no lines the row, counted from 1, and the values by column."""
+Row = tuple[int | str, dict[str, Any]]
+"""The line, or where there are no lines the row, counted from 1, and the values by column.
+
+A row that needs more than a number to be found has a name, in which no colon stands.
+"""
 
 
 class Rows(Protocol):

@@ -20,7 +20,7 @@ _MOST_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class Spreadsheet:
-    """The first sheet with rows under a header.
+    """The first sheet with rows under a header, and every further one with the same header.
 
     A process of its own opens the file, since the parser holds a sheet whole, as a full rectangle:
     one stray cell in the last column of the last row would take the memory of this machine.
@@ -45,18 +45,29 @@ class Spreadsheet:
     def read(
         self, columns: Sequence[str] | None, report: ReadingReport, shown: str
     ) -> Generator[Row]:
-        """See `Rows.read`; empty rows are passed over."""
+        """See `Rows.read`; empty rows are passed over, and a sheet with another header is noted.
+
+        A row of a further sheet is named as Excel names its cells: "Sheet!7".
+        """
         lines = self._lines()
         try:
-            _, header = next(lines)
-            for number, cells in lines:
+            first, header = next(lines)
+            sheet = first
+            for place, cells in lines:
+                if isinstance(place, str):
+                    sheet = place
+                    if cells != header:
+                        other = f"only sheets with the columns of '{first}' are read"
+                        report.skip(f"{shown}#{sheet}", other)
+                    continue
                 named = zip(header, cells, strict=True)
+                number = place if sheet == first else f"{sheet}!{place}"
                 yield number, {name: cell for name, cell in named if name}
         finally:
             lines.close()
 
-    def _lines(self) -> Generator[tuple[int, list]]:
-        """The header and the rows, each with its number in the sheet."""
+    def _lines(self) -> Generator[tuple[str | int, list]]:
+        """The sheets by name, each with its header, and the rows with their number in the sheet."""
         if importlib.util.find_spec("python_calamine") is None:
             raise MissingExtraError("python-calamine", "office")
         with clear_read_errors(self.shown):

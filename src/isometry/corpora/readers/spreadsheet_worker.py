@@ -1,6 +1,7 @@
 """Prints the rows of a spreadsheet as JSON lines; a program of its own, see `spreadsheet_rows`.
 
-Each line is [number of the row, cells], the first of them the header; a string says what is wrong.
+A sheet begins with [its name, its header], and lines of [number of the row, cells] follow; a string
+says what is wrong.
 """
 
 from __future__ import annotations
@@ -9,22 +10,35 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import date, time, timedelta
+from itertools import chain
 from typing import Any
 
 
-def rows(path: str) -> Iterator[tuple[int, list[Any]]]:
-    """The rows of the first sheet that has two, the first of them as words; the empty ones not."""
+def rows(path: str) -> Iterator[tuple[str | int, list[Any]]]:
+    """The sheets that have rows under a header; the rows of those with the first one's header."""
     from python_calamine import CalamineWorkbook
 
+    read: list[str] | None = None
     with CalamineWorkbook.from_path(path) as book:
         for name in book.sheet_names:
             filled = _filled(book, name)
-            header, first = next(filled, None), next(filled, None)
-            if header is not None and first is not None:
-                yield header[0], [str(cell).strip() for cell in header[1]]
-                yield first
-                yield from filled
-                return
+            top, first = next(filled, None), next(filled, None)
+            if top is None or first is None:
+                continue
+            header = _header(top[1])
+            yield name, header
+            read = header if read is None else read
+            if header == read:
+                for number, cells in chain([first], filled):
+                    yield number, cells[: len(header)]
+
+
+def _header(cells: list[Any]) -> list[str]:
+    """Its words, up to the last: how far a sheet's empty cells reach is no part of its header."""
+    words = [str(cell).strip() for cell in cells]
+    while words and not words[-1]:
+        words.pop()
+    return words
 
 
 def _filled(book: Any, name: str) -> Iterator[tuple[int, list[Any]]]:

@@ -7,6 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from isometry.corpora.documents import Document
+from isometry.corpora.readers import ReadingReport, open_source
 from isometry.corpora.readers.html import read_html
 from isometry.corpora.readers.markdown import read_markdown
 from isometry.corpora.readers.markup import Links, page_documents
@@ -79,3 +80,19 @@ def test_a_markdown_page_reads_the_same_as_its_html(path: Path) -> None:
 
     expected = page_documents(read_markdown(text), "docs/page.html", Links())
     assert pieces(read(html)) == pieces(expected)
+
+
+def test_soft_hyphens_divide_no_word_of_prose_nor_of_an_id(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        "<title>Donau&shy;dampf</title><h1>Donaudampf</h1>"
+        "<h2>Die Schiff&shy;fahrt</h2><p>Ein Dampf&shy;schiff fa&#x308;hrt."
+    )
+    (tmp_path / "b.csv").write_text("id,text\n1,Dampf\u00adschiff\n", encoding="utf-8")
+    code = "def f():\n    return '\u00ad' + 'Dampf\u00adschiff'"
+    (tmp_path / "c.py").write_text(code, encoding="utf-8")
+    page, row, function = open_source(tmp_path).documents(ReadingReport())
+    assert page.id == "a.html#die-schifffahrt"
+    assert page.header() == "Donaudampf > Die Schifffahrt"
+    assert page.text == "Ein Dampfschiff fährt."
+    assert row.text == "Dampfschiff"
+    assert function.text == code

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from isometry.core.errors import InputError
-from isometry.corpora.documents import Document
+from isometry.corpora.documents import SOFT_HYPHEN, Document
 from isometry.corpora.readers.reading import UniqueNames, has_words
 
 PAGE_SUFFIXES = (".md", ".markdown", ".rst", ".rst.txt", ".txt", ".html", ".htm", ".xhtml")
@@ -64,7 +64,7 @@ class Page:
 
     def heading(self, level: int, title: str) -> None:
         """Begins a section; a heading without words (a logo) begins none."""
-        title = " ".join(title.split())
+        title = _in_a_line(title)
         if has_words(title):
             self.sections.append(Section(level, title))
 
@@ -152,7 +152,7 @@ class Links:
 
 def slug(title: str) -> str:
     """A title as the end of an id: lower case, words joined by hyphens, any script."""
-    return "-".join(re.findall(r"\w+", title.lower())) or "section"
+    return "-".join(re.findall(r"\w+", title.replace(SOFT_HYPHEN, "").lower())) or "section"
 
 
 def page_documents(page: Page, path: str, links: Links) -> list[Document]:
@@ -164,7 +164,7 @@ def page_documents(page: Page, path: str, links: Links) -> list[Document]:
         links: Finds the pages that it links to.
     """
     titles = [section.title for section in page.sections if section.title]
-    page_title = " ".join(page.title.split()) or (titles[0] if titles else PurePosixPath(path).stem)
+    page_title = _in_a_line(page.title) or (titles[0] if titles else PurePosixPath(path).stem)
     names, documents, above = UniqueNames(), list[Document](), list[Section]()
     groups, group = UniqueNames(), path
     for section in page.sections:
@@ -194,6 +194,11 @@ def page_documents(page: Page, path: str, links: Links) -> list[Document]:
             )
         )
     return documents
+
+
+def _in_a_line(title: str) -> str:
+    """A title without what divides its words or lines on a page."""
+    return " ".join(title.replace(SOFT_HYPHEN, "").split())
 
 
 def read_plain(text: str) -> Page:

@@ -88,6 +88,17 @@ def test_chapters_come_in_the_order_of_the_spine_with_the_names_of_the_contents(
     assert section.links == (one.group,)
 
 
+def test_all_of_a_chapters_body_is_text() -> None:
+    chapter = """<html xmlns="http://www.w3.org/1999/xhtml"><body>
+    <header><h1>The Keys</h1></header><article><p>Turn<a href="#f">1</a> it.</p></article>
+    <aside id="f"><p>To the left.</p></aside><p>The end.</p></body></html>"""
+    found = read(EPUB_3 | {"OEBPS/text/one.xhtml": chapter})[0]
+    assert found.header() == "The book > The Keys"
+    assert found.text == "Turn1 it.\n\nTo the left.\n\nThe end."
+    # A page of a site has a site around it.
+    assert [section.text for section in read_xhtml(chapter).sections] == ["Turn1 it."]
+
+
 def encryption(*targets: tuple[str, str]) -> dict[str, str]:
     data = "".join(
         f"""<enc:EncryptedData xmlns:enc="http://www.w3.org/2001/04/xmlenc#">

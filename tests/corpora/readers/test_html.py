@@ -24,7 +24,7 @@ def test_only_the_main_part_of_a_page_is_read() -> None:
       <body>
       <header>no</header><nav><a href="b.html">no</a></nav>
       <main><header><h1>Head<a class="headerlink" href="#h">¶</a></h1></header>
-        <p>One <b>bo</b>ld\n   word.<br>Two.</p><aside>no</aside><img alt="no">
+        <p>One <b>bo</b>ld\n   word.<br>Two.</p><img alt="no">
         <pre>a\n  b</pre><script>no</script><!-- no -->
         <ul><li>x</li><li>y</li></ul>
         <h3>Sub</h3><table><tr><td>c</td><td>d</td></tr></table><a href="../b.html#z">b</a>
@@ -61,6 +61,18 @@ def test_the_header_of_an_article_is_its_own_wherever_it_stands() -> None:
     headers = [each.header() for each in found]
     assert headers[0] == "First title" and headers[1].endswith("Second title")
     assert "Site" not in " ".join(headers)
+
+
+def test_an_aside_is_a_block_of_its_page_and_no_text_of_its_site() -> None:
+    page = "<body><aside>Site</aside>{}</body>"
+    # As Starlight and docutils write admonitions.
+    noted = "One <aside><p>Caution</p><p>It is hot.</p></aside> two<aside><nav>no</nav></aside>"
+    text = "One\n\nCaution\n\nIt is hot.\n\ntwo"
+    for tag in ("main", "article"):
+        assert read(page.format(f"<{tag}>{noted}</{tag}>"))[0].text == text
+    articles = f"<article>{noted}</article><article>Three</article>"
+    assert read(page.format(articles))[0].text == f"{text}\n\nThree"
+    assert read(page.format(f"<div>{noted}</div>"))[0].text == "One two"
 
 
 def test_deep_and_broken_pages() -> None:

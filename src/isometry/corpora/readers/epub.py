@@ -27,9 +27,9 @@ _FONT_METHODS = frozenset({
 _SELF_CLOSED = re.compile(r"""<([A-Za-z][\w:.-]*+)((?:"[^"]*+"|'[^']*+'|[^<>"'/]|/(?!>))*+)/>""")
 
 
-def read_xhtml(text: str) -> Page:
+def read_xhtml(text: str, *, chapter: bool = False) -> Page:
     """An XHTML page; there, other than in HTML, `<title/>` and `<script .../>` are closed."""
-    return read_html(_SELF_CLOSED.sub(r"<\1\2></\1>", text))
+    return read_html(_SELF_CLOSED.sub(r"<\1\2></\1>", text), chapter=chapter)
 
 
 def read_epub(file: BinaryIO, path: str, report: ReadingReport) -> Iterator[Document]:
@@ -53,7 +53,7 @@ def read_epub(file: BinaryIO, path: str, report: ReadingReport) -> Iterator[Docu
         links = Links({f"{path}/{name}": f"{path}/{name}" for name in book.chapters})
         for name in book.chapters:
             try:
-                page = read_xhtml(book.text(name))
+                page = read_xhtml(book.text(name), chapter=True)
             except InputError as error:
                 report.skip(f"{path}/{name}", error.message)
                 continue

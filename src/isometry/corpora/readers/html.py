@@ -13,25 +13,31 @@ if TYPE_CHECKING:
 
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _NO_CONTENT = frozenset({
-    "nav", "script", "style", "footer", "aside", "head", "noscript", "template", "svg", "iframe",
-    "select", "button",
+    "nav", "script", "style", "footer", "head", "noscript", "template", "svg", "iframe", "select",
+    "button",
 })  # fmt: skip
 _TIGHT = frozenset({"li", "tr", "dt", "dd", "option", "caption", "summary"})
 _BLOCKS = _TIGHT | frozenset({
-    "address", "article", "blockquote", "body", "center", "details", "div", "dl", "fieldset",
-    "figcaption", "figure", "form", "header", "hgroup", "hr", "main", "ol", "p", "section", "table",
-    "tbody", "tfoot", "thead", "ul",
+    "address", "article", "aside", "blockquote", "body", "center", "details", "div", "dl",
+    "fieldset", "figcaption", "figure", "form", "header", "hgroup", "hr", "main", "ol", "p",
+    "section", "table", "tbody", "tfoot", "thead", "ul",
 })  # fmt: skip
 BREAKING = _BLOCKS | _HEADINGS | {"br", "td", "th"}
 """The tags that part words, even where no blank does."""
+# What belongs to a site rather than to a page, where they stand beside the text and not in it.
+_OF_THE_SITE = frozenset({"header", "aside"})
 _PARAGRAPH, _LINE = "\n\n", "\n"
 
 
-def read_html(text: str) -> Page:
+def read_html(text: str, *, chapter: bool = False) -> Page:
     """An HTML page: the headings, text and links of its <main> or only <article>, else its body.
 
-    Navigation, scripts, styles, footers, asides and a body's header go. The header within <main>
-    or <article> stays, since it holds the heading.
+    Navigation, scripts, styles, footers, and a body's header and asides go. Those within <main> or
+    <article> stay, since they hold the heading, and notes and warnings.
+
+    Args:
+        text: The page.
+        chapter: Whether it is of a book, and not of a site: then all of its body is the text.
     """
     from selectolax.lexbor import LexborHTMLParser
 
@@ -40,12 +46,15 @@ def read_html(text: str) -> Page:
     page = Page(" ".join(title.text().split()) if title else "")
     if tree.body is None:
         return page
+    if chapter:
+        _walk(tree.body, page, frozenset())
+        return page
     articles = tree.css("article")
     root = tree.css_first("main, [role=main]") or (articles[0] if len(articles) == 1 else None)
     if root is not None and has_words(root.text()):
         _walk(root, page, frozenset())
     else:
-        _walk(tree.body, page, frozenset({"header"}))
+        _walk(tree.body, page, _OF_THE_SITE)
     return page
 
 

@@ -75,6 +75,13 @@ def test_an_aside_is_a_block_of_its_page_and_no_text_of_its_site() -> None:
     assert read(page.format(f"<div>{noted}</div>"))[0].text == "One two"
 
 
+def test_the_readings_of_ruby_cut_no_word() -> None:
+    ruby = "<ruby>東<rp>(</rp><rt>とう</rt><rp>)</rp>京<rp>(</rp><rt>きょう</rt><rp>)</rp></ruby>"
+    old = "<ruby><rb>京</rb><rb>都</rb><rtc><rt>きょう</rt><rt>と</rt></rtc></ruby>"
+    (document,) = read(f"<h1>{ruby}の駅</h1><p>これは{ruby}です。<pre>{old}</pre>")
+    assert (document.title, document.text) == ("東京の駅", "これは東京です。\n\n京都")
+
+
 def test_deep_and_broken_pages() -> None:
     assert read("<div>" * 5000 + "deep" + "</div>" * 10)[0].text == "deep"
     assert read("") == []

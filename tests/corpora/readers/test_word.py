@@ -59,6 +59,19 @@ def test_headings_paragraphs_lists_and_tables_in_their_order() -> None:
     assert deeper.id == "a/b.docx#deeper"
 
 
+def test_the_readings_of_ruby_cut_no_word() -> None:
+    document = docx.Document()
+    reading, base = (
+        f"<w:{tag}><w:r><w:t>{text}</w:t></w:r></w:{tag}>"
+        for tag, text in (("rt", "とうきょう"), ("rubyBase", "東京"))
+    )
+    add_xml(
+        document,
+        f"<w:p><w:r><w:ruby>{reading}{base}</w:ruby></w:r><w:r><w:t>です。</w:t></w:r></w:p>",
+    )
+    assert documents_of(document)[0].text == "東京です。"
+
+
 def test_headings_are_told_in_every_language() -> None:
     document = docx.Document()
     # Word in German writes the style's id so; the name that it stores stays English.

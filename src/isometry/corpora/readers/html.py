@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+# With the readings of ruby, which stand above the characters of a word and would cut it.
 _NO_CONTENT = frozenset({
     "nav", "script", "style", "footer", "head", "noscript", "template", "svg", "iframe", "select",
-    "button",
+    "button", "rt", "rp",
 })  # fmt: skip
 _TIGHT = frozenset({"li", "tr", "dt", "dd", "option", "caption", "summary"})
 _BLOCKS = _TIGHT | frozenset({

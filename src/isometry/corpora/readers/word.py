@@ -21,8 +21,8 @@ _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _TABLE_OF_CONTENTS = re.compile(r"(?:toc|table of figures)\b", re.IGNORECASE)
 _HEADING = re.compile(r"heading ([1-9])$", re.IGNORECASE)
-# What is moved away, and what is drawn; deleted text is no text.
-_UNREAD = frozenset({f"{_W}moveFrom", f"{_W}txbxContent", f"{_W}pPr"})
+# What is moved away, what is drawn, and the readings above the words; deleted text is no text.
+_UNREAD = frozenset({f"{_W}moveFrom", f"{_W}txbxContent", f"{_W}pPr", f"{_W}rt"})
 _BREAKS = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
 # What only wraps other things: content controls, custom markup, insertions that are tracked.
 _WRAPPERS = frozenset({f"{_W}sdt", f"{_W}sdtContent", f"{_W}customXml", f"{_W}ins", f"{_W}moveTo"})

@@ -127,6 +127,36 @@ def test_front_matter_is_not_a_rule_and_a_rule_is_not_front_matter() -> None:
     assert read("---\n---\nwords")[0].text == "words"
 
 
+@pytest.mark.parametrize(
+    "front",
+    [
+        '---\n# of the site\n\ntitle: "The page"\n---\n',
+        "---\n\ntitle: The page\ntags:\n- one\n- two\n---\n",
+        "---\ndate created: 2024-01-02\ntitle: 'The page'\nlast seen: |\n  today: yes\n...\n",
+        '+++\n# of the site\ntitle = "The page"\n[params]\ntitle = "no"\n+++\n',
+        "+++\n[params]\ntitle = 'no'\n+++\n# The page\n",
+    ],
+)
+def test_front_matter_of_every_kind_is_no_text(front: str) -> None:
+    (document,) = read(f"{front}Its words.\n\n---\n")
+    assert (document.header(), document.text) == ("The page", "Its words.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\nSome plain words\n\n---\n",
+        "---\n\nOne thing to note: it is hot.\n\n---\n",
+        "---\n# A heading\n\nWords in a sentence: they stay.\n\n---\n",
+        "---\nA sentence to begin with: it has words.\nAnother line.\n---\n",
+        "+++\nSome plain words\n+++\n",
+    ],
+)
+def test_prose_after_a_thematic_break_is_no_front_matter(text: str) -> None:
+    documents = read(f"{text}more")
+    assert words(text) | {"more"} <= shown(documents)
+
+
 def test_outlines_nest_as_deep_as_people_write_them() -> None:
     text = "\n".join(f"{'  ' * level}- level {level} says it" for level in range(30))
     words = " ".join(section.text for section in read_markdown(text).sections)

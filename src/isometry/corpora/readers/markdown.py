@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 from isometry.corpora.readers.html import BREAKING, read_fragment, tag_name
@@ -12,9 +13,9 @@ from isometry.corpora.readers.reading import has_words
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_FRONT_MATTER = re.compile(
-    r"\A---[ \t]*\n((?=[\w-]+:).*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL
-)
+_YAML = re.compile(r"\A---[ \t]*\n(.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
+_KEY = re.compile(r"""["']?\w[\w .-]*["']?:(?!\S)""")
 _TITLE = re.compile(r"""^title:[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _HEADING_ATTRIBUTES = re.compile(r"\s*\{[#.:][^{}]*\}\s*$")
 
@@ -23,15 +24,12 @@ def read_markdown(text: str) -> Page:
     """A Markdown page (CommonMark with tables): its headings, text and links.
 
     Code keeps its text. Images and HTML tags go; the words between HTML tags stay, and HTML
-    headings are headings. A `title:` in YAML front matter names the page.
+    headings are headings. A title in front matter, of YAML or TOML, names the page.
     """
     from markdown_it import MarkdownIt
 
-    page = Page()
-    if match := _FRONT_MATTER.match(text):
-        title = _TITLE.search(match[1] or "")
-        page.title = title[2] if title and has_words(title[2]) else ""
-        text = text[match.end() :]
+    title, text = _front_matter(text)
+    page = Page(title if has_words(title) else "")
     # A list takes two levels, and people who write outlines nest deeper than ten lists.
     reader = MarkdownIt("commonmark", {"maxNesting": 100})
     tokens = reader.enable(["table", "strikethrough"]).parse(text)
@@ -64,6 +62,34 @@ def read_markdown(text: str) -> Page:
             for link in links:
                 page.link(link)
     return page
+
+
+def _front_matter(text: str) -> tuple[str, str]:
+    """The title that a page says before its text, and the page without what stands there."""
+    if (match := _YAML.match(text)) and _is_mapping(match[1] or ""):
+        title = _TITLE.search(match[1] or "")
+        return title[2] if title else "", text[match.end() :]
+    if match := _TOML.match(text):
+        try:
+            said = tomllib.loads(match[1] or "").get("title")
+        except (ValueError, RecursionError):
+            return "", text
+        return said if isinstance(said, str) else "", text[match.end() :]
+    return "", text
+
+
+def _is_mapping(yaml: str) -> bool:
+    """Whether this is YAML with keys, and no prose between two thematic breaks."""
+    if not yaml or re.match(r"[\w-]+:", yaml):
+        return True
+    # Comments look like headings, and keys of several words like sentences: then every line must
+    # fit, and no blank line part the last one from the mark, as prose needs it before a break.
+    lines = [line for line in yaml.splitlines() if line.strip() and line[0] not in " \t#-]}"]
+    return (
+        bool(lines)
+        and all(_KEY.match(line) for line in lines)
+        and bool(yaml.splitlines()[-1].strip())
+    )
 
 
 def _inline(tokens: list[Token]) -> tuple[str, list[str]]:

@@ -67,6 +67,43 @@ def test_what_a_page_declares_counts_where_it_can_be(declaration: str, encoding:
     assert decode(about.encode("cp1252")) == about
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1254", "Şifre değiştirme kılavuzu: önce giriş yapın."),
+        ("cp1254", "Café Pera'da akşam yemeği: çorba, balık ve tatlı sıcak servis edilir, ışıkta."),
+        ("cp1257", "Slaptažodžių keitimas: pirmiausia prisijunkite. Būsena čia aiški."),
+        ("cp1257", "Katru mēnesi mainīt paroles ir ļoti svarīgi; žurnāls glabājas šeit."),
+        ("cp1257", "Õpetaja ütles, et žürii otsus on lõplik, šokolaad üle öö."),
+        # In the same bytes, and of these code pages by far the most frequent.
+        ("cp1252", "Þórður sagði að það væri gott að búa í Reykjavík og sýna vinsemd."),
+        ("cp1252", "Það er gott að vera með þér"),
+        ("cp1252", "Tað er gott at vera heima hjá øðrum, men maðurin kom ikki aftur við teimum."),
+        ("cp1252", "à la crème, là où le père aime la mère"),
+        ("cp1252", "Größe und Länge über alles."),
+        ("cp1250", "Đak čeka žuti ćup; korisnik je ne smije dijeliti s drugim ljudima, Šime."),
+    ],
+)
+def test_code_pages_that_share_most_letters_are_told_by_the_others(
+    encoding: str, text: str
+) -> None:
+    for times in (1, 3):
+        assert decode((text * times).encode(encoding)) == text * times
+
+
+def test_the_coding_that_source_code_declares_counts_where_it_can_be() -> None:
+    text = "NAME = 'ключ'\n"
+    for head in (
+        "# -*- coding: koi8-r -*-\n",
+        "#!/usr/bin/python\n# vim: set fileencoding=koi8-r :\n",
+    ):
+        assert decode((head + text).encode("koi8-r")) == head + text
+    # Neither code above it nor a third line, nor a codec that gives no text.
+    name = "NAME = 'Größe und Länge, in Köln gemessen'\n"
+    for head in ("x = 1\n# coding: koi8-r\n", "#\n#\n# coding: koi8-r\n", "# coding: hex\n"):
+        assert decode((head + name).encode("cp1252")) == head + name
+
+
 def test_one_bad_byte_does_not_turn_a_page_into_mojibake() -> None:
     text = "Die Straße führt über die Brücke. " * 50
     data = text.encode() + b"\xff" + text.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -21,8 +22,23 @@ _IN_USE = [
 _OLD_WESTERN = {"mac_roman", "cp437", "cp850"}
 
 
+# Languages whose code pages share so many letters with cp1252 that scores cannot tell them: the
+# letters beyond ASCII, and those of which each group must be there. In cp1252 the latter are ð, þ
+# and ý, which are of Icelandic and Faroese, and others that these lack.
+_NATIONAL = [
+    ("cp1254", "âçğıİîöşûü", ["ı"]),
+    ("cp1257", "ąčęėįšųūž", ["šž", "ąčėū"]),
+    ("cp1257", "āčēģīķļņšūž", ["šž", "āčēģīļņū"]),
+    ("cp1257", "äõöšüž", ["šž", "õ"]),
+]
+_FOREIGN = 20  # of so many letters beyond ASCII one may be of another language
+
 # In the first kilobyte of HTML and XML, as browsers look for it.
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+# In a comment in the first or second line: Python's PEP 263, and editors for other languages.
+_CODING = re.compile(
+    rb"\A(?:[ \t\f]*(?:#[^\r\n]*)?\r?\n)?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*([\w.-]+)"
+)
 # What pages say, and what they are read as; WHATWG's "Encoding", section 4.2.
 _READ_AS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"}
 
@@ -35,8 +51,9 @@ def is_binary(data: bytes) -> bool:
 def detect_encoding(data: bytes) -> str | None:
     """The name of a codec that reads the bytes; `None` where nothing fits.
 
-    UTF-8 and byte order marks are certain. Then counts what HTML or XML declares, where the bytes
-    can be that. Everything else is charset-normalizer's best guess among those in use.
+    UTF-8 and byte order marks are certain. Then counts what HTML, XML or a comment of source code
+    declares, where the bytes can be that. Everything else is charset-normalizer's best guess among
+    those in use.
     """
     if data.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
@@ -67,7 +84,8 @@ def decode(data: bytes) -> str | None:
 
 
 def _declared(data: bytes) -> str | None:
-    found = _DECLARED.search(data, 0, 1024) if data.lstrip().startswith(b"<") else None
+    is_markup = data.lstrip().startswith(b"<")
+    found = _DECLARED.search(data, 0, 1024) if is_markup else _CODING.match(data, 0, 1024)
     if found is None:
         return None
     try:
@@ -89,10 +107,24 @@ def _likeliest(data: bytes) -> str | None:
     # Western European is by far the most frequent, so that it wins where the scores cannot tell.
     western = (match for match in matches if match.encoding == "cp1252")
     if any((match.chaos, match.coherence) == (best.chaos, best.coherence) for match in western):
-        return "cp1252"
+        return _national(data) or "cp1252"
     if best.encoding in _OLD_WESTERN and _letters(data, "cp1252") > _letters(data, best.encoding):
-        return "cp1252"
+        return _national(data) or "cp1252"
     return best.encoding
+
+
+def _national(data: bytes) -> str | None:
+    """The code page of a language whose letters the bytes are, of those that cp1252 resembles."""
+    beyond = data.translate(None, bytes(range(128)))
+    for encoding, letters, groups in _NATIONAL:
+        text = beyond.decode(encoding, errors="replace")
+        found = Counter(letter for letter in text if letter.isalpha() or letter == "\ufffd")
+        foreign = sum(found[letter] for letter in found.keys() - {*letters, *letters.upper()})
+        if _FOREIGN * foreign <= found.total() and all(
+            any(found[letter] for letter in group) for group in groups
+        ):
+            return encoding
+    return None
 
 
 def _letters(data: bytes, encoding: str) -> int:
@@ -114,6 +146,6 @@ def _nearly_utf8(data: bytes) -> bool:
 def _reads(data: bytes, encoding: str) -> bool:
     try:
         data.decode(encoding)
-    except UnicodeDecodeError:
+    except (UnicodeError, LookupError):  # the latter for what is no encoding of text, as "hex"
         return False
     return True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pyarrow.feather as feather
@@ -55,6 +56,41 @@ def test_arrow_files_say_what_parquet_says(tmp_path: Path, name: str, kind: str)
     assert len(found) == 5000
     assert found[-1].id == "5009"
     assert found[-1].source == f"{name}:5000"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "zstd", "file"])
+def test_a_bomb_is_given_up_and_what_only_compresses_well_is_read(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / ("a.parquet" if kind == "parquet" else "a.arrow")
+    page = "words that come again and again " * 8192
+
+    def save(values: list[str]) -> int:
+        texts = pa.array(values)
+        # Uncompressed, each text may stand in the file only once.
+        table = pa.table({"text": texts.dictionary_encode() if kind == "file" else texts})
+        if kind == "parquet":
+            pq.write_table(table, path, compression="zstd")
+        else:
+            write(path, kind, table)
+        return 200 * path.stat().st_size
+
+    assert save([page] * 320) < 320 * len(page)
+    report = ReadingReport()
+    assert 0 < len(list(open_source(path).documents(report))) < 320
+    assert "it inflates to more than 200 times its size" in report.skipped[0].reason
+    texts = [f"{number} {page}" for number in range(160)]
+    random = Random(0)
+    texts += [f"{random.getrandbits(64):x}" for _ in range(40_000)]
+    assert 1 << 25 < 160 * len(page) < save(texts)
+    assert [document.text for document in read(path)] == [text.strip() for text in texts]
+
+
+def test_the_size_of_a_text_is_counted_once(tmp_path: Path) -> None:
+    texts = pa.array([f"What row {n} has to say " * 40 for n in range(5000)])
+    for kind in (pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
+        write(tmp_path / "a.arrow", "file", pa.table({"text": texts.cast(kind)}))
+        assert len(read(tmp_path / "a.arrow")) == 5000
 
 
 def test_wrong_offsets_are_no_crash(tmp_path: Path) -> None:

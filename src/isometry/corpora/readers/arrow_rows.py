@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, hash_value, read_json
+from isometry.corpora.readers.compressed import MOST_STREAMED, Budget
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.rows import Row, clear_read_errors
 
-_BATCH_ROWS = 1024
+_BATCH_ROWS = 64  # few, since each may be a long text that the file holds only once
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Parquet:
         """See `Rows.read`."""
         with self._open() as file, clear_read_errors(shown):
             number = 0
+            budget = _budget(self.path)
             names = _text_names(file.schema_arrow) if columns is None else list(columns)
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
-                for row in batch.to_pylist():
+                for row in _rows_of(batch, budget):
                     number += 1
                     yield number, row
 
@@ -80,12 +82,13 @@ class ArrowFiles:
         """See `Rows.read`."""
         number = 0
         for path in self.paths:
+            budget = _budget(path)
             with clear_read_errors(shown), _open_ipc(path, columns) as (_, batches):
                 for batch in batches:
                     # Offsets are not checked when a file is opened, and a wrong one is a crash.
                     batch.validate(full=True)
                     for start in range(0, batch.num_rows, _BATCH_ROWS):
-                        for row in batch.slice(start, _BATCH_ROWS).to_pylist():
+                        for row in _rows_of(batch.slice(start, _BATCH_ROWS), budget):
                             number += 1
                             yield number, row
 
@@ -131,6 +134,32 @@ def _list_in(path: Path, key: str) -> list[Any] | None:
     value: Any = read_json(path) if path.is_file() else None
     found = value.get(key) if isinstance(value, dict) else None
     return found if isinstance(found, list) else None
+
+
+def _budget(path: Path) -> Budget:
+    return Budget(path.stat().st_size, MOST_STREAMED)
+
+
+def _rows_of(batch: pa.RecordBatch, budget: Budget) -> list[dict[str, Any]]:
+    """The rows of a few, with what they take counted.
+
+    Raises:
+        InputError: When that is too much, with all that came before.
+    """
+    whole = pa.RecordBatch.from_arrays([_whole(each) for each in batch.columns], batch.schema.names)
+    budget.spend(whole.nbytes)
+    return whole.to_pylist()
+
+
+def _whole(column: pa.Array) -> pa.Array:
+    """A column in which each row has its value for itself; else nobody knows what they take."""
+    if isinstance(column, pa.DictionaryArray):
+        return _whole(column.dictionary_decode())
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(column.type):
+        return column.cast(pa.large_binary())
+    return column
 
 
 def _text_names(schema: pa.Schema) -> list[str]:

@@ -2,7 +2,8 @@
 
 A few kilobytes can inflate to terabytes, and the sizes that a file declares can be lies. Whatever
 is compressed is read through here: it is given up once it inflates to more than it may, or to more
-than 200 times what is on the disk, and costs no more than the first 32 MB.
+than 200 times what is on the disk, and costs no more than the first 32 MB. Parquet and Arrow files,
+which other libraries inflate in pieces, are counted by the same measure.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from isometry.core.errors import InputError
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 MOST_INFLATED = 8 << 30
 """So many bytes come out of one file or one archive at most."""
+MOST_STREAMED = 1 << 36
+"""So many come out of a table at most, whose rows stream: memory stays flat, only time goes."""
 
 _RATIO = 200  # text shrinks to a third or a tenth of its size, and a log to a hundredth
 _FREE = 32 << 20  # what is always inflated: short files may repeat themselves without end

@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from isometry.core.errors import InputError
-from isometry.corpora.readers.compressed import compressed_suffix, open_inflated
+from isometry.corpora.readers.compressed import (
+    MOST_STREAMED,
+    compressed_suffix,
+    open_inflated,
+)
 from isometry.corpora.readers.decoding import detect_encoding, is_binary
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.rows import Row, clear_read_errors, first_rows, table_suffix
@@ -25,7 +29,6 @@ from isometry.corpora.readers.rows import Row, clear_read_errors, first_rows, ta
 _SAMPLE_BYTES = 1 << 20
 _CELL_CHARACTERS = 10_000_000
 _LINE_CHARACTERS = 5 * _CELL_CHARACTERS
-_MOST_INFLATED = 1 << 36  # 64 GiB: memory stays flat, only time goes
 # The first line of a table that Excel wrote for another language: it names the delimiter.
 _NAMED_DELIMITER = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
 
@@ -260,7 +263,7 @@ def open_bytes(path: Path) -> BinaryIO:
         InputError: While reading, when it is damaged, or inflates to too much.
     """
     suffix = compressed_suffix(path.name)
-    return open_inflated(path, suffix, most=_MOST_INFLATED) if suffix else path.open("rb")
+    return open_inflated(path, suffix, most=MOST_STREAMED) if suffix else path.open("rb")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 from pypdf.annotations import Link
 from pypdf.generic import (
     ArrayObject,
+    ByteStringObject,
     DecodedStreamObject,
     DictionaryObject,
     Fit,
@@ -127,6 +128,23 @@ def test_one_bookmark_above_all_others_is_the_book() -> None:
         writer.add_outline_item(title=title, page_number=number, parent=book)
     headers = [document.header() for document in documents_of(writer)]
     assert headers == ["The book", "The book > First", "The book > Second"]
+
+
+def test_a_title_that_is_no_unicode_is_none_and_the_rest_is_read() -> None:
+    half = ByteStringObject(b"\xfe\xff\xd8\x00\x00a")
+    writer = make([["words of a"], ["words of b"], ["words of c"]], "Manual")
+    for number, title in enumerate(("First", "Second", "Third")):
+        mark = writer.add_outline_item(title=title, page_number=number).get_object()
+        if title == "Second":
+            mark[NameObject("/Title")] = half
+    found = [(document.header(), document.text) for document in documents_of(writer)]
+    assert found == [
+        ("Manual > First", "words of a\nwords of b"),
+        ("Manual > Third", "words of c"),
+    ]
+    assert writer._info is not None
+    writer._info[NameObject("/Title")] = half
+    assert documents_of(writer)[0].header() == "First"
 
 
 def test_chapters_of_a_long_book_are_groups_of_their_own() -> None:

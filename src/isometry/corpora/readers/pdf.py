@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -51,7 +51,7 @@ def read_pdf(file: BinaryIO) -> Page:
         raise InputError("damaged: it cannot be opened as a PDF") from error
     with document:
         marks = list(_bookmarks(document))
-        title = document.get_metadata_value("Title")
+        title = _called(lambda: document.get_metadata_value("Title"))
         if len(marks) > 1 and [mark.level for mark in marks].count(1) == marks[0].level == 1:
             # One bookmark above all others is the book itself.
             title = title if has_words(title) else marks[0].title
@@ -106,7 +106,7 @@ def _bookmarks(document: PdfDocument) -> Iterator[_Mark]:
     for bookmark in document.get_toc():
         place = bookmark.get_dest()
         index = None if place is None else place.get_index()
-        title = " ".join(bookmark.get_title().replace("\0", "").split())
+        title = " ".join(_called(bookmark.get_title).replace("\0", "").split())
         if place is None or index is None or index < last or not has_words(title):
             continue
         last = index
@@ -115,6 +115,14 @@ def _bookmarks(document: PdfDocument) -> Iterator[_Mark]:
         position = {1: 1, 3: 0, 5: 3, 7: 0}.get(mode)
         top = view[position] if position is not None and position < len(view) else None
         yield _Mark(bookmark.level + 1, title, index, top)
+
+
+def _called(read: Callable[[], str]) -> str:
+    """A title; none where it is no Unicode, as with half of a surrogate pair."""
+    try:
+        return read()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _leaves(document: PdfDocument, marks: dict[int, list[_Mark]]) -> list[_Leaf]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
 import tarfile
 import zipfile
@@ -26,6 +27,7 @@ _TARS = {
 }  # fmt: skip
 ARCHIVE_SUFFIXES = frozenset({".zip", *_TARS})
 SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", "__MACOSX"})
+_DRIVE = re.compile(r"[A-Za-z]:")
 _NOTES = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
@@ -83,7 +85,7 @@ def archive_members(file: Path, shown: str, report: ReadingReport) -> Iterator[M
             continue
         report.files += 1
         parts = place.parts
-        if place.is_absolute() or not parts or ".." in parts or ":" in parts[0]:
+        if place.is_absolute() or not parts or ".." in parts or _DRIVE.match(parts[0]):
             refusal = "its name leads outside the archive"
         elif archive_suffix(path):
             refusal = "an archive inside an archive"

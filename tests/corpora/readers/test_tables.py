@@ -199,6 +199,17 @@ def test_semicolons_are_found_beside_commas_quotes_and_lines_in_cells(tmp_path: 
     assert len(found) == 30 and found[3] == 'Zeile, die "so" heißt; 3\nund weiter, hier'
 
 
+def test_cells_in_quotes_may_begin_after_a_blank(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id, text\n1, "hello, ""world""\nof words"\n2,  "plain words"\n')
+    assert texts_of(path) == ['hello, "world"\nof words', "plain words"]
+    path.write_text('id; text\n1; "hello; world"\n2; words, and more of them\n')
+    assert texts_of(path) == ["hello; world", "words, and more of them"]
+    # Quotes within a cell, whether that is in quotes itself or not, are its own.
+    path.write_text('id,text\n1, "Hello" he said\n2,"as it, ""so"", is"\n3, an inch is 1"\n')
+    assert texts_of(path) == ['"Hello" he said', 'as it, "so", is', 'an inch is 1"']
+
+
 def test_where_a_quote_is_never_closed_no_row_is_lost(tmp_path: Path) -> None:
     path, report = tmp_path / "a.csv", ReadingReport()
     rows = ['0,"two\nlines"', '1,"never closed', "2,second row", '3,"third, row"', "4,fourth row"]

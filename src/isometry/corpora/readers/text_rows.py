@@ -143,6 +143,7 @@ class _Reader:
             start = start[named.end() :]
             self._next_line()
         self._delimiter = named[1] if named else "\t" if tabs else _delimiter(start)
+        self._padded = _is_padded(start, self._delimiter)
         self._bare = self._delimiter == "\t" and _is_bare(start)
         # Of quotes that come later nothing is known: each cell says itself what they are.
         self._late = self._bare and '"' not in start
@@ -203,7 +204,13 @@ class _Reader:
         self, lines: Iterable[str], *, bare: bool = False, strict: bool = False
     ) -> Iterator[list[str]]:
         quoting = csv.QUOTE_NONE if bare else csv.QUOTE_MINIMAL
-        return csv.reader(lines, delimiter=self._delimiter, quoting=quoting, strict=strict)
+        return csv.reader(
+            lines,
+            delimiter=self._delimiter,
+            quoting=quoting,
+            strict=strict,
+            skipinitialspace=self._padded,
+        )
 
 
 def _has_names(cells: Sequence[str]) -> bool:
@@ -225,12 +232,23 @@ def _delimiter(start: str) -> str:
     for delimiter in ",;\t|":
         # Of a cell that is cut off at the end nothing is known.
         with contextlib.suppress(csv.Error):
-            reader = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
+            reader = csv.reader(
+                io.StringIO(start, newline=""),
+                delimiter=delimiter,
+                skipinitialspace=_is_padded(start, delimiter),
+            )
             header = next(reader, [])
             wide = 1 + sum(len(row) == len(header) for row in itertools.islice(reader, 500))
             if len(header) > 1 and wide > most:
                 best, most = delimiter, wide
     return best
+
+
+def _is_padded(start: str, delimiter: str) -> bool:
+    """Whether cells in quotes begin after a blank, which else makes the quotes characters."""
+    mark = re.escape(delimiter)
+    cell = rf'{mark} +"(?:[^"]|"")*+" *(?:{mark}|[\r\n]|\Z)'
+    return re.search(cell, start) is not None
 
 
 def _is_bare(start: str) -> bool:

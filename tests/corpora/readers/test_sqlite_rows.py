@@ -143,6 +143,20 @@ def test_a_write_ahead_log_is_read_and_hashed_and_nothing_is_written(notes: Path
     assert open_source(notes, limit=2).fingerprint() != open_source(notes).fingerprint()
 
 
+def test_the_fingerprint_of_a_folder_is_of_what_stands_in_logs_too(notes: Path) -> None:
+    (notes.parent / "a.md").write_text("# Title\n\nwords")
+    source = open_source(notes.parent)
+    with closing(sqlite3.connect(notes)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        content, before = notes.read_bytes(), source.fingerprint()
+        writer.execute("INSERT INTO notes VALUES ('new', 'the newest of the notes')")
+        writer.commit()
+        *_, newest = source.documents(ReadingReport())
+        assert newest.text == "the newest of the notes"
+        assert notes.read_bytes() == content
+        assert source.fingerprint() != before
+
+
 def test_what_cannot_be_read_is_an_input_error(notes: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.db"
     broken.write_bytes(notes.read_bytes()[:5000])

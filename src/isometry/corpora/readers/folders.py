@@ -32,7 +32,8 @@ from isometry.corpora.readers.kinds import (
     text_of,
 )
 from isometry.corpora.readers.reading import ReadingReport, UniqueNames, counted
-from isometry.corpora.readers.rows import TABLE_SUFFIXES
+from isometry.corpora.readers.rows import SQLITE, TABLE_SUFFIXES
+from isometry.corpora.readers.sqlite_rows import hash_database
 from isometry.corpora.readers.tables import Columns, choose_columns, read_table
 
 __all__ = ["READABLE", "Folder", "suffix_of", "walk"]
@@ -249,7 +250,8 @@ class Folder:
 
     def _hash(self, path: str) -> str:
         try:
-            return hash_file(self.root / path)
+            is_database = suffix_of(path) in SQLITE
+            return (hash_database if is_database else hash_file)(self.root / path)
         except OSError:
             return "unreadable"
 

@@ -153,6 +153,12 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def hash_database(path: Path) -> str:
+    """The sha256 of an SQLite file, with what has been written to it but stands beside it."""
+    log = _log(path)
+    return hash_value([hash_file(path), hash_file(log)]) if log else hash_file(path)
+
+
 def _log(path: Path) -> Path | None:
     """The write-ahead log beside a file, if it holds something."""
     log = path.with_name(f"{path.name}-wal")

@@ -157,6 +157,17 @@ def test_prose_after_a_thematic_break_is_no_front_matter(text: str) -> None:
     assert words(text) | {"more"} <= shown(documents)
 
 
+def test_cells_of_a_table_stay_apart_after_a_blank_line_in_it() -> None:
+    page = (
+        "<table>\n<tr><td>foo</td><td>bar</td></tr>\n\n"
+        "  <tr><td>alpha</td><td>beta</td></tr>\n\n<td>one</td>\n<td>two</td></tr>\n\n"
+        "</tr><tr><td>last</td><td>row</td></tr></table>\n<b>The</b> end."
+    )
+    (document,) = read(page)
+    rows = ["foo bar", "alpha beta", "one two", "last row", "The end."]
+    assert document.text.split("\n\n") == rows
+
+
 def test_outlines_nest_as_deep_as_people_write_them() -> None:
     text = "\n".join(f"{'  ' * level}- level {level} says it" for level in range(30))
     words = " ".join(section.text for section in read_markdown(text).sections)

@@ -23,6 +23,9 @@ _BLOCKS = _TIGHT | frozenset({
     "fieldset", "figcaption", "figure", "form", "header", "hgroup", "hr", "main", "ol", "p",
     "section", "table", "tbody", "tfoot", "thead", "ul",
 })  # fmt: skip
+_IN_TABLES = frozenset({
+    "caption", "col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr",
+})  # fmt: skip
 BREAKING = _BLOCKS | _HEADINGS | {"br", "td", "th"}
 """The tags that part words, even where no blank does."""
 # What belongs to a site rather than to a page, where they stand beside the text and not in it.
@@ -63,7 +66,10 @@ def read_fragment(text: str, page: Page) -> None:
     """Adds the text of a piece of HTML, as Markdown may hold, to a page."""
     from selectolax.lexbor import LexborHTMLParser
 
-    body = LexborHTMLParser(text).body
+    # Cells after a blank line are a piece of their own, and are cells in a table only.
+    body = LexborHTMLParser(
+        f"<table>{text}" if tag_name(text.lstrip()) in _IN_TABLES else text
+    ).body
     if body is not None:
         _walk(body, page, frozenset())
 

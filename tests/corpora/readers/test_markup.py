@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -141,6 +143,17 @@ def test_links_lead_to_pages_of_the_source_only() -> None:
         "http://[broken",
     ):
         assert resolve(nowhere) is None, nowhere
+
+
+def test_letters_and_accents_of_a_path_may_be_apart_or_not() -> None:
+    apart, whole = (unicodedata.normalize(form, "für/Übersicht.md") for form in ("NFD", "NFC"))
+    for path in (apart, whole):
+        links = Links({path: path, "für.md": "für.md"})
+        for link in (apart, whole, quote(apart), quote(whole)):
+            assert links.resolve(link, "für.md") == path
+            assert links.resolve(f"../{link}", path) is None
+    both = Links({apart: apart, whole: whole})
+    assert (both.resolve(apart, "a.md"), both.resolve(whole, "a.md")) == (apart, whole)
 
 
 @given(st.text(max_size=300))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -110,6 +111,11 @@ class Links:
     groups: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # File names of macOS have letters and accents apart; links to them mostly have not.
+        composed = {unicodedata.normalize("NFC", path): self.groups[path] for path in self.groups}
+        object.__setattr__(self, "groups", {**composed, **self.groups})
+
     def resolve(self, target: str, path: str) -> str | None:
         """The group that `target`, written on the page at `path`, leads to.
 
@@ -120,7 +126,7 @@ class Links:
         else:
             found = self._find(target, path)
         group = None if found is None or found == path else self.groups.get(found)
-        # A compressed page is found by its plain name too.
+        # A page is found by other names too: a compressed one by its plain name.
         return None if group == path else group
 
     def _find(self, target: str, path: str) -> str | None:
@@ -145,8 +151,9 @@ class Links:
                 posixpath.join(base, "README.md"),
             ):
                 candidate = posixpath.normpath(candidate)
-                if candidate in self.groups:
-                    return candidate
+                for name in (candidate, unicodedata.normalize("NFC", candidate)):
+                    if name in self.groups:
+                        return name
         return None
 
 

@@ -140,6 +140,18 @@ def test_a_module_that_explains_itself_is_prose() -> None:
     assert documents[1].links == ("json.decoder",)
 
 
+def test_what_follows_a_docstring_is_indented_as_it_was_by_tabs_too() -> None:
+    spaced = (
+        'class A:\n    def f(self):\n        """Words of it."""\n'
+        "        # why\n        x = 1\n        if x:\n            return x\n"
+    )
+    expected = "def f(self):\n    # why\n    x = 1\n    if x:\n        return x"
+    for indent in ("    ", "\t"):
+        *_, function = read_module(spaced.replace("    ", indent), "a.py", module="a")
+        assert function.title == "A.f"
+        assert function.text == expected.replace("    ", indent)
+
+
 def test_links_are_the_modules_imported() -> None:
     text = (
         "import os, pkg.a\nfrom . import b\nfrom .c import name\nfrom ..other import d\ndef f(): 1"

@@ -116,7 +116,7 @@ class _Reader:
         if len(node.body) == 1:
             return head
         # From the docstring's end, not from the next statement: comments stand between them.
-        tail = self._slice(_end(docstring), _end(node), indent=node.col_offset).lstrip("; \n")
+        tail = self._slice(_end(docstring), _end(node), indent=node.col_offset).lstrip("; \t\n")
         before = self.lines[docstring.lineno - 1][: docstring.col_offset]
         if before.strip():
             return f"{head} {tail}"

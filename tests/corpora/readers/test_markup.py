@@ -117,6 +117,20 @@ def test_slug_keeps_any_script() -> None:
     assert slug("→") == "section"
 
 
+def test_slug_keeps_the_signs_without_which_words_are_others() -> None:
+    assert slug("हिन्दी, और हुन्दा") == "हिन्दी-और-हुन्दा"
+    assert slug("தமிழ் மொழி") == "தமிழ்-மொழி"
+    assert slug("ภาษาไทยที่นี่") == "ภาษาไทยที่นี่"
+
+
+@given(
+    st.text(st.characters(codec="cp1252") | st.sampled_from("e\u0301⚠\ufe0f1\u20e3ıñ"), max_size=20)
+)
+def test_slug_of_latin_text_is_its_letters_and_digits(title: str) -> None:
+    letters = re.findall(r"\w+", title.replace("\u00ad", "").lower())
+    assert slug(title) == ("-".join(letters) or "section")
+
+
 def test_links_lead_to_pages_of_the_source_only() -> None:
     def resolve(target: str) -> str | None:
         return LINKS.resolve(target, "guide/a.md")

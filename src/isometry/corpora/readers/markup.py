@@ -159,7 +159,19 @@ class Links:
 
 def slug(title: str) -> str:
     """A title as the end of an id: lower case, words joined by hyphens, any script."""
-    return "-".join(re.findall(r"\w+", title.replace(SOFT_HYPHEN, "").lower())) or "section"
+    characters = title.replace(SOFT_HYPHEN, "").lower()
+    words = "".join(each if _in_word(each) else " " for each in characters).split()
+    return "-".join(words) or "section"
+
+
+def _in_word(character: str) -> bool:
+    """Whether a word goes on over it: a letter, a digit, or a vowel sign, as Hindi has them."""
+    if character.isalnum() or character == "_":
+        return True
+    # Not over marks of no one script: accents apart from letters, and what makes emoji coloured.
+    name = unicodedata.name(character, "")
+    is_mark = unicodedata.category(character) in ("Mn", "Mc")
+    return is_mark and not name.startswith(("COMBINING", "VARIATION"))
 
 
 def page_documents(page: Page, path: str, links: Links) -> list[Document]:

@@ -11,8 +11,6 @@ import pyarrow as pa
 
 Kind = Literal["prose", "code"]
 
-SOFT_HYPHEN = "\u00ad"
-
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -67,18 +65,16 @@ class Document:
 
 
 def composed(document: Document) -> Document:
-    """It, with each accented letter as one character (Unicode's form NFC) and words in one piece.
+    """It, with each accented letter as one character (Unicode's form NFC).
 
     File names of macOS, some PDFs and Vietnamese code pages have letter and accent apart: there
-    words would end at the accent, and the same text twice would be two texts. So they would at the
-    soft hyphens of prose, which only say where a line may break; in code they may be meant.
+    words would end at the accent, and the same text twice would be two texts.
     """
     changed: dict[str, str] = {}
     for name in ("text", "title", "context", "summary"):
         value: str = getattr(document, name)
-        whole = value.replace(SOFT_HYPHEN, "") if document.kind == "prose" else value
-        if whole != value or not unicodedata.is_normalized("NFC", value):
-            changed[name] = unicodedata.normalize("NFC", whole)
+        if not unicodedata.is_normalized("NFC", value):
+            changed[name] = unicodedata.normalize("NFC", value)
     return replace(document, **changed) if changed else document
 
 

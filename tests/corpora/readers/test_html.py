@@ -106,12 +106,15 @@ def test_soft_hyphens_divide_no_word_of_prose_nor_of_an_id(tmp_path: Path) -> No
         "<title>Donau&shy;dampf</title><h1>Donaudampf</h1>"
         "<h2>Die Schiff&shy;fahrt</h2><p>Ein Dampf&shy;schiff fa&#x308;hrt."
     )
-    (tmp_path / "b.csv").write_text("id,text\n1,Dampf\u00adschiff\n", encoding="utf-8")
+    # In Markdown, code may mean them.
+    text = "# Die Schiff\u00adfahrt\n\nEin Dampf\u00adschiff, `a\u00adb`\n"
+    (tmp_path / "b.md").write_text(text, encoding="utf-8")
     code = "def f():\n    return '\u00ad' + 'Dampf\u00adschiff'"
     (tmp_path / "c.py").write_text(code, encoding="utf-8")
-    page, row, function = open_source(tmp_path).documents(ReadingReport())
+    page, other, function = open_source(tmp_path).documents(ReadingReport())
     assert page.id == "a.html#die-schifffahrt"
     assert page.header() == "Donaudampf > Die Schifffahrt"
     assert page.text == "Ein Dampfschiff fährt."
-    assert row.text == "Dampfschiff"
+    assert other.id == "b.md#die-schifffahrt"
+    assert other.text == "Ein Dampfschiff, a\u00adb"
     assert function.text == code

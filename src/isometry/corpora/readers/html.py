@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from isometry.corpora.readers.markup import Page
-from isometry.corpora.readers.reading import has_words
+from isometry.corpora.readers.reading import has_words, in_one_piece
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
@@ -104,7 +104,7 @@ def _walk(root: LexborNode, page: Page, dropped: frozenset[str]) -> None:
             continue
         tag = node.tag or ""
         if tag == "-text":
-            pieces.append(re.sub(r"\s+", " ", node.text(deep=False)))
+            pieces.append(re.sub(r"\s+", " ", in_one_piece(node.text(deep=False))))
         elif tag == "br":
             pieces.append("\n")
         elif tag == "pre":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from isometry.corpora.readers.html import BREAKING, read_fragment, tag_name
 from isometry.corpora.readers.markup import Page
-from isometry.corpora.readers.reading import has_words
+from isometry.corpora.readers.reading import has_words, in_one_piece
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -95,7 +95,9 @@ def _is_mapping(yaml: str) -> bool:
 def _inline(tokens: list[Token]) -> tuple[str, list[str]]:
     text, links = "", list[str]()
     for token in tokens:
-        if token.type in ("text", "code_inline", "text_special"):
+        if token.type in ("text", "text_special"):
+            text += in_one_piece(token.content)
+        elif token.type == "code_inline":
             text += token.content
         elif token.type == "softbreak":
             text += " "

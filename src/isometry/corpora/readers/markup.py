@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from isometry.core.errors import InputError
-from isometry.corpora.documents import SOFT_HYPHEN, Document
-from isometry.corpora.readers.reading import UniqueNames, has_words
+from isometry.corpora.documents import Document
+from isometry.corpora.readers.reading import UniqueNames, has_words, in_one_piece
 
 PAGE_SUFFIXES = (".md", ".markdown", ".rst", ".rst.txt", ".txt", ".html", ".htm", ".xhtml")
 MOST_CHARACTERS = 20 << 20
@@ -159,7 +159,7 @@ class Links:
 
 def slug(title: str) -> str:
     """A title as the end of an id: lower case, words joined by hyphens, any script."""
-    characters = title.replace(SOFT_HYPHEN, "").lower()
+    characters = in_one_piece(title).lower()
     words = "".join(each if _in_word(each) else " " for each in characters).split()
     return "-".join(words) or "section"
 
@@ -217,7 +217,7 @@ def page_documents(page: Page, path: str, links: Links) -> list[Document]:
 
 def _in_a_line(title: str) -> str:
     """A title without what divides its words or lines on a page."""
-    return " ".join(title.replace(SOFT_HYPHEN, "").split())
+    return " ".join(in_one_piece(title).split())
 
 
 def read_plain(text: str) -> Page:

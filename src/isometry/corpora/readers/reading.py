@@ -84,6 +84,11 @@ class UniqueNames:
         return candidate
 
 
+def in_one_piece(text: str) -> str:
+    """Prose without soft hyphens: they only say where a line may break, and would cut words."""
+    return text.replace("\u00ad", "")
+
+
 def has_words(text: str) -> bool:
     """Whether there is a letter or a digit; blanks, punctuation and emoji are no words."""
     return _WORD.search(text) is not None

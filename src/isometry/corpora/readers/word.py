@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from isometry.core.errors import InputError, MissingExtraError
 from isometry.corpora.readers.compressed import check_zip
 from isometry.corpora.readers.markup import Page
+from isometry.corpora.readers.reading import in_one_piece
 
 if TYPE_CHECKING:
     from docx.styles.style import ParagraphStyle
@@ -149,7 +150,7 @@ def _text(paragraph: Any) -> str:
 def _pieces(element: Any) -> Iterator[str]:
     for child in element:
         if child.tag in (f"{_W}t", f"{_M}t"):
-            yield child.text or ""
+            yield in_one_piece(child.text or "")
         elif child.tag in _BREAKS:
             yield _BREAKS[child.tag]
         elif child.tag not in _UNREAD and isinstance(child.tag, str):

@@ -66,6 +66,34 @@ def test_what_was_added_is_found_and_nobody_is_refused(pair: tuple[Path, Path]) 
         assert names(client, query) == found
 
 
+def test_documents_are_those_of_the_state_and_no_request_reads_all_of_them(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, docs = pair
+    with answering(str(space), limits=SOON, beside_base=True) as (client, _):
+
+        def texts(document: str) -> list[str | None]:
+            answers = [
+                client.get(f"/documents/{document}?space={name}").json()
+                for name in ("docs-space", "docs-space.base")
+            ]
+            return [answer.get("text") for answer in answers]
+
+        assert texts("parcels.label") == [None, None]
+        (known,) = {text for text in texts("heapq.merge") if text}
+        (docs / "parcels.py").write_text('def label():\n    """Print a label for a parcel."""\n')
+        (docs / "heapq.py").write_text('def merge():\n    """Merge two heaps."""\n')
+        isometry.add(space, docs)
+        until(lambda: None not in texts("parcels.label"))
+
+        def read_whole(*_: Any, **__: Any) -> Any:
+            raise AssertionError("a request reads all documents")
+
+        monkeypatch.setattr(pq, "read_table", read_whole)
+        (changed,) = set(texts("heapq.merge"))
+        assert changed and changed.startswith("Merge two heaps.") and changed != known
+
+
 def test_another_encoder_in_the_folder_is_refused(
     pair: tuple[Path, Path], prompted_folder: Path
 ) -> None:

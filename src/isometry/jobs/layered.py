@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
+from isometry.core.errors import InputError
 from isometry.corpora.documents import SCHEMA, Document
 from isometry.jobs.changes import Entry
 from isometry.search.overlay import LayeredIndex, TableWords, passage_schema
@@ -66,7 +67,7 @@ class LayeredSpace(Space):
 
 
 class StoredDocuments:
-    """The documents of a state: read one by one out of their file.
+    """The documents of a state: read one by one out of their file, which is not read whole for it.
 
     Args:
         path: The Parquet file.
@@ -80,17 +81,36 @@ class StoredDocuments:
     def __contains__(self, id: object) -> bool:
         return id in self._places
 
-    def get(self, id: str, space: Space) -> Stored | None:
-        """A document of this id."""
+    def document(self, id: str) -> Document | None:
+        """The document of this id; none where there is none.
+
+        Raises:
+            InputError: When another file stands in this one's place.
+        """
         place = self._places.get(id)
         if place is None:
             return None
         with pq.ParquetFile(self._path) as file:
-            group = 0
-            while place >= (rows := file.metadata.row_group(group).num_rows):
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if place < rows:
+                    row = file.read_row_group(group, SCHEMA.names).slice(place, 1).to_pylist()[0]
+                    if row["id"] == id:
+                        return document_from_row(row)
+                    break
                 place -= rows
-                group += 1
-            row = file.read_row_group(group).slice(place, 1).to_pylist()[0]
+        # The files of another fit have the same names.
+        raise InputError(f"{self._path} was replaced since it was opened.", "Open the Space anew.")
+
+    def get(self, id: str, space: Space) -> Stored | None:
+        """The document of this id with its passages and vectors, which are those of `space`.
+
+        Raises:
+            InputError: As `document` does.
+        """
+        document = self.document(id)
+        if document is None:
+            return None
         index = space.index
         numbers = index.of_document(id)
         hits = index.fetch((numbers, np.zeros(len(numbers))))
@@ -99,9 +119,7 @@ class StoredDocuments:
         vectors = (
             index.vectors(numbers) if len(numbers) else np.empty((0, index.dim), dtype=np.float32)
         )
-        return Stored(
-            document_from_row(row), pa.Table.from_pylist(rows, schema=passage_schema()), vectors
-        )
+        return Stored(document, pa.Table.from_pylist(rows, schema=passage_schema()), vectors)
 
 
 def document_from_row(row: Mapping[str, Any]) -> Document:

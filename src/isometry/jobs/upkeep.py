@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # Where a document came from, its id there, and a hash of what is searched and encoded.
 HELD = pa.schema([*SCHEMA, ("origin", pa.string()), ("own_id", pa.string()), ("hash", pa.string())])
 
+# One document is read by reading all that are stored together; `fit` stores as many.
+_TOGETHER = 1024
+
 
 class Writer(AbstractContextManager["Writer"]):
     """The one process that may change a Space; readers neither wait for it nor see it at work.
@@ -202,7 +205,7 @@ class Writer(AbstractContextManager["Writer"]):
         """Writes the documents under a new name, and returns it."""
         name = self.free("documents", ".parquet")
         with atomic_file(self.folder / name) as temporary:
-            pq.write_table(table, temporary)
+            pq.write_table(table, temporary, row_group_size=_TOGETHER)
         return name
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from isometry.core.errors import InputError
+from isometry.jobs.layered import StoredDocuments
 from isometry.search.other_vectors import OtherVectors
 from isometry.serving.batching import Engine
 from isometry.serving.model import Model
@@ -65,12 +66,13 @@ class Loader:
         if source.base_of:
             return self._by_base(source, before, space)
         encoder, _, _, _ = space.encoder, space.lexical, space.index.rows, space.index.view
+        documents, dims = StoredDocuments(space.documents), nested_widths(space)
         if before and encoder is before.encoder.encoder:
-            return replace(before, opened=space, dims=nested_widths(space), created=_now())
+            return replace(before, opened=space, dims=dims, created=_now(), documents=documents)
         said = space.manifest["encoder"]
         precision = cast("Precision", said["precision"])
-        dims = nested_widths(space)
-        return self._made(source, encoder, precision, said["fingerprint"], dims, space)
+        made = self._made(source, encoder, precision, said["fingerprint"], dims, space)
+        return replace(made, documents=documents)
 
     def _by_base(self, source: Source, before: Model | None, space: Space) -> Model:
         """A Space with the encoder that its fit began with; its passages are encoded here."""
@@ -92,9 +94,11 @@ class Loader:
         self._encoded[source.name] = {text: known[text] for text in texts}
         vectors = np.array([known[text] for text in texts], np.float32).reshape(-1, encoder.dim)
         space.__dict__["index"] = OtherVectors(index, numbers, vectors)
+        documents = StoredDocuments(space.documents)
         if before:
-            return replace(before, opened=space, created=_now())
-        return self._made(source, encoder, precision, encoder.fingerprint(), None, space)
+            return replace(before, opened=space, created=_now(), documents=documents)
+        made = self._made(source, encoder, precision, encoder.fingerprint(), None, space)
+        return replace(made, documents=documents)
 
     def _stored(self, source: Source) -> Model:
         """A Space that takes documents; this process holds its lock from now on."""

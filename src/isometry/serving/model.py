@@ -13,6 +13,8 @@ from isometry.serving.errors import invalid
 from isometry.serving.sources import Source
 
 if TYPE_CHECKING:
+    from isometry.corpora.documents import Document
+    from isometry.jobs.layered import StoredDocuments
     from isometry.jobs.store import Store
     from isometry.serving.encoding import BatchEncoder
     from isometry.space import Space
@@ -30,6 +32,7 @@ class Model:
         dims: The widths that it was trained to be cut to, with the whole; all where unknown.
         opened: The Space as it was when it was loaded; none for an encoder alone.
         created: When it was loaded, in seconds since 1970.
+        documents: Those of `opened`, one by one; none where `store` has them.
         store: What takes documents; none where nothing is written.
     """
 
@@ -40,12 +43,20 @@ class Model:
     dims: tuple[int, ...] | None
     opened: Space | None
     created: int
+    documents: StoredDocuments | None = None
     store: Store | None = None
 
     @property
     def space(self) -> Space | None:
         """What can be searched: all that was acknowledged until now; none for an encoder alone."""
         return self.store.space if self.store else self.opened
+
+    def document(self, id: str) -> Document | None:
+        """The document of this id in `space`; none where there is none."""
+        if self.store is not None:
+            found = self.store.get(id)
+            return found.document if found else None
+        return self.documents.document(id) if self.documents is not None else None
 
     def check_dimensions(self, dimensions: int | None) -> None:
         """Refuses a width that vectors cannot be cut to.

@@ -6,12 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from isometry.corpora.documents import SCHEMA, Document, from_table
 from isometry.serving.documents import nearest, shown
 from isometry.serving.errors import ApiError, invalid
 from isometry.serving.model import Model
@@ -99,20 +96,9 @@ async def _from(models: TheModels, name: str | None, read: Callable[[Model], _T]
 
 
 def _whole(model: Model, document: str) -> dict[str, Any]:
-    if (found := _stored(model, document)) is None:
+    if (found := model.document(document)) is None:
         raise _unknown(document)
     return shown(found)
-
-
-def _stored(model: Model, document: str) -> Document | None:
-    if model.store is not None:
-        found = model.store.get(document)
-        return found.document if found else None
-    assert model.space is not None
-    table = pq.read_table(
-        model.space.documents, columns=SCHEMA.names, filters=pc.field("id") == document
-    )
-    return from_table(table)[0] if len(table) else None
 
 
 def _near(model: Model, document: str, k: int) -> list[dict[str, Any]]:

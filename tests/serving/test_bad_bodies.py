@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 from running import answering
 from starlette.testclient import TestClient
 
+from isometry.encoders.text import TextEncoder
+from isometry.serving import embedding
+from isometry.serving.encoding import TOKEN_CHARACTERS, BatchEncoder
 from isometry.serving.errors import ApiError
 from isometry.serving.json_body import nesting, parse
 from isometry.serving.routes.embeddings import EmbeddingRequest
@@ -18,7 +23,7 @@ from isometry.serving.routes.rerank import RerankRequest
 from isometry.serving.routes.writing import Metadata
 from isometry.serving.settings import Limits
 
-LIMITS = Limits(inputs=4, request_tokens=100, body_bytes=50_000)
+LIMITS = Limits(inputs=4, request_characters=40_000, request_tokens=100, body_bytes=50_000)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,80 @@ def test_it_is_refused_by_name(
 
 
 JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        # One token each, as it happens, but nobody counts so far.
+        ({"input": ["short", "a" * 33_000]}, "input.1", "too_many_tokens"),
+        ({"input": ["a" * 21_000, "b" * 21_000]}, "input", "too_many_characters"),
+        ({"input": ["a" * 33_000, "a" * 8_000], "truncate": True}, "input", "too_many_characters"),
+    ],
+)
+def test_beyond_any_limit_nothing_is_tokenised(
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
+    param: str,
+    code: str,
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(BatchEncoder, "_read", lambda _, texts, role: read.extend(texts))
+    error = refusal(client, json.dumps({**body, "user": code}).encode())
+    assert (error["param"], error["code"]) == (param, code), error
+    assert read == []
+
+
+def test_of_a_text_that_is_cut_only_the_beginning_is_tokenised(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    tokenise = BatchEncoder._read
+
+    def reading(self: BatchEncoder, texts: list[str], role: Any) -> list[list[int]]:
+        read.extend(texts)
+        return tokenise(self, texts, role)
+
+    with answering(f"small={small_folder}") as (client, _):
+        monkeypatch.setattr(BatchEncoder, "_read", reading)
+        # Words of one token, of twelve letters, of hundreds, which are unknown, and much space.
+        for word in ("a ", "international ", "x" * 200 + " ", "a" + " " * 200):
+            body = {"input": [word * 130, word * (2_000_000 // len(word))], "truncate": True}
+            answer = client.post("/v1/embeddings", json=body)
+            assert answer.status_code == 200, answer.text
+            short, long = (row["embedding"] for row in answer.json()["data"])
+            assert max(abs(one - other) for one, other in zip(short, long, strict=True)) < 1e-5
+    assert max(map(len, read)) <= TOKEN_CHARACTERS * 128
+
+
+def test_many_texts_are_tokenised_in_parts_until_they_are_too_many(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "_IN_A_ROW", 1000)
+    parts: list[int] = []
+    tokenise = BatchEncoder._read
+
+    def reading(self: BatchEncoder, texts: list[str], role: Any) -> list[list[int]]:
+        parts.append(sum(map(len, texts)))
+        return tokenise(self, texts, role)
+
+    texts = [f"text {number} " * (number % 60 + 1) for number in range(40)]
+    encoder = TextEncoder.load(small_folder)
+    with answering(f"small={small_folder}", limits=Limits(request_tokens=3000)) as (client, _):
+        monkeypatch.setattr(BatchEncoder, "_read", reading)
+        body = {"input": texts, "truncate": True}
+        vectors = [
+            row["embedding"] for row in client.post("/v1/embeddings", json=body).json()["data"]
+        ]
+        np.testing.assert_allclose(vectors, encoder.encode(texts, "document"), atol=1e-5)
+        assert 4 < len(parts) < 40 and sum(parts) == sum(map(len, texts))
+        assert max(parts) <= 1000
+        parts.clear()
+        body = {"input": [f"{number} word {number} " * 20 for number in range(2000)]}
+        error = refusal(client, json.dumps(body).encode())
+        assert (error["param"], error["code"]) == ("input", "too_many_tokens")
+        assert sum(parts) < 40_000
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _TOKENISING_THREADS = 2
 # So many characters are tokenised sooner than another thread could begin.
 _AT_ONCE = 256
+# So many are tokenised before others have their turn: a fraction of a second, and little memory.
+_IN_A_ROW = 128 * 1024
 
 
 class Embedder:
@@ -116,22 +118,47 @@ class Embedder:
         places: Sequence[str],
         truncate: bool,
     ) -> list[Item]:
-        def read() -> list[Item]:
-            if isinstance(inputs[0], str):
-                texts = cast("Sequence[str]", inputs)
-                return model.encoder.of_texts(texts, role, places, truncate=truncate)
-            ids = cast("Sequence[list[int]]", inputs)
-            return model.encoder.of_ids(ids, role, places, truncate=truncate)
+        if isinstance(inputs[0], str):
+            texts = cast("Sequence[str]", inputs)
+            inputs = model.encoder.within_reach(texts, places, truncate=truncate)
+            self._check_size(sum(map(len, inputs)), "characters", places)
 
-        if sum(map(len, inputs)) <= _AT_ONCE:
-            items = read()
-        else:
-            items = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        tokens = sum(len(item.ids) for item in items)
-        if tokens > self._limits.request_tokens:
-            raise invalid(
-                f"The request has {tokens:,} tokens; {self._limits.request_tokens:,} are allowed.",
-                places[0].split(".")[0],
-                "too_many_tokens",
-            )
+        def read(rows: slice) -> list[Item]:
+            if isinstance(inputs[0], str):
+                texts = cast("Sequence[str]", inputs[rows])
+                return model.encoder.of_texts(texts, role, places[rows], truncate=truncate)
+            ids = cast("Sequence[list[int]]", inputs[rows])
+            return model.encoder.of_ids(ids, role, places[rows], truncate=truncate)
+
+        items: list[Item] = []
+        tokens = 0
+        at_once = sum(map(len, inputs)) <= _AT_ONCE
+        loop = asyncio.get_running_loop()
+        for rows in _in_a_row(inputs):
+            part = read(rows) if at_once else await loop.run_in_executor(self._threads, read, rows)
+            tokens += sum(len(item.ids) for item in part)
+            self._check_size(tokens, "tokens", places)
+            items += part
         return items
+
+    def _check_size(
+        self, size: int, unit: Literal["characters", "tokens"], places: Sequence[str]
+    ) -> None:
+        most = getattr(self._limits, f"request_{unit}")
+        if size > most:
+            raise invalid(
+                f"The request has more than {most:,} {unit}; send several.",
+                places[0].split(".")[0],
+                f"too_many_{unit}",
+            )
+
+
+def _in_a_row(inputs: Sequence[str | list[int]]) -> Iterator[slice]:
+    """Parts of a list, each of a limited size or of one text."""
+    start = size = 0
+    for row, each in enumerate(inputs):
+        if row > start and size + len(each) > _IN_A_ROW:
+            yield slice(start, row)
+            start, size = row, 0
+        size += len(each)
+    yield slice(start, len(inputs))

@@ -27,6 +27,10 @@ _MANY_TOKENS = 1 << 30
 # What shows whether ids can be padded here: short, odd, and longer than any model reads.
 _TRIAL = ("a", "  \tÀ la Carte  \n", "word " * 10_000)
 _ROLES: tuple[Role, ...] = ("query", "document")
+# More characters than tokens of any text stand for on average, spaces included. It is assumed, not
+# known: a word beyond what a tokenizer looks up is one token however long it is, and so may spaces
+# be. What lies beyond is not read even where it is such a word.
+TOKEN_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,32 @@ class BatchEncoder:
     def takes_ids(self) -> bool:
         """Whether token ids can be given; a model that pads in its own way takes texts only."""
         return isinstance(self.encoder, StaticEncoder) or bool(self._like)
+
+    def within_reach(
+        self, texts: Sequence[str], places: Sequence[str], *, truncate: bool
+    ) -> list[str]:
+        """Texts without what lies so far behind that their tokens need not be counted to know it.
+
+        Args:
+            texts: As in `of_texts`.
+            places: As in `of_texts`.
+            truncate: As in `of_texts`.
+
+        Raises:
+            ApiError: For a text that has more, unless it may be cut.
+        """
+        if self.max_tokens is None:
+            return list(texts)
+        most = TOKEN_CHARACTERS * self.max_tokens
+        for text, place in zip(texts, places, strict=True):
+            if len(text) > most and not truncate:
+                raise invalid(
+                    f"{place} has {len(text):,} characters; this model reads"
+                    f' {self.max_tokens:,} tokens. Send less, or "truncate": true to cut.',
+                    place,
+                    "too_many_tokens",
+                )
+        return [text[:most] for text in texts]
 
     def of_texts(
         self, texts: Sequence[str], role: Role, places: Sequence[str], *, truncate: bool

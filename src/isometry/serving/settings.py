@@ -25,6 +25,7 @@ class Limits:
         header_bytes: Of all headers and the address together.
         json_depth: Lists and objects within each other.
         inputs: Texts in a request.
+        request_characters: Of all texts in a request, without what `truncate` lets be cut.
         request_tokens: Tokens of all texts in a request; also what a text may have for a model
             without a limit of its own.
         request_seconds: For an answer, once the body is there; for each part of one that comes in
@@ -47,6 +48,7 @@ class Limits:
     header_bytes: int = 32 * 2**10
     json_depth: int = 16
     inputs: int = 2048
+    request_characters: int = 2_400_000
     request_tokens: int = 300_000
     request_seconds: float = 60.0
     concurrent: int = 512

@@ -65,6 +65,7 @@ def create_app(
     metrics = Metrics()
     models = Models(sources, settings, metrics)
     embedder = Embedder(settings.limits, metrics)
+    searcher = Searcher()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -75,6 +76,7 @@ def create_app(
             background.cancel()
             models.close()
             embedder.close()
+            searcher.close()
 
     app = _Described(
         title="Isometry",
@@ -95,7 +97,7 @@ def create_app(
     app.state.models = models
     app.state.embedder = embedder
     app.state.metrics = metrics
-    app.state.searcher = Searcher()
+    app.state.searcher = searcher
     known: list[APIRoute] = []
     for routes in (embeddings, rerank, search, documents, writing, spaces, status, page):
         app.include_router(routes.router)

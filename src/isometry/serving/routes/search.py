@@ -135,4 +135,5 @@ async def _search(
             space, asked.query, vector, asked.k, asked.mode, asked.dimensions, chosen
         )
 
-    return model.source.name, await asyncio.to_thread(found)
+    threads = None if asked.dimensions is None else searcher.threads
+    return model.source.name, await asyncio.get_running_loop().run_in_executor(threads, found)

@@ -164,12 +164,10 @@ class Space:
     @cached_property
     def known(self) -> pa.Table:
         """What documents can be filtered by, read on first use: the `COLUMNS` of `Filter`."""
-        import pyarrow.parquet as pq
-
         from isometry.search.filters import COLUMNS
 
         with self._still_there():
-            return pq.read_table(self.documents, columns=list(COLUMNS))
+            return space_files.read_documents(self.documents, COLUMNS)
 
     @contextmanager
     def _still_there(self) -> Iterator[None]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file, read_json
 from isometry.core.writing import write_json
 from isometry.search.versions import HINT, VIEWS, version_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = 2
 MANIFEST = "space.json"
@@ -37,8 +40,19 @@ _RESTORE = "Restore it from a copy, or run the same fit command again with --for
 _MOVE = "Restore it from a copy, or move the folder away and run the same fit command again."
 
 
-# Of a manifest, what every command reads.
-_PARTS = ("files", "encoder", "search")
+# Of a manifest, what commands read wherever there is one, by its place, and of which kind it is.
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    "files": dict,
+    "source.name": str,
+    "encoder.base": str,
+    "encoder.fingerprint": str,
+    "encoder.dim": int,
+    "encoder.precision": str,
+    "search.lexical": dict,
+    "search.dense_weight": (int, float),
+    "search.depth": int,
+    "figures.verdict.kept": str,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +118,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} is a Space of format {version}; this Isometry reads up to {FORMAT}.",
             "Upgrade Isometry.",
         )
-    whole = all(isinstance(manifest.get(part), dict) for part in _PARTS)
     current = manifest.get("current")
-    if not whole or not (current is None or _names_a_state(current)):
-        raise InputError(f"{folder / MANIFEST} is damaged.", _MOVE)
+    wrong = _wrong_part(manifest)
+    if wrong is None and not (current is None or _names_a_state(current)):
+        wrong = "current"
+    if wrong:
+        raise InputError(f"{folder / MANIFEST} is damaged: '{wrong}' is missing or wrong.", _MOVE)
     return manifest
+
+
+def _wrong_part(manifest: dict[str, Any]) -> str | None:
+    """The place of the first value that is missing, empty, or of another kind."""
+    for place, kind in _NEEDED.items():
+        value: Any = manifest
+        for name in place.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, kind) or value in ("", {}):
+            return place
+    return None
 
 
 def _names_a_state(current: object) -> bool:
@@ -178,6 +205,24 @@ def leftovers(folder: Path, files: Mapping[str, str]) -> list[str]:
         for name in unlisted(folder, files)
         if is_written(name) and (name.startswith(INDEX) or name.split("/")[0] not in there)
     ]
+
+
+def read_documents(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The documents of a Space.
+
+    Args:
+        path: Their file.
+        columns: Which columns; all by default.
+
+    Raises:
+        InputError: When there is no such file.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except FileNotFoundError:
+        raise InputError(f"Missing from {path.parent}: {path.name}.", _RESTORE) from None
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> int:

@@ -227,6 +227,37 @@ def test_nan_in_vectors(
     assert not (tmp_path / "v.parquet").exists()
 
 
+def test_threads_that_no_machine_starts(
+    capsys: pytest.CaptureFixture[str], tiny_docs: Path, tiny_plan: Path, tmp_path: Path
+) -> None:
+    for more in ((), ("--dry-run",)):
+        for threads in ("0", "100000"):
+            line = complain(capsys, "fit", tiny_docs, "--threads", threads, *more)
+            assert "--threads must be from 1 to" in line
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({**json.loads(tiny_plan.read_text()), "threads": 100_000}))
+    assert "threads" in complain(capsys, "fit", tiny_docs, "--plan", plan)
+
+
+@pytest.mark.parametrize("value", [[], [1], "x", {"current": "x"}, {"current": {"model": 3}}])
+def test_a_model_with_a_file_that_is_called_like_a_manifest(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_docs: Path,
+    small_folder: Path,
+    value: object,
+) -> None:
+    model = Path(shutil.copytree(small_folder, tmp_path / "model"))
+    (model / "space.json").write_text(json.dumps(value))
+    out = tmp_path / "out"
+    for command in (
+        ("encode", model, tiny_docs, "--out", out),
+        ("cut", model, "--size", "1x32", "--out", out),
+    ):
+        assert "space.json is no manifest of a Space" in complain(capsys, *command)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("minutes", ["0", "-3", "nan", "inf"])
 def test_minutes(capsys: pytest.CaptureFixture[str], tiny_docs: Path, minutes: str) -> None:
     assert "minutes" in complain(capsys, "fit", tiny_docs, "--minutes", minutes)
@@ -388,6 +419,48 @@ def test_a_damaged_manifest(
     (space / "space.json").write_text(json.dumps(manifest | {part: value}))
     for command in (["info"], ["verify"], ["space", "history"]):
         assert "damaged" in complain(capsys, *command, space)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "files", "source", "source.name", "encoder.base", "encoder.fingerprint", "encoder.dim",
+        "encoder.precision", "search.lexical", "search.depth", "search.dense_weight", "figures",
+    ],
+)  # fmt: skip
+def test_a_manifest_that_lacks_something_names_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, space: Path, tiny_docs: Path, place: str
+) -> None:
+    manifest = json.loads((space / "space.json").read_text())
+    *above, last = place.split(".")
+    part = manifest
+    for name in above:
+        part = part[name]
+    part[last] = {} if last == "files" else None
+    (space / "space.json").write_text(json.dumps(manifest))
+    for command in (
+        ("space", "history", space),
+        ("compact", space),
+        ("add", space, tiny_docs),
+        ("migrate", space, "--model", "packaged:minilm"),
+        ("export", space, tmp_path / "export"),
+        ("page", space, "--out", tmp_path / "page.html"),
+        ("verify", space),
+    ):
+        assert f"damaged: '{place}" in complain(capsys, *command)
+
+
+def test_documents_that_are_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, space: Path, tiny_docs: Path
+) -> None:
+    (space / "documents.parquet").unlink()
+    for command in (
+        ("page", space, "--out", tmp_path / "page.html"),
+        ("add", space, tiny_docs),
+        ("search", space, "a heap", "--filter", "kind=code"),
+    ):
+        assert "Missing from" in complain(capsys, *command)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_an_existing_file_is_not_overwritten(

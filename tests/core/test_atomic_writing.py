@@ -17,6 +17,7 @@ import pytest
 from safetensors import SafetensorError
 
 from isometry.core.errors import InputError
+from isometry.core.workspace import Workspace
 from isometry.core.writing import (
     atomic_file,
     atomic_folder,
@@ -304,6 +305,19 @@ def test_a_file_where_a_folder_should_be_and_a_folder_where_a_file_should_be(
         write_text(tmp_path / "folder", "new")
     assert names(tmp_path) == ["file", "folder"]
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_where_there_can_be_no_new_file_that_is_said_and_another_missing_one_is_not_blamed(
+    tmp_path: Path,
+) -> None:
+    proc = Path("/proc")
+    for make in (atomic_file, atomic_folder):
+        with pytest.raises(InputError, match="Cannot write to /proc/x"), make(proc / "x"):
+            pass
+        with pytest.raises(FileNotFoundError), make(tmp_path / "x"):
+            (tmp_path / "source").read_text()
+    with pytest.raises(InputError, match="Cannot write to /proc/x"), Workspace(proc / "x", "one"):
+        pass
 
 
 def test_what_numpy_writes_into_an_atomic_file_can_be_read(tmp_path: Path) -> None:

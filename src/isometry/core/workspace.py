@@ -93,7 +93,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     def __enter__(self) -> Workspace:
         with clear_disk_errors(self.path):
             self._refuse_other_things()
-            self.path.mkdir(parents=True, exist_ok=True)
+            with clear_disk_errors(self.path, new=True):
+                self.path.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:

@@ -43,8 +43,14 @@ def flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def clear_disk_errors(path: Path) -> Generator[None]:
-    """Turns what a full disk or a forbidden place raises into an `InputError` that names it."""
+def clear_disk_errors(path: Path, *, new: bool = False) -> Generator[None]:
+    """Turns what a full disk or a forbidden place raises into an `InputError` that names it.
+
+    Args:
+        path: What is written.
+        new: Whether only new files and folders are made. Where there can be none, as in /proc, the
+            system says that there is no such file, which of anything else would mean another one.
+    """
     try:
         yield
     except InputError:
@@ -56,7 +62,8 @@ def clear_disk_errors(path: Path) -> Generator[None]:
                 f"No room left on the disk that holds {path}.",
                 "Free some space and run the same command again.",
             ) from error
-        if number in _FORBIDDEN:
+        nowhere = new and number == errno.ENOENT
+        if number is not None and (number in _FORBIDDEN or nowhere):
             raise InputError(
                 f"Cannot write to {path}: {os.strerror(number)}.",
                 "Choose another place, or allow writing there.",
@@ -81,7 +88,7 @@ def atomic_file(path: Path) -> Generator[Path]:
     Raises:
         InputError: When the disk is full or the place may not be written.
     """
-    with clear_disk_errors(path):
+    with clear_disk_errors(path, new=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(descriptor)
@@ -114,7 +121,7 @@ def atomic_folder(path: Path, *, last_look: Callable[[], None] = lambda: None) -
         InputError: When the disk is full or the place may not be written.
     """
     path = path.resolve() if path.is_symlink() else path
-    with clear_disk_errors(path):
+    with clear_disk_errors(path, new=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     # A folder cannot be renamed onto a full one: the old one is put aside first.

@@ -60,9 +60,15 @@ def locate(source: str | Path) -> tuple[str | Path, bool]:
     folder = Path(source).expanduser()
     if folder.is_dir():
         if (folder / "space.json").is_file():
-            # A migration leaves the former model beside the current one.
-            current = read_json(folder / "space.json").get("current") or {}
-            folder = folder / Path(current.get("model", "model")).name
+            try:
+                # A migration leaves the former model beside the current one.
+                current = read_json(folder / "space.json").get("current") or {}
+                folder = folder / Path(current.get("model", "model")).name
+            except (AttributeError, TypeError):
+                raise InputError(
+                    f"{folder / 'space.json'} is no manifest of a Space.",
+                    "Move it out of the folder, if that is a model.",
+                ) from None
         if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
             raise InputError(
                 f"{folder} is no model: it has neither modules.json nor config.json.",

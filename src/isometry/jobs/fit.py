@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from isometry.training.plan import Plan
 
 DEFAULT_BASE = "packaged:minilm"
+# More only wait for each other, and many thousands cannot even be started.
+_THREADS_PER_PROCESSOR = 4
 _SCHEMES = ("python", "hf", "sqlite", "postgresql", "postgres", "wordnet")
 
 
@@ -221,8 +224,9 @@ def check(settings: FitSettings) -> Source:
         raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, not {settings.seed}.")
-    if settings.threads is not None and settings.threads < 1:
-        raise InputError(f"--threads must be at least 1, not {settings.threads}.")
+    most = _THREADS_PER_PROCESSOR * (os.cpu_count() or 1)
+    if settings.threads is not None and not 1 <= settings.threads <= most:
+        raise InputError(f"--threads must be from 1 to {most} here, not {settings.threads}.")
     if (settings.queries is None) != (settings.judgements is None):
         raise InputError("--queries and --judgements belong together: give both or neither.")
     if settings.pairs is not None and settings.queries is not None:

@@ -32,6 +32,7 @@ from isometry.space_files import (
     Current,
     counts,
     files_below,
+    read_documents,
 )
 
 if TYPE_CHECKING:
@@ -227,8 +228,11 @@ def held_documents(path: Path, origin: str) -> pa.Table:
     Args:
         path: Their file.
         origin: The name of the source that was fitted.
+
+    Raises:
+        InputError: When there is no such file.
     """
-    table = pq.read_table(path)
+    table = read_documents(path)
     if "hash" in table.column_names:
         return table.select(HELD.names)
     rows = table.select(SCHEMA.names).to_pylist()

@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from isometry.core.errors import InputError
 from isometry.core.progress import track
@@ -17,6 +16,7 @@ from isometry.corpora.documents import Document, from_table
 from isometry.report.proof import proof_figures
 from isometry.serving.documents import nearest, shown
 from isometry.space import Space
+from isometry.space_files import read_documents
 
 # A browser reads the whole file before it shows anything.
 _MOST_BYTES = 100 * 2**20
@@ -34,9 +34,9 @@ def offline_page(space: Space, name: str) -> str:
         name: How the page calls it.
 
     Raises:
-        InputError: When the page would be too large to open.
+        InputError: When the page would be too large to open, or the documents are missing.
     """
-    documents = pq.read_table(space.documents)
+    documents = read_documents(space.documents)
     # Before the neighbours of so many are looked for.
     _check_size(space, documents["text"].nbytes)
     data = json.dumps(

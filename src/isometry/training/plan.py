@@ -128,12 +128,15 @@ _LEAST = {
     "pairs_to_be_seen": 0,
     "threads": 1,
 }
+# Of another machine's plan; far more cannot be started anywhere.
+_MOST_THREADS = 1024
 
 
 def _may_be(name: str, value: Any) -> bool:
     """Whether a field of a plan can have this value; a plan may come from a user's file."""
     if name in _LEAST:
-        return type(value) is int and value >= _LEAST[name]
+        most = _MOST_THREADS if name == "threads" else math.inf
+        return type(value) is int and _LEAST[name] <= value <= most
     if name == "precision":
         return value in get_args(Precision)
     if name == "dims":

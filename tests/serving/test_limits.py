@@ -207,6 +207,8 @@ def test_packed_bodies_are_not_unpacked(short: Running, coding: str) -> None:
         ("[::1]:8000", True), ("LOCALHOST", True), ("127.0.0.1", True),
         ("evil.example", False), ("localhost.evil.example", False), ("192.168.0.7", False),
         ("evil.example:127", False), ("[::2]", False), ("", False), ("a]b", False),
+        ("[::1].evil.example", False), ("[::1]:80.evil.example", False), ("[::1]]", False),
+        ("localhost:80.evil.example", False), ("localhost:", True), ("[::1]", True),
     ],
 )  # fmt: skip
 def test_a_name_of_elsewhere_is_not_this_machine(
@@ -217,6 +219,12 @@ def test_a_name_of_elsewhere_is_not_this_machine(
         headers = {"host": host, "authorization": f"Bearer {TOKEN}"}
         answer = client.get(path, headers=headers)
         assert answer.status_code == (200 if allowed else 403), (path, answer.text)
+
+
+def test_who_names_two_hosts_is_refused(short: Running) -> None:
+    for more in ("evil.example", "localhost"):
+        status, answer = say(short, post(f"Host: {more}", "Content-Length: 2"), b"{}")
+        assert (status, answer["error"]["code"]) == (400, "several_hosts")
 
 
 @pytest.fixture(scope="module")

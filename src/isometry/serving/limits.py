@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -16,6 +17,8 @@ from isometry.serving.settings import Settings, is_loopback
 OPEN = frozenset({"/healthz", "/readyz"})
 # The page holds nothing: what it shows it asks for, with a token where one is needed.
 PAGE = frozenset({"/", "/page.css", "/page.js"})
+# A name or an address, and a port.
+_HOST = re.compile(r"(\[[^][]*\]|[^][:]*)(?::\d*)?")
 # Bodies that wait for their end, all together, in units of the largest.
 _BODIES = 32
 # A client that sends somewhat too much hears why, if it is let finish.
@@ -73,11 +76,13 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         """Refuses what a page elsewhere sent to this machine by a name of its own (rebinding)."""
+        hosts = headers.getlist("host")
+        if len(hosts) > 1:
+            raise ApiError(400, "Send one Host header.", code="several_hosts")
         if not self._settings.on_loopback:
             return
-        host = headers.get("host", "")
-        name = host[: host.rindex("]") + 1] if "]" in host else host.partition(":")[0]
-        if not is_loopback(name):
+        named = _HOST.fullmatch("".join(hosts))
+        if named is None or not is_loopback(named[1]):
             raise ApiError(
                 403, "A server on loopback answers to localhost only.", code="host_not_allowed"
             )

@@ -240,6 +240,9 @@ def test_bad_input(space: Path, docs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty" / "blank.md").write_text("\n\n")
     refuses("Nothing to read", space, tmp_path / "empty")
     refuses("no file or folder", space, tmp_path / "nothing")
+    for empty in ("", " "):
+        with pytest.raises(InputError, match="--name is empty"):
+            isometry.add(space, docs, name=empty)
     (space / "model" / "model.safetensors").unlink()
     (docs / "parcels.py").write_text(PARCELS)
     refuses("Cannot load", space, docs)

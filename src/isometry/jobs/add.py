@@ -82,8 +82,10 @@ def add(
         InputError: For anything that the user can cause and cure.
     """
     started = time.monotonic()
+    if name is not None and not name.strip():
+        raise InputError("--name is empty.", "Leave it out, or say how the source is called.")
     opened = Space.open(space)
-    known = name or _known_name(opened, str(source))
+    known = _known_name(opened, str(source)) if name is None else name
     columns: dict[str, str | None] = {"text": text, "title": title, "id": id}
     if known is not None and not any(columns.values()):
         columns = _columns_of(opened, known)

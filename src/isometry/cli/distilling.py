@@ -56,7 +56,11 @@ def distill(
     query_prompt: QueryPrompt = None,
     document_prompt: DocumentPrompt = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a distilled model, discard unfinished work.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace a distilled model, discard unfinished work with other settings.",
+        ),
     ] = False,
     text: TextColumn = None,
     title: TitleColumn = None,

@@ -46,7 +46,11 @@ def encode(
     limit: Limit = None,
     precision: Precision = "float32",
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing file, discard unfinished work.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace an existing file, discard unfinished work with other settings.",
+        ),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

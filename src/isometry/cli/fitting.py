@@ -59,7 +59,11 @@ def fit(
         typer.Option(help="Follow a plan (of a Space, or of --dry-run --json), not the clock."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a finished Space, discard an unfinished one.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace a finished Space, discard unfinished work with other settings.",
+        ),
     ] = False,
     seed: Seed = 0,
     limit: Limit = None,

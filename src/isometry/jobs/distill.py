@@ -87,7 +87,8 @@ def distill(
         query_prompt: Replaces the query prompt of the teacher's own configuration; the student has
             it, too, unless it is a table.
         document_prompt: Replaces its document prompt, likewise.
-        force: Replace an existing `out`, or discard unfinished work.
+        force: Replace an existing `out`, and discard unfinished work with another source or other
+            settings. Work with the same ones goes on: to begin it anew, remove `NAME.partial`.
 
     Returns:
         The record that `out` keeps as distillation.json: `student`, `test` (quality, or None where

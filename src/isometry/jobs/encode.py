@@ -55,7 +55,8 @@ def encode(
         id: The column that holds the id.
         limit: Encode only this many documents, the first.
         precision: Of the matrix products.
-        force: Replace an existing file, or discard unfinished work.
+        force: Replace an existing file, and discard unfinished work with another model, source or
+            settings. Work with the same ones goes on: to begin it anew, remove `NAME.partial`.
 
     Returns:
         Figures: `texts`, `truncated` (texts that were longer than the model reads), `dim`,

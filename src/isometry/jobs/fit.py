@@ -111,7 +111,8 @@ def fit(
             `isometry.cut` makes models of them.
         plan: Whose plan to follow instead of measuring this machine: a Space, or the file that
             `isometry fit --dry-run --json` printed.
-        force: Replace a finished Space, or discard an unfinished one.
+        force: Replace a finished Space, and discard unfinished work with another source or other
+            settings. Work with the same ones goes on: to begin it anew, remove `NAME.partial`.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -151,7 +152,7 @@ def fit_by(
         settings: Everything that a user may decide.
         out: The folder of the Space; named after the source when not given.
         plan: As in `fit`.
-        force: Replace a finished Space, or discard an unfinished one.
+        force: As in `fit`.
 
     Raises:
         InputError: For anything that the user can cause and cure.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,12 +13,13 @@ from isometry.corpora.packaged.word_pairs import WordPairs, word_pairs
 from isometry.corpora.pairs.definitions import Definition, definitions, split_definitions
 from isometry.corpora.readers.reading import ReadingReport
 from isometry.corpora.readers.wordnet import open_wordnet
+from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.nested import layer_vectors, reciprocal_ranks
 from isometry.evaluation.pair_scores import pair_scores
 from isometry.learners.two_towers import PairRow
 from isometry.objectives.infonce import InfoNCE
-from isometry.objectives.matryoshka import Diagonal, Matryoshka, Plan
+from isometry.objectives.matryoshka import MRL, Matryoshka, Plan
 from isometry.systems.arms import contrast
 from isometry.systems.run import Run
 from isometry.systems.system import Arm, Figures, Scale, Splits
@@ -104,11 +105,6 @@ def _by_place(ranks: list[Float[np.ndarray, " rows"]]) -> Figures:
     return {**places, "mrr@10, whole": whole}
 
 
-def measure_by_place(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
-    """MRR@10 at every size."""
-    return _by_place(_ranks(run, encoder, held.rows))
-
-
 def measure(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
     """MRR@10 at every size, and how much of it and of word similarity the middle size keeps."""
     ranks, sizes = _ranks(run, encoder, held.rows), run.scale.sizes
@@ -133,6 +129,20 @@ def measure(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
     }
 
 
+def measure_what_there_is(run: NestedRun, encoder: TextEncoder, held: Held) -> Figures:
+    """What `measure` gives; of an encoder with fewer layers, MRR@10 at the sizes that it has."""
+    depth, sizes = len(encoder.layers()), run.scale.sizes
+    if depth == run.scale.layers:
+        return measure(run, encoder, held)
+    shallow = copy.copy(run)
+    shallow.scale = replace(run.scale, sizes=tuple(size for size in sizes if size[0] <= depth))
+    ranks = _ranks(shallow, encoder, held.rows)
+    return {
+        f"mrr@10, size {place} of {len(sizes)}": scores
+        for place, scores in enumerate(ranks, start=1)
+    }
+
+
 def nested_arm(
     about: str, plan: Callable[[NestedScale, int], Plan], *, chosen_on: str = ""
 ) -> NestedArm:
@@ -154,29 +164,29 @@ def nested_arm(
 
 
 def alone(about: str, place: int, *, chosen_on: str = "") -> NestedArm:
-    """An arm that trains one size and nothing else.
-
-    What lies above and beside it gives it no gradient, so it becomes what the encoder that was
-    cut to this size before becomes; only its figure at this size means anything.
+    """An arm that trains one size and nothing else: the lower layers alone, at its dimensions.
 
     Args:
         about: What it does.
         place: Which of the scale's sizes, from 1 for the smallest.
         chosen_on: See `Arm`.
     """
-    arm = nested_arm(
-        about,
-        lambda scale, _: Diagonal((scale.sizes[place - 1],), distil=0.0),
-        chosen_on=chosen_on,
-    )
 
-    def make_quietly(run: NestedRun) -> TextEncoder:
-        with warnings.catch_warnings():
-            # That the whole encoder is not trained is the point here.
-            warnings.filterwarnings("ignore", message="The last size of the plan")
-            return arm.make(run)
+    def make(run: NestedRun) -> TextEncoder:
+        scale = run.scale
+        layer, dim = scale.sizes[place - 1]
+        return contrast(
+            run,
+            [PairRow(row.text, row.entry, row.key) for row in run.train],
+            Matryoshka(InfoNCE(0.05), MRL((dim,))),
+            batch=scale.batch,
+            query_tokens=scale.tokens,
+            document_tokens=scale.tokens,
+            layers=True,
+            encoder=truncate(run.encoder(), layer),
+        )
 
-    return replace(arm, make=make_quietly)
+    return Arm(about, make, ("contrast",), chosen_on=chosen_on)
 
 
 FULL = NestedScale(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from isometry.systems.nested_study import (
     Rows,
     alone,
     measure,
+    measure_what_there_is,
 )
 from isometry.systems.run import Run
 from isometry.training.trainer import Batches, Trainer
@@ -83,9 +83,8 @@ def test_a_size_alone_is_trained_as_the_encoder_that_was_cut_to_it_before(
     run: NestedRun, rows: Rows, tiny: TextEncoder, tmp_path: Path, place: int
 ) -> None:
     layer, dim = SIZES[place - 1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        within = alone("", place).make(run)
+    alone_here = alone("", place).make(run)
+    assert len(alone_here.layers()) == layer
     small = truncate(tiny, layer, dim)
     before = small.encode([row.text for row in rows])
     freeze_below(small, 0)
@@ -99,8 +98,8 @@ def test_a_size_alone_is_trained_as_the_encoder_that_was_cut_to_it_before(
     Trainer(learner, Batches(train, order), tmp_path / "small", learning_rate=1e-3).run()
 
     with torch.no_grad():
-        batch = within.collate([row.text for row in rows], "document")
-        found = within.pooled_layers(batch)[layer - 1][:, :dim].numpy()
+        batch = alone_here.collate([row.text for row in rows], "document")
+        found = alone_here.pooled_layers(batch)[layer - 1][:, :dim].numpy()
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     expected = small.encode([row.text for row in rows])
     np.testing.assert_allclose(found, expected, atol=2e-4)
@@ -129,6 +128,19 @@ def test_every_size_is_judged_by_the_encoder_that_is_cut_to_it(
         expected[0].mean() / expected[1].mean()
     )
     assert abs(expected[0] - expected[1]).max() > 0.1
+
+
+def test_an_encoder_with_fewer_layers_is_judged_at_the_sizes_that_it_has(
+    run: NestedRun, rows: Rows, tiny: TextEncoder
+) -> None:
+    held = Held(rows, PAIRS)
+    whole = measure_what_there_is(run, tiny, held)
+    assert whole.keys() == measure(run, tiny, held).keys()
+    shallow = measure_what_there_is(run, truncate(tiny, 1), held)
+    assert list(shallow) == ["mrr@10, size 1 of 2"]
+    size = "mrr@10, size 1 of 2"
+    np.testing.assert_allclose(shallow[size], whole[size], atol=1e-6)
+    assert run.scale.sizes == SIZES
 
 
 @pytest.mark.parametrize("slug", ["2dmse", "starbucks"])
@@ -185,7 +197,7 @@ def test_arms_are_trained_under_the_plans_that_they_name(
     if slug == "starbucks":
         assert plans["starbucks"] == Diagonal(SIZES) and Diagonal(SIZES).distil == 0.3
         for place in (1, 2):
-            assert plans[f"size {place} alone"] == Diagonal((SIZES[place - 1],), distil=0.0)
+            assert plans[f"size {place} alone"] == MRL((SIZES[place - 1][1],))
     gates = [(gate.metric, system.arm_of(gate), gate.versus) for gate in system.gates]
     assert (
         gates[0]

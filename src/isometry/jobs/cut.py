@@ -11,7 +11,7 @@ from isometry.core.errors import InputError
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.encoders.locate import is_static, locate, public_name
 from isometry.encoders.sizes import Size, read_size, size_name, size_names
-from isometry.jobs.places import check_model_alone, check_place
+from isometry.jobs.places import check_model_alone, check_place, check_replaceable
 from isometry.space import Space
 from isometry.space_files import MANIFEST
 
@@ -42,7 +42,7 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
         InputError: For anything that the user can cause and cure.
     """
     wanted, folder = read_size(size), out_folder(out)
-    _check_out(folder, force)
+    check_replaceable(folder, RECORD, "cut model", force)
     place, is_local = locate(model)
     check_place(folder, {str(model): Path(place)} if is_local else {})
     if is_local and folder.resolve() == Path(place).resolve():
@@ -78,29 +78,13 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
     }
 
     def last_look() -> None:
-        _check_out(folder, force)
+        check_replaceable(folder, RECORD, "cut model", force)
         check_model_alone(folder)
 
     with atomic_folder(folder, last_look=last_look) as temporary:
         small.save(temporary, card=_card(record))
         write_json(temporary / RECORD, record)
     return {"out": str(folder), **record}
-
-
-def _check_out(folder: Path, force: bool) -> None:
-    """Refuses a folder that shall not be replaced.
-
-    Raises:
-        InputError: When it is no earlier cut, or `force` is not given.
-    """
-    if not folder.exists():
-        return
-    if not (folder / RECORD).is_file():
-        raise InputError(
-            f"{folder} exists and is no cut model; it is left alone.", "Choose another --out."
-        )
-    if not force:
-        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
 
 
 def _fitted(model: Path, encoder: TextEncoder) -> Space | None:

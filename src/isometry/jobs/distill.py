@@ -17,7 +17,7 @@ from isometry.core.workspace import Workspace, discard_other_work
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
-from isometry.jobs.places import check_model_alone, check_place
+from isometry.jobs.places import check_model_alone, check_place, check_replaceable
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -142,7 +142,7 @@ def distill(
         made = job.student(chosen["alpha"])
 
         def last_look() -> None:
-            _check_out(folder, force)
+            check_replaceable(folder, RECORD, "distilled model", force)
             check_model_alone(folder)
 
         with atomic_folder(folder, last_look=last_look) as temporary:
@@ -150,22 +150,6 @@ def distill(
             write_json(temporary / RECORD, record)
     shutil.rmtree(partial)
     return record
-
-
-def _check_out(folder: Path, force: bool) -> None:
-    """Refuses a folder that shall not be replaced.
-
-    Raises:
-        InputError: When it is no earlier student, or `force` is not given.
-    """
-    if not folder.exists():
-        return
-    if not (folder / RECORD).is_file():
-        raise InputError(
-            f"{folder} exists and is no distilled model; it is left alone.", "Choose another --out."
-        )
-    if not force:
-        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
 
 
 def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
@@ -187,7 +171,7 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
         raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, not {settings.seed}.")
-    _check_out(folder, force)
+    check_replaceable(folder, RECORD, "distilled model", force)
     place, is_local = locate(settings.teacher)
     check_place(folder, {settings.teacher: Path(place)} if is_local else {})
     check_model_alone(folder)

@@ -14,6 +14,28 @@ _OF_A_MODEL = (".safetensors", ".json", ".txt", ".model", ".jinja")
 _CARD = "README.md"
 
 
+def check_replaceable(folder: Path, record: str, kind: str, force: bool) -> None:
+    """Refuses a folder that is there and shall not be replaced.
+
+    Args:
+        folder: May be missing.
+        record: The file that says that it is of this kind.
+        kind: What it may be: "cut model".
+        force: Whether one of this kind may be replaced.
+
+    Raises:
+        InputError: When it is something else, or `force` is not given.
+    """
+    if not folder.exists():
+        return
+    if not (folder / record).is_file():
+        raise InputError(
+            f"{folder} exists and is no {kind}; it is left alone.", "Choose another --out."
+        )
+    if not force:
+        raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
+
+
 def check_model_alone(folder: Path) -> None:
     """Refuses to replace a model's folder that holds something else, too.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import warnings
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,8 @@ from isometry.corpora.readers.reading import UniqueNames, has_words
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _MODULE_WORDS = 20  # a module docstring of fewer words says little more than the name
+# Where statements hold others.
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 _CONSTANT_LINES = 20  # a longer constant is a data table
 
 
@@ -200,12 +203,22 @@ def _is_constant(node: ast.Assign | ast.AnnAssign) -> bool:
     return named and (node.end_lineno or 0) - node.lineno < _CONSTANT_LINES
 
 
+def _all_statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements, outer ones first; there are ten times as many expressions."""
+    left: deque[ast.AST] = deque([tree])
+    while left:
+        node = left.popleft()
+        yield node
+        for name in _BLOCKS:
+            left.extend(getattr(node, name, ()))
+
+
 def _imported(
     tree: ast.Module, module: str, *, is_package: bool, modules: Collection[str]
 ) -> tuple[str, ...]:
     found: dict[str, None] = {}
     parts = module.split(".")
-    for node in ast.walk(tree):
+    for node in _all_statements(tree):
         if isinstance(node, ast.Import):
             found.update(dict.fromkeys(alias.name for alias in node.names))
         elif isinstance(node, ast.ImportFrom):

@@ -528,7 +528,7 @@ def test_interrupted_only_what_resumes_is_said_to_go_on(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("isometry.cli.main.app", stop)
+    monkeypatch.setattr("isometry.cli.main._command", lambda: stop)
     assert main(arguments) == 130
     captured = capsys.readouterr()
     hint = " The same command goes on from where it was." * goes_on

@@ -6,9 +6,11 @@ import errno
 import os
 import signal
 import sys
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from isometry.cli import (
     checklists,
@@ -97,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         _check_text(given)
-        code = app(args=arguments, prog_name="isometry", standalone_mode=False)
+        code = _command()(args=arguments, prog_name="isometry", standalone_mode=False)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -123,6 +125,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _complain("Stopped.", "The same command goes on from where it was." * _goes_on(given))
         return _INTERRUPTED
+
+
+@cache
+def _command() -> Any:
+    # Made of all signatures, which takes 25 ms each time.
+    return get_command(app)
 
 
 def _check_text(arguments: list[str]) -> None:

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+# One more than there are processors: a test often waits for a disk, a timer or a killed process.
+WORKERS = $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
 export TOKENIZERS_PARALLELISM ?= true
 # Whatever the environment says, compiled code is kept: tests start many processes, which would
 # compile all of it again.
@@ -22,7 +24,7 @@ demo: $(VENV)/installed  ## Fit the packaged MiniLM to real code, with the proof
 test: $(VENV)/installed  ## Run the tests
 	$(RUN)/python scripts/fetch_test_tools.py
 	$(RUN)/python scripts/fetch_data.py
-	$(RUN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(RUN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 faults: $(VENV)/installed  ## Kill every writer many times, and send the server 10,000 bad bodies (hours)
 	ISOMETRY_KILLS=20 $(RUN)/pytest tests/jobs/test_resume.py tests/jobs/test_faults.py tests/systems/test_killed_reproduction.py

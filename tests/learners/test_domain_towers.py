@@ -27,6 +27,11 @@ ROWS = [
 ]
 
 
+@pytest.fixture
+def tiny(growing: TextEncoder) -> TextEncoder:
+    return growing
+
+
 def learner(encoder: TextEncoder, *, experts: bool) -> DomainTowers:
     encoder, tokens = with_domain_tokens(encoder, DOMAINS)
     if experts:

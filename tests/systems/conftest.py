@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +19,6 @@ from isometry.systems.system import AnySystem, Arm, Gate, Scale, Splits, System
 
 Words = set[str]
 Said = list[tuple[Words, Words]]
-
-
-@pytest.fixture(autouse=True)
-def spared_for_each() -> None:
-    """As for every module: each reproduction ends with all to be looked through again."""
-    gc.collect()
-    gc.freeze()
 
 
 @dataclass(frozen=True)

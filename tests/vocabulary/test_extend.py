@@ -16,6 +16,11 @@ NAMES = ["[numpy]", "[scipy]"]
 TEXTS = ["Compute the sum.", "a path [numpy] of a file"]
 
 
+@pytest.fixture
+def tiny(growing: TextEncoder) -> TextEncoder:
+    return growing
+
+
 def body(encoder: TextEncoder) -> Any:
     transformer: Any = encoder.model[0]
     return transformer.model

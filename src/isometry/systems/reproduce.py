@@ -207,14 +207,16 @@ def _spared_collection() -> Generator[None]:
     """Inside, the garbage collector leaves alone what lives now.
 
     That is the data, millions of objects; every training starts with a full collection, which took
-    longer than a short one itself.
+    longer than a short one itself. What whoever calls this had spared already stays so.
     """
+    spared = gc.get_freeze_count()
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not spared:
+            gc.unfreeze()
 
 
 def _cuda() -> bool:

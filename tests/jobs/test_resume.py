@@ -47,6 +47,10 @@ def test_kills_at_random_moments(
     context.set_forkserver_preload(
         ["isometry.jobs.proof", "isometry.report.page", "isometry.training.trainer"]
     )
+    # And before anything is timed.
+    imported = context.Process(target=int)
+    imported.start()
+    imported.join()
 
     def start(out: Path) -> Any:
         arguments = tuple(str(path) for path in (few_docs, small_folder, brief_plan, out))

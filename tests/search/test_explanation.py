@@ -45,8 +45,14 @@ def total(parts: Sequence[Contribution], side: str | None = None) -> float:
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
 @pytest.mark.parametrize("query", QUERIES)
 def test_contributions_sum_to_the_score_of_every_hit(space: Space, query: str, mode: Mode) -> None:
-    explained = space.explain(query, 30, mode)
-    assert [result for result, _ in explained] == space.search(query, 30, mode)
+    # More than are fused.
+    explained = space.explain(query, 300, mode)
+    found = [result for result, _ in explained]
+    assert found == space.search(query, 300, mode)
+    fewer = space.search(query, 30, mode)
+    assert [(each.document, each.score) for each in found[:30]] == [
+        (each.document, each.score) for each in fewer
+    ]
     for result, parts in explained:
         assert total(parts) == pytest.approx(result.score, abs=1e-6)
         sides = {part.side for part in parts}

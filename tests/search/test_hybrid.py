@@ -99,7 +99,7 @@ def test_ranks_are_those_of_each_side_from_one() -> None:
     ("mode", "k", "asked"),
     [
         ("hybrid", 1, [("dense", 3), ("lexical", 3)]),
-        # As many candidates as results are wanted, where that is more.
+        # As many as are wanted, where that is more than are fused.
         ("hybrid", 5, [("dense", 5), ("lexical", 5)]),
         ("dense", 2, [("dense", 2)]),
         ("lexical", 2, [("lexical", 2)]),
@@ -113,6 +113,24 @@ def test_each_side_is_asked_for_what_is_fused_and_one_alone_for_what_is_shown(
     assert len(results) == min(
         k, len({"hybrid": ROWS[1:], "dense": DENSE, "lexical": LEXICAL}[mode])
     )
+
+
+def test_more_results_begin_as_fewer_do() -> None:
+    # Fused are two of each side; the third by vectors comes behind them, unless it was fused.
+    fused = standard_score_fusion(DENSE[:2], LEXICAL[:2], 0.6, 2)
+    assert [(each.document, each.score) for each in search(2, depth=2)[0]] == fused[:2]
+    assert [(each.document, each.score) for each in search(9, depth=2)[0]] == fused
+    # Fused is the first of each: the others follow by their better rank, vectors first.
+    fused = standard_score_fusion(DENSE[:1], LEXICAL[:1], 0.6, 1)
+    results, _ = search(9, depth=1)
+    found = [(each.document, each.score) for each in results]
+    assert found[:2] == fused and found[2:] == [("b", fused[-1][1] - 1)]
+    assert (results[2].dense_rank, results[2].lexical_rank) == (2, None)
+    for k in (1, 2, 3):
+        assert [(each.document, each.score) for each in search(k, depth=1)[0]] == found[:k]
+    # A side that does not count finds nothing.
+    alone = [each.document for each in search(9, depth=1, weight=0.0)[0]]
+    assert alone == ["c", "a"]
 
 
 def test_one_side_alone_keeps_its_scores() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from isometry.search.view import Found
 
 Mode = Literal["hybrid", "dense", "lexical"]
+Side = Literal["dense", "lexical"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ class HybridSearch:
         query: What was looked for.
         mode: By which sides.
         vector: The query's; None where only words were asked.
-        by_vectors: The best row of each candidate, with its score.
+        by_vectors: The best row of each document that was found, with its score.
         by_words: Those of the other side.
-        depth: How many candidates each side was asked for.
+        depth: How many of each side are fused.
         dense_weight: How much vectors count.
         k: How many documents at most.
     """
@@ -95,12 +96,11 @@ class HybridSearch:
             depth: How many candidates of each side are fused.
             dense_weight: How much vectors count in it; see `standard_score_fusion`.
         """
+        # So many are fused as were when it was evaluated; who wants more gets others behind them.
         limit = max(k, depth) if mode == "hybrid" else k
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
         by_vectors = nothing if vector is None else passages.rank_dense(vector, limit)
         by_words = nothing if mode == "dense" else passages.rank_lexical(query, limit)
-        # What a side lacks of its candidates is counted, but no more than there are documents.
-        depth = min(limit, max(depth, len(by_vectors[0]), len(by_words[0])))
         return cls(passages, query, mode, vector, by_vectors, by_words, depth, dense_weight, k)
 
     @cached_property
@@ -122,8 +122,38 @@ class HybridSearch:
         """The documents that were found, best first."""
         if self.mode != "hybrid":
             return (self.dense or self.lexical)[: self.k]
-        fused = standard_score_fusion(self.dense, self.lexical, self.dense_weight, self.depth)
-        return fused[: self.k]
+        lowest = min((score for _, score in self._fused), default=0.0)
+        behind = [(name, lowest - place) for place, name in enumerate(self._behind, 1)]
+        return [*self._fused, *behind][: self.k]
+
+    @cached_property
+    def _fused(self) -> list[tuple[str, float]]:
+        dense, lexical = self.dense[: self.depth], self.lexical[: self.depth]
+        return standard_score_fusion(dense, lexical, self.dense_weight, self.depth)
+
+    @cached_property
+    def _behind(self) -> dict[str, tuple[int, Side]]:
+        """Documents that were found but not fused, with their better rank and whose it is.
+
+        In the order of that rank, so that more results begin as fewer do. A side of weight 0 has
+        none. They have no scores that compare: each gets 1 less than the one before.
+        """
+        sides: list[tuple[Side, list[tuple[str, float]], float]] = [
+            ("dense", self.dense, self.dense_weight),
+            ("lexical", self.lexical, 1 - self.dense_weight),
+        ]
+        ranks: list[tuple[int, Side, str]] = [
+            (rank, side, document)
+            for side, found, weight in sides
+            for rank, (document, _) in enumerate(found[self.depth :], self.depth + 1)
+            if weight
+        ]
+        fused = {document for document, _ in self._fused}
+        behind: dict[str, tuple[int, Side]] = {}
+        for rank, side, document in sorted(ranks):
+            if document not in fused:
+                behind.setdefault(document, (rank, side))
+        return behind
 
     def results(self) -> list[Result]:
         """The best documents, each with its best passage."""
@@ -137,27 +167,33 @@ class HybridSearch:
         Args:
             encode: Makes the vectors of concepts out of their names.
         """
+        from isometry.search.explanation import Contribution
+
         sides: list[tuple[Parts, float, int]] = []
         if self.vector is not None and self.dense:
             sides.append((self._parts_of_vectors(self.vector, encode), self.dense_weight, 0))
         if self.mode != "dense":
             missing = max(0, self.depth - len(self.lexical))
             sides.append((self._parts_of_words(), 1 - self.dense_weight, missing))
-        return [
-            (
-                self._result(hit),
-                [
-                    part
-                    for parts, weight, missing in sides
-                    for part in (
-                        parts.explain_fused(hit.document, weight, missing)
-                        if self.mode == "hybrid"
-                        else parts.explain(hit.document)
-                    )
-                ],
-            )
-            for hit in self._hits()
-        ]
+
+        def explain(hit: Hit) -> list[Contribution]:
+            if self.mode != "hybrid":
+                return [part for parts, _, _ in sides for part in parts.explain(hit.document)]
+            if hit.document in self._behind:
+                rank, side = self._behind[hit.document]
+                return [Contribution(side, f"rank {rank}, behind what is fused", hit.score)]
+            return [
+                part
+                for parts, weight, missing in sides
+                for part in parts.explain_fused(hit.document, weight, missing)
+            ]
+
+        return [(self._result(hit), explain(hit)) for hit in self._hits()]
+
+    def _weighed(self, found: Found) -> Found:
+        """What of a side is fused, or all of one that is alone."""
+        most = self.depth if self.mode == "hybrid" else len(found[0])
+        return found[0][:most], found[1][:most]
 
     def _parts_of_vectors(
         self,
@@ -166,20 +202,20 @@ class HybridSearch:
     ) -> Parts:
         from isometry.search.explanation import Parts, concept_names
 
-        numbers, scores = self.by_vectors
-        hits = self.passages.fetch(self.by_vectors)
+        numbers, scores = self._weighed(self.by_vectors)
+        hits = self.passages.fetch((numbers, scores))
         names = concept_names(self.query, [hit.title for hit in hits], [hit.text for hit in hits])
-        documents = [document for document, _ in self.dense]
+        documents = [document for document, _ in self.dense[: len(numbers)]]
         own = self.passages.vectors(numbers)
         return Parts.of_vectors(documents, scores, own, vector, names, encode(names))
 
     def _parts_of_words(self) -> Parts:
         from isometry.search.explanation import Parts, query_words
 
-        numbers, scores = self.by_words
+        numbers, scores = self._weighed(self.by_words)
         words = query_words(self.query)
         alone = self.passages.word_scores(list(words), numbers) * np.array(list(words.values()))
-        documents = [document for document, _ in self.lexical]
+        documents = [document for document, _ in self.lexical[: len(numbers)]]
         return Parts.of_words(documents, scores, list(words), alone)
 
     def _hits(self) -> list[Hit]:

@@ -156,8 +156,10 @@ class Space:
 
             there._elsewhere = PostgresPassages.open(target, encoder)
         else:
-            from isometry.search.object_storage import open_exported
+            from isometry.search.object_storage import SCHEME, open_exported
 
+            if not target.startswith(SCHEME):
+                raise postgres.no_place(target)
             there._elsewhere = open_exported(target, encoder)
         return there
 
@@ -303,17 +305,37 @@ class Space:
     def _searched(self, filter: Filter | Mapping[str, Any] | None) -> Iterator[Passages]:
         """What is searched, as it is now; only what a filter lets through."""
         if filter is None:
-            with self.passages.snapshot() as passages:
+            with self.passages.snapshot() as passages, self._whole():
                 yield passages
             return
         from isometry.search.filters import Filter, FilteredIndex
 
         chosen = filter if isinstance(filter, Filter) else Filter.parse(filter)
         if self._elsewhere is None:
-            yield FilteredIndex(self.index, chosen.names(self.known))
+            with self._whole():
+                yield FilteredIndex(self.index, chosen.names(self.known))
             return
         with self._elsewhere.only(chosen).snapshot() as passages:
             yield passages
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Says what of the index cannot be read: its files are read when they are needed."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            # What encodes, or a place elsewhere, fails for other reasons.
+            if self._elsewhere is not None or "lance" not in str(error).lower():
+                raise
+            if Space.open(self.folder).current != self.current:
+                raise InputError(
+                    f"{self.folder} was changed and compacted since it was opened.",
+                    "Use space.refresh().",
+                ) from error
+            raise InputError(
+                f"The index of {self.folder} is damaged: {str(error).splitlines()[0][:200]}",
+                f"See what else is: isometry verify {self.folder}",
+            ) from error
 
     def verify(self) -> int:
         """Compares every file with the manifest; what an unfinished write left is no damage.

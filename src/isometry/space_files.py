@@ -215,14 +215,19 @@ def read_documents(path: Path, columns: Sequence[str] | None = None) -> pa.Table
         columns: Which columns; all by default.
 
     Raises:
-        InputError: When there is no such file.
+        InputError: When there is no such file, or it is damaged.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns))
     except FileNotFoundError:
         raise InputError(f"Missing from {path.parent}: {path.name}.", _RESTORE) from None
+    except PermissionError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"Damaged in {path.parent}: {path.name}.", _RESTORE) from error
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> int:

@@ -461,6 +461,51 @@ def test_documents_that_are_missing(
     ):
         assert "Missing from" in complain(capsys, *command)
     assert not (tmp_path / "page.html").exists()
+    (space / "documents.parquet").write_bytes(b"half")
+    line = complain(capsys, "search", space, "a heap", "--filter", "kind=code")
+    assert "Damaged in" in line and "documents.parquet" in line
+
+
+def test_an_index_that_is_half_there(
+    capsys: pytest.CaptureFixture[str], space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [path for path in (space / "index").rglob("*") if path.is_file()]
+    data = [path for path in files if path.suffix == ".lance"]
+    assert data
+    search = ("search", space, "a heap", "--mode", "lexical")
+    for path in data:
+        path.unlink()
+    line = complain(capsys, *search)
+    assert f"The index of {space} is damaged" in line and f"isometry verify {space}" in line
+    for path in files:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert "is damaged" in complain(capsys, *search)
+
+
+def test_what_is_no_place_for_a_space(capsys: pytest.CaptureFixture[str], space: Path) -> None:
+    for place in ("localhost/shop", "mysql://me:s3cret@host/db", "./there"):
+        for command in (("search", space, "a heap", "--at", place), ("export", space, place)):
+            line = complain(capsys, *command)
+            assert "is no place for a Space" in line and "s3cret" not in line
+
+
+def test_nothing_is_written_into_a_space(
+    capsys: pytest.CaptureFixture[str],
+    space: Path,
+    small_folder: Path,
+    tiny_docs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in space.rglob("*")}
+    for name in ("space.json", "documents.parquet", "page.html"):
+        out = ("--out", space / name, "--force")
+        assert "lies in the Space" in complain(capsys, "page", space, *out)
+        assert "lies in the Space" in complain(capsys, "encode", small_folder, tiny_docs, *out)
+    # Where nobody names a file, it would lie here.
+    monkeypatch.chdir(space)
+    assert "lies in the Space" in complain(capsys, "page", ".")
+    assert {path: path.stat().st_mtime_ns for path in space.rglob("*")} == before
 
 
 def test_an_existing_file_is_not_overwritten(

@@ -144,6 +144,7 @@ def test_what_cannot_be_applied_is_named(asked: Any, place: str, kind: str) -> N
         ("title=", {"title": ""}),
         ("kind==code", {"kind": "code"}),
         ("order==2", {"order": 2}),
+        ("order>+2", {"order": {"gt": 2}}),
     ],
 )
 def test_what_is_typed_means_the_same(typed: str, asked: Any) -> None:
@@ -160,6 +161,9 @@ def test_the_command(space: Space, capsys: pytest.CaptureFixture[str]) -> None:
     assert ", ".join(COLUMNS) in capsys.readouterr().err
     assert main([*command, "--filter", "heap"]) == 2
     assert main([*command, "--filter", "order>=x"]) == 2
+    capsys.readouterr()
+    assert main([*command, "--filter", "order>=99999999999"]) == 2
+    assert "from -2,147,483,648 to 2,147,483,647 only" in capsys.readouterr().err
 
 
 def test_a_prefix_stands_at_the_beginning_and_means_itself() -> None:

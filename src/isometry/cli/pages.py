@@ -31,6 +31,7 @@ def page(
     """
     from isometry.core.errors import InputError
     from isometry.core.writing import write_text
+    from isometry.jobs.places import check_place
     from isometry.serving.offline import offline_page
     from isometry.space import Space
 
@@ -38,6 +39,7 @@ def page(
     place = out or Path(f"{name}.html")
     if place.is_dir():
         raise InputError(f"{place} is a folder.", "--out is the file that is written.")
+    check_place(place, {})
     if place.exists() and not force:
         raise InputError(f"{place} exists.", "Replace it with --force, or choose another --out.")
     with progress(quiet):

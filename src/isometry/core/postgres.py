@@ -31,6 +31,14 @@ def without_password(spec: str) -> str:
     return re.sub(r"(?i)(password=)[^&#]*", r"\1***", shown)
 
 
+def no_place(target: str) -> InputError:
+    """What there is to say of an address that is neither a server's nor of object storage."""
+    return InputError(
+        f"{without_password(target)} is no place for a Space.",
+        "Give postgresql://USER@HOST/DATABASE#SCHEMA or s3://BUCKET/PREFIX.",
+    )
+
+
 def split_address(spec: str, form: str) -> tuple[str, str]:
     """The address of a database, and what stands behind its "#".
 

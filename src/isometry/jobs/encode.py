@@ -17,6 +17,7 @@ from isometry.core.writing import atomic_file, out_folder
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.encoders.locate import locate, model_files
+from isometry.jobs.places import check_place
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Precision, Role
@@ -76,6 +77,7 @@ def encode(
     path = out_folder(out)
     if path.is_dir():
         raise InputError(f"{path} is a folder.", "--out is the file that is written.")
+    check_place(path, {})
     _check_out(path, force)
     whole = Path(str(source)).expanduser()
     if path.exists() and path.resolve() == whole.resolve():

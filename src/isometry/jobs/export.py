@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 
 from isometry.core import postgres
 from isometry.core.clock import utc
-from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.progress import say, track
 from isometry.jobs.history import KEEP_HOURS, numbered
@@ -61,10 +60,7 @@ def export(space: str | Path, target: str, *, replace: bool = False) -> dict[str
     elif target.startswith(object_storage.SCHEME):
         figures = _to_storage(opened, new, target, replace=replace)
     else:
-        raise InputError(
-            f"{postgres.without_password(target)} is no place for a Space.",
-            "Give postgresql://USER@HOST/DATABASE#SCHEMA or s3://BUCKET/PREFIX.",
-        )
+        raise postgres.no_place(target)
     return {**figures, "state": new.state, "seconds": round(time.monotonic() - started, 1)}
 
 

@@ -59,10 +59,10 @@ def check_model_alone(folder: Path) -> None:
 
 
 def check_place(out: Path, models: Mapping[str, Path]) -> None:
-    """Refuses a folder that would damage a model or a Space: inside of one, or around one.
+    """Refuses a place that would damage a model or a Space: inside of one, or around one.
 
     Args:
-        out: The folder that will be written.
+        out: The file or folder that will be written.
         models: The folders of what it is made from, by what the user calls them.
 
     Raises:

@@ -149,7 +149,7 @@ class Filter:
                     "operator",
                 )
             column, sign, value = match.groups()
-            number = column == "order" and re.fullmatch(r"-?\d{1,10}", value)
+            number = column == "order" and re.fullmatch(r"[+-]?\d{1,20}", value)
             asked = {_TYPED[sign]: int(value) if number else value}
             parsed += cls.parse({column: asked}).conditions
         return cls(tuple(parsed))
@@ -201,7 +201,10 @@ def _condition(column: str, operator: object, value: Any) -> Condition:
             and -_NUMBERS <= each < _NUMBERS
             and int(each) == each
         ):
-            raise FilterError(f"'{column}' is compared with whole numbers only.", place, "value")
+            limits = f"from {-_NUMBERS:,} to {_NUMBERS - 1:,}"
+            raise FilterError(
+                f"'{column}' is compared with whole numbers {limits} only.", place, "value"
+            )
         if not is_number and not isinstance(each, str):
             raise FilterError(f"'{column}' is compared with text only.", place, "value")
         if not is_number and _UNSTORED.search(str(each)):

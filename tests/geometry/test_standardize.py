@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from isometry.core.errors import InputError
 from isometry.encoders.text import TextEncoder
 from isometry.geometry.standardize import Standardizer
 
@@ -46,3 +48,12 @@ def test_three_dimensions_of_minilm_stay_quiet(minilm: TextEncoder) -> None:
     assert still.sum() == 3
     found = Standardizer.fit(vectors).apply(vectors)
     assert np.abs(found[:, still]).max() < 1e-2
+
+
+def test_vectors_that_are_mostly_the_same_are_refused() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    vectors[:, :5] = 3
+    for same in (vectors, vectors[:1]):
+        with pytest.raises(InputError, match="the same in all"):
+            Standardizer.fit(same)
+    assert np.isfinite(Standardizer.fit(vectors[:, 2:]).apply(vectors[:, 2:])).all()

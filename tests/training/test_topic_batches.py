@@ -82,3 +82,6 @@ def test_a_row_that_may_meet_no_other_comes_in_no_batch() -> None:
 def test_a_contrast_needs_two_rows_that_may_meet() -> None:
     with pytest.raises(ValueError):
         next(topic_batches(unit(3, 4), [(0, "a"), (0, "b"), (0, "c")], 2, 1, 0))
+    # No key stands in all, and yet no two may meet.
+    with pytest.raises(ValueError, match="share no key"):
+        list(topic_batches(unit(3, 4), [("a", "b"), ("b", "c"), ("c", "a")], 2, 1, 0))

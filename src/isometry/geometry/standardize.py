@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from isometry.core.errors import InputError
+
 
 @dataclass(frozen=True)
 class Standardizer:
@@ -28,8 +30,16 @@ class Standardizer:
             vectors: Those whose dimensions get mean 0 and spread 1.
             floor: The least spread, as a share of the median one. Some dimensions of a pretrained
                 encoder hardly change: divided by their own spread they would become noise.
+
+        Raises:
+            InputError: When half of the dimensions or more are the same in all vectors.
         """
         spread = vectors.std(axis=0)
+        if not np.median(spread) > 0:
+            raise InputError(
+                f"Of {len(vectors)} vectors, half of the dimensions or more are the same in all.",
+                "Fit it to more vectors, or to fewer dimensions.",
+            )
         return cls(vectors.mean(axis=0), np.maximum(spread, floor * np.median(spread)))
 
     def apply(self, vectors: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:

@@ -81,7 +81,15 @@ def make_batches(
         for position, row in enumerate(seen)
     ]
     candidates = sum(len(batch) * (len(batch) - 1) for batch in order)
-    masked = sum(len(others) for others in alike)
+    # As often as they meet, as the candidates are counted; all of a cluster is left out with one.
+    hidden = [frozenset(answers) for *_, answers in rows]
+    masked = sum(
+        rows[other][2] in hidden[row]
+        for batch in order
+        for row in batch
+        for other in batch
+        if other != row
+    )
     return {
         "rows": rows,
         "order": order,

@@ -57,8 +57,10 @@ def arm_rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 cells.append("–")
                 continue
             seeds = [float(np.mean(run["figures"][metric])) for run in arm["runs"]]
-            spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
-            cells.append(number(float(np.mean(seeds))) + (f" ±{spread:.3f}" if spread else ""))
+            # Between equal figures, too, there is rounding.
+            spread = float(np.std(seeds, ddof=1)) if np.ptp(seeds) > 1e-9 else 0.0
+            behind = f" ±{number(spread)}" if spread else ""
+            cells.append(number(float(np.mean(seeds))) + behind)
         rows.append([name, *cells])
     return metrics, rows
 

@@ -52,6 +52,8 @@ def topic_batches(
             if (unseen & social).sum() < min(size, social.sum()):
                 unseen[:] = True
             left = np.flatnonzero(unseen & social)
+            if not len(left):
+                raise ValueError("a contrast needs at least two rows that share no key")
             start = int(generator.choice(left))
             batch = _neighbours(vectors, keys, start, left, size)
             if len(batch) < 2:

@@ -32,7 +32,7 @@ def unique_batches(
         Row numbers; at least two in each batch, unless the keys do not allow it.
 
     Raises:
-        ValueError: When no two rows may meet.
+        ValueError: When no two rows have different first keys.
     """
     if len({key for row in keys for key in row[:1]}) < 2:
         raise ValueError("a contrast needs at least two rows with different keys")

@@ -28,6 +28,9 @@ DocumentPrompt = Annotated[
     str | None, typer.Option(help=DOCUMENT_PROMPT_HELP, rich_help_panel=MODEL_PANEL)
 ]
 
+# Where nobody looks: more than any line has.
+_NO_WIDTH = 100_000
+
 _TABLES = "Tables"
 TextColumn = Annotated[
     str | None, typer.Option(help="The column with the text.", rich_help_panel=_TABLES)
@@ -65,10 +68,15 @@ def print_rich(*renderables: Any) -> None:
     # What stands in brackets is a part of a name, and no markup.
     console = Console(highlight=False, markup=False, emoji=False)
     # In a pipe or a log a line stays one line, so that a path can be found and copied.
+    looks = console.is_terminal
+    if not looks and "COLUMNS" not in os.environ:
+        console.width = _NO_WIDTH
     lines = all(isinstance(shown, str | Text) for shown in renderables)
-    with console.capture() as shown:
-        console.print(*renderables, soft_wrap=lines and not console.is_terminal)
-    _write(shown.get())
+    with console.capture() as captured:
+        console.print(*renderables, soft_wrap=lines and not looks)
+    shown = captured.get()
+    # Tables and what is indented are filled up to the width.
+    _write(shown if looks else "\n".join(line.rstrip(" ") for line in shown.split("\n")))
 
 
 def _write(text: str) -> None:

@@ -49,6 +49,7 @@ bench: $(VENV)/installed  ## Figures that take longer than a test (hours, after 
 	$(RUN)/python benchmarks/real_queries.py
 
 reproduce: $(VENV)/installed  ## Run every system that has no record of this code (hours)
+	$(RUN)/python scripts/fetch_data.py
 	$(RUN)/isometry reproduce all
 
 gallery: $(VENV)/installed  ## Write the pages about systems out of their source and records

@@ -139,7 +139,8 @@ def write(folder: Path, code: str) -> None:
         folder / "dense-retrieval" / "small.json",
         {
             "format": 1, "slug": "dense-retrieval", "scale": "small", "identity": {"code": code},
-            "created": "2026-11-25T10:00:00Z", "arms": arms, "gates": [{"metric": "recall@10"}],
+            "created": "2026-11-25T10:00:00Z", "arms": arms,
+            "gates": [{"metric": "recall@10", "report_only": False, "passed": True}],
             "passed": True, "title": "", "baseline": "in-batch", "method": "in-batch",
         },
     )  # fmt: skip

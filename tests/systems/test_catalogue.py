@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,22 @@ def test_the_parts_of_a_system_are_its_own_and_those_of_its_study() -> None:
     names = [part.name for part in entry.parts]
     assert names[:2] == ["MRL", "Random2D"] and "InfoNCE" in names and "contrast" not in names
     assert len(set(entry.parts)) == len(entry.parts)
+
+
+def test_a_misspelt_import_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        def load(module: str) -> Any:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        return load
+
+    (entry,) = find("2dmse")
+    monkeypatch.setattr(importlib, "import_module", missing("isometry.objectives.matrioshka"))
+    with pytest.raises(ModuleNotFoundError, match="matrioshka"):
+        entry.load()
+    monkeypatch.setattr(importlib, "import_module", missing("wn"))
+    with pytest.raises(InputError, match="2dmse needs the package 'wn'"):
+        entry.load()
 
 
 def test_listing_imports_no_system(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_figures_of_one_number_are_compared_over_seeds() -> None:
     assert found.low == pytest.approx(1 / 3 - 4.3027 * error, abs=1e-4)
 
 
+def test_figures_of_other_items_are_not_compared() -> None:
+    with pytest.raises(InputError, match="'m' of 'method' and of 'base' are of other items"):
+        verdict(Gate("m", 0.1, "base"), base=[0.1, 0.2], method=[ITEMS, ITEMS])
+
+
 def test_what_only_reports_decides_nothing() -> None:
     shown = verdict(Gate("m", 9, report_only=True))
     assert not shown.passed and passed([shown])

@@ -10,7 +10,8 @@ from isometry.systems.records import read_record, write_record
 
 RECORD: dict[str, Any] = {
     "slug": "one", "scale": "small", "identity": {"code": "c"}, "created": "today",
-    "title": "One", "baseline": "all", "method": "all", "gates": [{"metric": "found"}],
+    "title": "One", "baseline": "all", "method": "all",
+    "gates": [{"metric": "found", "report_only": False, "passed": True}],
     "passed": True,
     "arms": {
         "all": {
@@ -45,8 +46,10 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     [
         {"arms": {}}, {"arms": []}, {"arms": {"all": {"runs": []}}}, {"arms": {"all": None}},
         {"method": "other"}, {"baseline": None}, {"title": 3}, {"created": 5}, {"identity": None},
-        {"gates": []}, {"gates": [None]}, {"passed": None}, {"slug": "two"}, {"scale": "full"},
+        {"gates": []}, {"gates": [None]}, {"gates": [{"metric": "found"}]},
+        {"passed": None}, {"slug": "two"}, {"scale": "full"},
         {"arms": {"all": {"runs": [{"figures": {"found": ["NaN"]}}]}}},
+        {"arms": {"all": {"runs": [{"figures": {"found": [1.0, [2.0]]}}]}}},
     ],
 )  # fmt: skip
 def test_a_record_that_lacks_what_is_shown_of_it_is_none(

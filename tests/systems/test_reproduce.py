@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -261,11 +262,48 @@ def test_an_arm_trains_in_its_stages_and_no_others(make_entry: Make, go: Go) -> 
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"jobs": 0}, "--jobs must be at least 1, not 0"),
         ({"arms": ["all", "alll"]}, "no arm 'alll'.*There are: long, all"),
+        ({"scale": "full"}, "no scale 'full'.*There are: small, miniature"),
     ],
 )
 def test_bad_input_is_one_line(make_entry: Make, go: Go, options: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         go(make_entry(), **options)
+
+
+def test_a_trained_arm_measures_what_it_chooses_its_rate_by(make_entry: Make, go: Go) -> None:
+    """Said at once, also where there is one rate and so no choice, as in a miniature."""
+
+    def make(run: Any) -> int:
+        run.steps["s"] = 1
+        return 1
+
+    arms = {"long": Arm("", make, ("s",)), "all": Arm("", lambda run: 1)}
+    scale = Scale(model="none", steps={"s": 1}, rates=(1.0,))
+    entry = make_entry(
+        arms=arms, scales={"small": scale}, measure=lambda run, model, held: {"other": 1.0}
+    )
+    with pytest.raises(ValueError, match="'long' chooses its rate by 'found', which is not"):
+        go(entry)
+
+
+def test_the_hash_is_of_the_code_that_was_loaded(make_entry: Make, go: Go) -> None:
+    """What is edited while a system runs is not what ran."""
+    entry = make_entry()
+    read: list[str] = []
+
+    class Edited(type(entry)):
+        @cached_property
+        def code_hash(self) -> str:
+            read.append("hash")
+            return "loaded" if len(read) < 2 else "edited"
+
+        def load(self) -> Any:
+            read.append("code")
+            return entry.load()
+
+    edited = Edited(**{field.name: getattr(entry, field.name) for field in fields(entry)})
+    assert go(edited)["identity"]["code"] == "loaded"
+    assert read[0] == "hash"
 
 
 @pytest.mark.parametrize(
@@ -384,3 +422,8 @@ def test_of_many_one_that_cannot_run_costs_the_others_nothing(
     out, err = capsys.readouterr()
     assert [record["slug"] for record in json.loads(out)["records"]] == ["short-words"]
     assert "There is no data package 'x' here." in err and "1 of 2 could not run" in err
+    # An error is no progress.
+    command = ["reproduce", "all", "--quiet", "--results", str(tmp_path / "results")]
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert "short-words: There is no data package 'x' here. Fetch it." in err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import pytest
 
 from isometry.core.progress import progress_shown
 from isometry.core.workspace import Workspace
+from isometry.systems import workers
 from isometry.systems.catalogue import Entry, find
 from isometry.systems.reproduce import reproduce
 from isometry.systems.runner import Runner
@@ -82,7 +85,12 @@ def test_two_processes_make_the_record_of_one(
     alone: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with progress_shown(True):
-        assert _go(tmp_path, jobs=2) == alone
+        shared = _go(tmp_path, jobs=2)
+    where = shared["machine"]
+    assert (where["processes"], alone["machine"]["processes"]) == (2, 1)
+    # Of each process, while they worked.
+    assert where["threads"] == max(1, alone["machine"]["threads"] // 2)
+    assert {**shared, "machine": alone["machine"]} == alone
     done = Counter(
         line.split(": ", 1)[1]
         for line in capfd.readouterr().err.splitlines()
@@ -110,6 +118,34 @@ def test_helpers_end_with_a_killed_owner_and_the_next_run_goes_on(
         time.sleep(0.05)
     assert not any(map(_lives, helpers))
     assert _go(tmp_path) == alone
+
+
+def test_ctrl_c_reaches_the_owner_alone(tmp_path: Path) -> None:
+    command = ["reproduce", "reccon", "--scale", "miniature", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "isometry", *command, "--results", str(tmp_path / "results")],
+        cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(_children(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # The resource tracker is one, and the helper, which has all imports still before it.
+    assert len(_children(process.pid)) == 2
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Stopped." in said and "Traceback" not in said
+
+
+def test_a_process_that_finds_other_code_does_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (entry,) = find("reccon")
+    with progress_shown(True):
+        workers._help(  # pyright: ignore[reportPrivateUsage]
+            entry, "other code", Scale(model="none", steps={}), [], tmp_path, "a", 1, True
+        )
+    assert "A process of reccon stopped: its code was edited." in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def _children(process: int | None) -> list[int]:

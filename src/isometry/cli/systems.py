@@ -93,7 +93,7 @@ def reproduce(
 
     failed = False
     records: list[dict[str, Any]] = []
-    unable: list[str] = []
+    unable: dict[str, str] = {}
     for entry in found:
         # What is wrong with the last is said before the first has run for hours.
         check(entry, scale=scale, seeds=seeds, arms=arm or (), jobs=jobs, results=results)
@@ -108,7 +108,7 @@ def reproduce(
                     raise
                 # The others may take hours: one that lacks its data must not cost their figures.
                 say(f"{entry.slug} cannot run: {error}")
-                unable.append(entry.slug)
+                unable[entry.slug] = str(error)
                 continue
             failed |= record["passed"] is False
             records.append(record)
@@ -117,6 +117,7 @@ def reproduce(
     if as_json:
         print_json({"records": records})
     if unable:
-        raise InputError(f"{len(unable)} of {len(found)} could not run: {', '.join(unable)}.")
+        reasons = " ".join(f"{slug}: {reason}" for slug, reason in unable.items())
+        raise InputError(f"{len(unable)} of {len(found)} could not run.", reasons)
     if failed:
         raise typer.Exit(1)

@@ -203,9 +203,13 @@ def _cost(record: Mapping[str, Any]) -> str:
     memory = "" if machine["memory_gib"] is None else f" and {machine['memory_gib']:g} GiB"
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    # Of older records it is not known.
+    processes = machine.get("processes", 1)
+    together = "" if processes == 1 else f", shared by {processes} processes of {threads} each"
     return (
-        f"## Cost\n\n{record['seconds']:,.0f} seconds for all arms and seeds, with"
-        f" {record['cpu_seconds']:,.0f} of processor time in {threads}, on {_day(record)}, on"
+        f"## Cost\n\n{record['seconds']:,.0f} seconds for all arms and seeds{together}, with"
+        f" {record['cpu_seconds']:,.0f} of processor time{'' if together else f' in {threads}'}, on"
+        f" {_day(record)}, on"
         f" {machine['cores']} cores ({words(machine['processor'])}){memory}, with"
         f" {words(versions)}."
     )

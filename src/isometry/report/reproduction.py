@@ -101,7 +101,7 @@ def render_record(record: Mapping[str, Any]) -> RenderableType:
         if gate["reported"]:
             parts.append(Text(f"  the paper: {gate['reported']}", style="dim"))
     if record["passed"] is None:
-        parts.append(Text("One arm alone is compared with nothing, and leaves no record."))
+        parts.append(Text("Without all arms nothing is compared, and no record is left."))
     return Group(*parts)
 
 

@@ -139,6 +139,8 @@ class Entry:
         try:
             module = importlib.import_module(f"isometry.systems.{self.family}.{self.path.stem}")
         except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
+                raise
             raise InputError(
                 f"{self.slug} needs the package '{error.name}', which is not installed.",
                 "Install the extra 'all': pip install -e '.[all]' in the clone.",
@@ -155,7 +157,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
 
 def families() -> list[str]:
     """The names of the families."""
-    return sorted(folder.parent.name for folder in _SYSTEMS.glob("*/__init__.py"))
+    return sorted({path.parent.name for path in _SYSTEMS.glob("*/*.py")})
 
 
 def entries(family: str | None = None) -> list[Entry]:

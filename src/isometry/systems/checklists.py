@@ -34,11 +34,12 @@ def checked(slug: str, results: Path | None = None) -> tuple[str, list[Checked]]
     if slug not in surveys():
         find(slug)
         raise InputError(f"{slug} is no survey.", f"There are: {', '.join(surveys())}.")
-    if results is not None and not results.is_dir():
+    folder = results_folder(results)
+    if results is not None and not folder.is_dir():
         raise InputError(f"There is no folder of records at {results}.")
     (entry,) = find(slug)
     module = importlib.import_module(f"isometry.systems.{entry.path.stem}{_ENDING}")
-    record = read_record(record_path(results or results_folder(), slug, "small"))
+    record = read_record(record_path(folder, slug, "small"))
     if state(entry, record) == "stale":
         record = None
     tests = PACKAGE.parents[1] / "tests"

@@ -79,6 +79,11 @@ def _judge(gate: Gate, arm: str, figures: AllFigures) -> Verdict:
         passed = sign * (figure - gate.at_least) >= 0
     else:
         theirs = values_of(figures[gate.versus], gate.metric)
+        if mine.shape != theirs.shape:
+            raise InputError(
+                f"'{gate.metric}' of '{arm}' and of '{gate.versus}' are of other items.",
+                "Give both for the same items of the same seeds.",
+            )
         if mine.size < 2:
             raise InputError(
                 f"'{gate.metric}' is one number a seed, and one seed cannot be compared.",

@@ -22,9 +22,10 @@ def describe_all(family: str | None = None, results: Path | None = None) -> list
     Raises:
         InputError: When there is no such family or folder.
     """
-    if results is not None and not results.is_dir():
+    folder = results_folder(results)
+    if results is not None and not folder.is_dir():
         raise InputError(f"There is no folder of records at {results}.")
-    return [describe(entry, results or results_folder()) for entry in entries(family)]
+    return [describe(entry, folder) for entry in entries(family)]
 
 
 def describe(entry: Entry, results: Path) -> dict[str, Any]:

@@ -49,8 +49,13 @@ class Identity:
         return [name for name, value in vars(self).items() if other.get(name) != value]
 
 
-def results_folder() -> Path:
-    """`results/` of the checkout that this package runs from; otherwise of the present folder."""
+def results_folder(given: Path | None = None) -> Path:
+    """The folder that is given, or `results/` of the checkout that this package runs from.
+
+    Where it runs from none, that of the present folder.
+    """
+    if given is not None:
+        return given.expanduser()
     checkout = PACKAGE.parents[1]
     return (checkout if (checkout / "pyproject.toml").is_file() else Path()) / "results"
 
@@ -99,10 +104,11 @@ def _is_whole(record: dict[str, Any], path: Path) -> bool:
                 for figure in run["figures"].values()
             )
             and all(
-                isinstance(gate["metric"], str) for gate in [record["gates"][0], *record["gates"]]
+                isinstance(gate["metric"], str) and gate.keys() >= {"passed", "report_only"}
+                for gate in [record["gates"][0], *record["gates"]]
             )
         )
-    except (KeyError, IndexError, TypeError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return False
 
 

@@ -92,10 +92,12 @@ def reproduce(
         steps.worth_keeping = True
         names = [name for name in system.arms if not arms or name in arms]
         runner = Runner(system, settings, data, steps, names)
-        with workers(jobs, entry.slug, settings, names, steps):
+        with workers(jobs, entry, settings, names, steps):
             if jobs > 1:
                 runner.share()
             done = {name: runner.run(name) for name in names}
+            # Threads are those of each process here, and others afterwards.
+            where = {**machine(), "processes": jobs}
     record: dict[str, Any] = {
         "slug": entry.slug,
         "family": entry.family,
@@ -106,7 +108,7 @@ def reproduce(
         "created": utc(),
         **runner.cost(),
         "versions": versions(),
-        "machine": machine(),
+        "machine": where,
         "baseline": system.baseline,
         "method": system.method,
         "trade": system.trade and list(system.trade),
@@ -165,9 +167,16 @@ def check(
         raise InputError(f"--seeds must be at least 1, not {seeds}.")
     if jobs < 1:
         raise InputError(f"--jobs must be at least 1, not {jobs}.")
-    if results is not None and results.exists() and not results.is_dir():
+    folder = results_folder(results)
+    if folder.exists() and not folder.is_dir():
         raise InputError(f"{results} is no folder of records.")
+    # The hash before the code: what is edited from here on is not what ran.
+    _ = entry.code_hash
     system = entry.load()
+    if scale not in system.scales:
+        raise InputError(
+            f"{entry.slug} has no scale '{scale}'.", f"There are: {', '.join(system.scales)}."
+        )
     settings: Scale = system.scales[scale]
     if seeds is not None:
         settings = replace(settings, seeds=seeds)
@@ -177,7 +186,7 @@ def check(
                 f"{entry.slug} has no arm '{arm}'.", f"There are: {', '.join(system.arms)}."
             )
     check_needs(entry.slug, scale, settings)
-    path = record_path(results or results_folder(), entry.slug, scale)
+    path = record_path(folder, entry.slug, scale)
     return system, settings, path, read_record(path)
 
 

@@ -216,6 +216,11 @@ class Runner:
             folder=self.steps.path / self._folder(name, rate, seed), shared=self.steps.path,
         )  # fmt: skip
         figures = self.system.measure(run, _make(self.system.arms[name], run, name), held)
+        if run.steps and (metric := self.system.chooser(name).metric) not in figures:
+            raise ValueError(
+                f"the arm {name!r} chooses its rate by {metric!r}, which is not measured; it has"
+                f" {', '.join(figures)}"
+            )
         for metric, values in figures.items():
             if not np.isfinite(values).all():
                 raise InputError(

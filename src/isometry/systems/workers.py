@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from isometry.core.errors import InputError
 from isometry.core.progress import progress_shown, say, shown
 from isometry.core.workspace import Workspace
-from isometry.systems.catalogue import find
+from isometry.systems.catalogue import Entry
 from isometry.systems.runner import Runner
 from isometry.systems.system import Scale
 
 
 @contextmanager
 def workers(
-    jobs: int, slug: str, settings: Scale, names: list[str], steps: Workspace
+    jobs: int, entry: Entry, settings: Scale, names: list[str], steps: Workspace
 ) -> Generator[None]:
     """Inside, so many processes less one share the work with this one, and with its processors.
 
@@ -28,7 +30,7 @@ def workers(
 
     Args:
         jobs: How many processes work, this one included.
-        slug: The system.
+        entry: The system; a process that finds other code in its files does nothing.
         settings: Its scale.
         names: The arms.
         steps: Where finished runs are kept; this process holds it.
@@ -44,12 +46,21 @@ def workers(
     helpers = [
         context.Process(
             target=_help,
-            args=(slug, settings, names, steps.path, steps.fingerprint, threads, shown()),
+            args=(
+                replace(entry),
+                entry.code_hash,
+                settings,
+                names,
+                steps.path,
+                steps.fingerprint,
+                threads,
+                shown(),
+            ),
             daemon=True,
         )
         for _ in range(jobs - 1)
     ]
-    with _threads(threads):
+    with _threads(threads), _deaf():
         for helper in helpers:
             helper.start()
     torch.set_num_threads(threads)
@@ -61,6 +72,19 @@ def workers(
         for helper in helpers:
             helper.terminate()
             helper.join()
+
+
+@contextmanager
+def _deaf() -> Generator[None]:
+    """What is started inside ignores Ctrl-C, which a terminal sends to all: its owner ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -78,7 +102,8 @@ def _threads(threads: int) -> Generator[None]:
 
 
 def _help(
-    slug: str,
+    entry: Entry,
+    code: str,
     settings: Scale,
     names: list[str],
     folder: Path,
@@ -90,7 +115,9 @@ def _help(
     import torch
 
     torch.set_num_threads(threads)
-    (entry,) = find(slug)
+    if entry.code_hash != code:
+        say(f"A process of {entry.slug} stopped: its code was edited.")
+        return
     system = entry.load()
     # Its owner holds the folder's lock: here only what has locks of its own is written.
     steps = Workspace(folder, fingerprint)
@@ -99,7 +126,7 @@ def _help(
             Runner(system, settings, system.data(settings), steps, names).share()
         except InputError as error:
             # The owner comes to the same end, and says it.
-            say(f"A process of {slug} stopped: {error.message}")
+            say(f"A process of {entry.slug} stopped: {error.message}")
 
 
 def _end_with_parent() -> None:

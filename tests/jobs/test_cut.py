@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional
 from transformers import ModernBertConfig, ModernBertModel
-from tuned_folders import change_weights
+from tuned_folders import change_json, change_weights, with_dense
 
 import isometry
 from isometry import InputError, Space
@@ -189,6 +189,28 @@ def test_bad_input(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["a-space", "done", "precious"]
     assert isometry.cut(space, "1x48", done, force=True)["dimensions"] == 48
+
+
+def test_what_ends_in_a_dense_module_is_cut_behind_it(tiny_folder: Path, tmp_path: Path) -> None:
+    body = Path(shutil.copytree(tiny_folder, tmp_path / "body"))
+    with_dense(body, out_features=8)
+    isometry.cut(body, "2x4", tmp_path / "cut")
+    whole = TextEncoder.load(body).encode(SENTENCES)
+    assert whole.shape == (3, 8)
+    expected = whole[:, :4] / np.linalg.norm(whole[:, :4], axis=1, keepdims=True)
+    plain = SentenceTransformer(str(tmp_path / "cut"), device="cpu", local_files_only=True)
+    np.testing.assert_allclose(plain.encode(SENTENCES), expected, atol=1e-5)
+
+
+def test_what_keeps_fewer_dimensions_than_it_has_is_cut_to_no_more(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    short = Path(shutil.copytree(tiny_folder, tmp_path / "short"))
+    change_json(short / "config_sentence_transformers.json", truncate_dim=16)
+    for size in ("1x32", "2x32", "1x17"):
+        with pytest.raises(InputError, match="has 16 dimensions, so"):
+            isometry.cut(short, size, tmp_path / "cut")
+    assert isometry.cut(short, "1x16", tmp_path / "cut")["dimensions"] == 16
 
 
 def test_dimensions_alone_are_cut_where_inner_layers_have_no_vectors(

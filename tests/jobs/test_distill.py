@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from tuned_folders import change_json, change_weights
 
-import isometry
 from isometry.cli.main import main
 from isometry.core.errors import InputError
+from isometry.core.progress import progress_shown
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import open_source
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
+from isometry.jobs import distill as job
+from isometry.jobs import distilling
 from isometry.jobs.distill import RECORD, DistillSettings, distill
 from isometry.jobs.distill_plan import DistillPlan
 from isometry.jobs.distilling import Distilling, choose_candidate
@@ -215,8 +217,10 @@ def test_the_contract_for_scripts(
     assert record["out"] == str(out) and record["student"]["dim"] == 64
     assert record["plan"]["steps"] == 10 and record["plan"]["texts"] >= 32
     assert record["plan"]["measured"]["seconds_a_step"] > 0
-    # The same again would replace it.
-    assert main([*arguments, *options]) == 2
+    # The same again is done; anything else would replace it.
+    assert main([*arguments, *options]) == 0
+    assert json.loads(capsys.readouterr().out) == record
+    assert main([*arguments, *options, "--seed", "1"]) == 2
     assert "exists" in capsys.readouterr().err
 
 
@@ -298,14 +302,67 @@ def test_what_is_found_wrong_with_the_texts_leaves_nothing(
     assert distill(tiny_folder, docs, tmp_path / "student", dim=4)["student"]["dim"] == 4
 
 
-def test_a_teacher_that_cannot_be_projected_is_told_before_anything_is_read(
+def test_a_plan_has_as_many_texts_as_the_axes_take(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short the time is: with fewer texts than dimensions there are no axes."""
+    monkeypatch.setattr(distilling, "LAYERS", replace(distilling.LAYERS, batch=2))
+    record = distill(tiny_folder, tiny_docs, tmp_path / "student", dim=31, minutes=1e-6)
+    assert record["plan"]["texts"] == record["data"]["learnt_from"] == 31
+    assert record["student"]["dim"] == 31
+
+
+def test_of_a_training_that_diverged_the_untrained_student_is_kept(
+    tiny_folder: Path, small_folder: Path, tiny_docs: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    train = Distilling.train
+
+    def diverging(job: Distilling) -> dict[str, Any]:
+        result = train(job)
+        path = job.work.path / "trained" / "model.safetensors"
+        state = load_file(path)
+        next(iter(state.values()))[0] = torch.nan
+        save_file(state, path)
+        return result
+
+    monkeypatch.setattr(Distilling, "train", diverging)
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    for teacher, options in ((tiny_folder, {"layers": 1}), (small_folder, {"static": True})):
+        out = tmp_path / next(iter(options))
+        with progress_shown(True):
+            record = distill(teacher, tiny_docs, out, limit=300, **options)
+        assert "Training diverged" in capsys.readouterr().err
+        assert record["alpha"] == 0.0
+        assert [row["alpha"] for row in record["validation"]["candidates"]] == [0.0]
+        plain = SentenceTransformer(str(out), device="cpu", local_files_only=True)
+        assert np.isfinite(plain.encode(SENTENCES)).all()
+
+
+def test_one_that_was_stopped_while_it_cleaned_up_is_finished(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    out = tmp_path / "student"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "discard_finished_work", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            distill(tiny_folder, tiny_docs, out, layers=1, limit=300)
+    assert out.with_name("student.partial").exists()
+    record = json.loads((out / RECORD).read_text())
+    assert distill(tiny_folder, tiny_docs, out, layers=1, limit=300) == record
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
+    with pytest.raises(InputError, match=r"student exists"):
+        distill(tiny_folder, tiny_docs, out, layers=1, limit=301)
+
+
+def test_a_broken_teacher_is_told_before_anything_is_read(
     tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Distilling, "__init__", lambda *_: pytest.fail("it went to work"))
-    cut = tmp_path / "cut"
-    isometry.cut(tiny_folder, "2x16", cut)
-    with pytest.raises(InputError, match="what pooling gives is not its vector"):
-        distill(cut, tiny_docs, tmp_path / "out", dim=8)
     broken = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
     change_weights(broken, lambda state: state["pooler.dense.bias"].fill_(torch.inf))
     with pytest.raises(InputError, match=r"NaN or infinity in .*pooler"):

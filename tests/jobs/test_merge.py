@@ -267,9 +267,38 @@ def test_an_existing_folder_is_replaced_only_on_demand(copies: list[Path], tmp_p
     with pytest.raises(InputError, match="exists"):
         job.merge(copies, tmp_path / "out", weights=[1.0, 0.0])
     assert hash_folder(tmp_path / "out") == before
-    # A parent may be replaced by the merge.
+    # A parent may be replaced by the merge, which nobody can make again then.
     expected = dict(average([weights_of(folder) for folder in copies]))
-    assert_same(merged(copies, copies[0], force=True), expected)
+    result = job.merge(copies, copies[0], force=True)
+    assert_same(weights_of(copies[0]), expected)
+    assert not result["repeatable"]
+    assert any("its recipe cannot be repeated" in note for note in result["warnings"])
+    assert "it cannot be made again" in (copies[0] / "README.md").read_text()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_evaluated(
+    parents: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        merge_evaluation, "scores_of", lambda *_, **__: pytest.fail("it was evaluated")
+    )
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("One short text.", encoding="utf-8")
+    with pytest.raises(InputError, match="Cannot write to /proc/nowhere"):
+        job.merge(parents, "/proc/nowhere", evaluate=[docs])
+
+
+def test_models_that_keep_other_dimensions_are_noted(copies: list[Path], tmp_path: Path) -> None:
+    change_json(copies[1] / PROMPTS, truncate_dim=16)
+    notes = job.merge(copies, tmp_path / "out")["warnings"]
+    first, second = (f"'{folder}'" for folder in copies)
+    assert notes == [
+        f"The merge gives all dimensions, as {first}; {second} gives the first 16 dimensions."
+    ]
+    notes = job.merge(copies[::-1], tmp_path / "turned")["warnings"]
+    assert notes[0].startswith(f"The merge gives the first 16 dimensions, as {second}")
+    assert TextEncoder.load(tmp_path / "turned").dim == 16
 
 
 def test_a_folder_that_is_no_model_is_not_replaced(parents: list[Path], tmp_path: Path) -> None:
@@ -448,6 +477,15 @@ def test_a_recipe_asks_what_its_merge_was_asked(
     first = job.merge(parents, tmp_path / "out", seed=3, **options)
     job.merge_by_recipe(tmp_path / "out", tmp_path / "again", **options)
     assert seeds == [3, 3] and first["recipe"]["seed"] == 3
+
+
+def test_what_a_recipe_leaves_empty_is_not_given(parents: list[Path], tmp_path: Path) -> None:
+    models = "".join(f"- {folder}\n" for folder in parents)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"models:\n{models}weights:\ntensors:\nbase:\n", encoding="utf-8")
+    job.merge_by_recipe(recipe, tmp_path / "out")
+    expected = dict(average([weights_of(folder) for folder in parents]))
+    assert_same(weights_of(tmp_path / "out"), expected)
 
 
 def test_weights_that_do_not_sum_to_one_are_noted(

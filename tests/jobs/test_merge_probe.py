@@ -331,6 +331,40 @@ def test_what_cannot_work_is_refused_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_base_may_have_a_head_that_its_models_lack(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_probe, "_STEPS", 1)
+    models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    base = Path(shutil.copytree(tiny_folder, tmp_path / "base"))
+    with_dense(base)
+    result = job.merge(models, tmp_path / "out", method="self-positioning", base=base,
+                       probe=[tiny_docs])  # fmt: skip
+    assert result["learned"]["per"] == "tensor"
+    assert TextEncoder.load(tmp_path / "out").dim == 32
+
+
+def test_what_has_no_vectors_is_refused_before_documents_are_read(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: pytest.fail("documents were read"))
+    folders = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("abc")]
+    for folder in folders:
+        (folder / "modules.json").unlink()
+        change_json(folder / "config.json", architectures=["BertForSequenceClassification"])
+        change_weights(folder, add_classifier)
+    with pytest.raises(InputError, match="is a cross-encoder"):
+        job.merge(folders[:2], tmp_path / "out", method="self-positioning", base=folders[2],
+                  probe=[tiny_docs])  # fmt: skip
+
+
+def add_classifier(state: dict[str, torch.Tensor]) -> None:
+    """Names and head of a model that scores pairs."""
+    for name in list(state):
+        state[f"bert.{name}"] = state.pop(name)
+    state["classifier.weight"], state["classifier.bias"] = torch.zeros(1, 32), torch.zeros(1)
+
+
 def test_an_empty_probe_is_named_and_leaves_nothing(
     tiny_folder: Path, tiny_docs: Path, tmp_path: Path
 ) -> None:

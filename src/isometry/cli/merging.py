@@ -197,8 +197,8 @@ def merge(
         print_rich(Text(f"Note: {warning}", style="yellow"))
     if result["learned"] is not None:
         print_rich(Text(_found(result["recipe"], result["learned"])))
-    done = f"{result['tensors']:,} tensors by {result['recipe']['method']} in {result['out']};"
-    print_rich(Text(f"{done} its recipe.json makes it again."))
+    done = f"{result['tensors']:,} tensors by {result['recipe']['method']} in {result['out']}"
+    print_rich(Text(f"{done}{'; its recipe.json makes it again' * result['repeatable']}."))
 
 
 def _found(recipe: dict[str, Any], learned: dict[str, Any]) -> str:

@@ -105,6 +105,20 @@ def atomic_file(path: Path) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Refuses a place where nothing can be made; before hours of work, say.
+
+    Args:
+        path: Of a file or folder; the folders above it are made.
+
+    Raises:
+        InputError: When the disk is full or the place may not be written.
+    """
+    with clear_disk_errors(path, new=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")).rmdir()
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path, *, last_look: Callable[[], None] = lambda: None) -> Generator[Path]:
     """Yields a temporary folder beside `path`; it becomes `path` when the block succeeds.

@@ -99,7 +99,7 @@ def _smaller(encoder: TextEncoder, size: Size) -> TextEncoder:
     """The first layers and dimensions.
 
     Raises:
-        InputError: As `truncate` does; where all layers stay, as `project` does.
+        InputError: For more dimensions than there are; where layers are cut, as `truncate` does.
     """
     import numpy as np
 
@@ -107,6 +107,12 @@ def _smaller(encoder: TextEncoder, size: Size) -> TextEncoder:
     from isometry.encoders.surgery.projection import project
 
     layers, dim = size
+    if dim > encoder.dim:
+        # Pooling may give more, of which the model keeps the first (`truncate_dim`).
+        raise InputError(
+            f"The model '{encoder.name}' has {encoder.dim} dimensions, so {dim} cannot be kept.",
+            f"Choose 1 to {encoder.dim}.",
+        )
     try:
         return truncate(encoder, *size)
     except InputError:

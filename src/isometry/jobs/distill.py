@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from isometry import __version__
 from isometry.core.clock import utc
 from isometry.core.errors import InputError
-from isometry.core.files import hash_value
+from isometry.core.files import hash_value, read_object
 from isometry.core.progress import say
-from isometry.core.workspace import Workspace, discard_other_work
+from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
@@ -113,13 +112,19 @@ def distill(
         document_prompt=document_prompt,
     )
     folder = out_folder(out)
-    reader = check(settings, folder, force=force)
+    reader = check(settings, folder)
     # As the reader shows it: without a password.
     settings = replace(settings, source=reader.name)
     partial = folder.with_name(f"{folder.name}.partial")
     fingerprint = hash_value(
         [__version__, asdict(settings), reader.fingerprint(), model_files(settings.teacher)]
     )
+    if not force and (finished := _finished(folder, fingerprint)) is not None:
+        # Stopped while it cleaned up, it left its work behind.
+        discard_finished_work(partial, fingerprint)
+        say(f"Nothing to do: {folder} was made from this source with these settings.")
+        return finished
+    check_replaceable(folder, RECORD, "distilled model", force)
     if force:
         discard_other_work(partial, fingerprint)
     encoder = load_teacher(settings)
@@ -137,6 +142,7 @@ def distill(
         record = {
             "isometry": __version__,
             "created": utc(),
+            "fingerprint": fingerprint,
             **job.describe(chosen),
         }
         made = job.student(chosen["alpha"])
@@ -148,11 +154,18 @@ def distill(
         with atomic_folder(folder, last_look=last_look) as temporary:
             made.save(temporary, card=_card(record))
             write_json(temporary / RECORD, record)
-    shutil.rmtree(partial)
+    discard_finished_work(partial, fingerprint)
     return record
 
 
-def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
+def _finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The record of a student that was made of the same with the same settings."""
+    path = folder / RECORD
+    record = read_object(path) if path.is_file() else {}
+    return record if record.get("fingerprint") == fingerprint else None
+
+
+def check(settings: DistillSettings, folder: Path) -> Source:
     """Refuses what cannot work, before anything heavy is imported; gives the opened source back.
 
     Raises:
@@ -171,7 +184,6 @@ def check(settings: DistillSettings, folder: Path, *, force: bool) -> Source:
         raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, not {settings.seed}.")
-    check_replaceable(folder, RECORD, "distilled model", force)
     place, is_local = locate(settings.teacher)
     check_place(folder, {settings.teacher: Path(place)} if is_local else {})
     check_model_alone(folder)
@@ -198,11 +210,8 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
         InputError: When it has fewer layers or dimensions, has no more than what is asked for, is
             no chain that can be cut, has NaN in its weights, or a prompt leaves it no room.
     """
-    import numpy as np
-
     from isometry.encoders.finite import check_finite
     from isometry.encoders.surgery.layers import truncate
-    from isometry.encoders.surgery.projection import project
     from isometry.jobs.loading import load_sound_text_encoder
 
     encoder = load_sound_text_encoder(
@@ -220,11 +229,9 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
     if settings.static:
         return encoder
     depth = len(encoder.layers())
-    # It refuses more layers than there are.
-    small = truncate(encoder, settings.layers) if settings.layers not in (None, depth) else encoder
-    if settings.dim is not None and settings.dim < encoder.dim:
-        # Which axes is found out later; whether they can be kept is known now.
-        project(small, np.eye(settings.dim, encoder.dim))
+    if settings.layers not in (None, depth):
+        # It refuses more layers than there are.
+        truncate(encoder, settings.layers)
     if (settings.layers or depth) == depth and (settings.dim or encoder.dim) == encoder.dim:
         raise InputError(
             f"The teacher '{settings.teacher}' has {depth} layers and {encoder.dim} dimensions:"

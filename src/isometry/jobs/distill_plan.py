@@ -77,6 +77,7 @@ def make_distill_plan(
     kind: Kind,
     cost: float,
     candidates: int,
+    fewest: int,
     seconds: float,
 ) -> DistillPlan:
     """Measures this machine on the user's own texts and fills the time with training.
@@ -90,6 +91,7 @@ def make_distill_plan(
         kind: What is trained.
         cost: The time that the student takes to encode, as a share of the teacher's.
         candidates: How many students are chosen from.
+        fewest: So many texts the student needs, whatever time they take.
         seconds: That are left.
     """
     watch = Stopwatch()
@@ -116,7 +118,7 @@ def make_distill_plan(
     pool = min(documents, max(_SMALLEST_POOL, pool))
     encodings = 1 + candidates * cost
     texts = int(max(0.0, _TARGETS * left) * passages_a_second / encodings)
-    texts = min(len(rows), max(_FEWEST_STEPS * batch, texts))
+    texts = min(len(rows), max(_FEWEST_STEPS * batch, fewest, texts))
     estimate = {
         "evaluation": pool * rounds / documents_a_second,
         "targets": texts * encodings / passages_a_second,

@@ -20,6 +20,7 @@ from isometry.core.progress import progress_shown, say, track
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source
 from isometry.encoders.cached import CachedEncoder
+from isometry.encoders.finite import is_finite
 from isometry.encoders.static import (
     StaticEncoder,
     token_basis,
@@ -105,6 +106,11 @@ class Distilling:
             both = [both[row] for row in np.flatnonzero(kept)]
         if not both:
             raise InputError("No text has a token that the teacher knows.", "Add other documents.")
+        if len(both) < self._fewest:
+            raise InputError(
+                f"{len(both)} texts are too few for {self.dim} dimensions.",
+                "Add documents, or choose a smaller --dim.",
+            )
         order = np.random.default_rng(self.settings.seed).permutation(len(both))
         return [both[row] for row in order]
 
@@ -152,6 +158,7 @@ class Distilling:
             kind=self.kind,
             cost=(self.settings.layers or depth) / depth if self.kind.has_layers else 0.0,
             candidates=len(_ALPHAS),
+            fewest=self._fewest,
             seconds=60 * self.settings.minutes - (time.monotonic() - self._started),
         )
 
@@ -162,6 +169,12 @@ class Distilling:
         """The dimensions of the student."""
         most = self.teacher.dim
         return self.settings.dim or (min(_TABLE_DIM, most) if self.settings.static else most)
+
+    @property
+    def _fewest(self) -> int:
+        """How many texts it takes to find the axes, where they are found in vectors of texts."""
+        on_axes = not self.settings.static and self.dim < self.teacher.dim
+        return self.dim if on_axes else 1
 
     def kept(self, encoder: TextEncoder | StaticEncoder) -> CachedEncoder | StaticEncoder:
         """An encoder whose vectors are kept in the workspace, unless it is a table."""
@@ -205,11 +218,6 @@ class Distilling:
         from sklearn.decomposition import PCA
 
         vectors = self.by_teacher(self.texts)
-        if len(vectors) < self.dim:
-            raise InputError(
-                f"{len(vectors)} texts are too few for {self.dim} dimensions.",
-                "Add documents, or choose a smaller --dim.",
-            )
         return np.asarray(PCA(self.dim, svd_solver="full").fit(vectors).components_)
 
     def _untrained(
@@ -288,11 +296,20 @@ class Distilling:
 
     def choose(self) -> dict[str, Any]:
         """The point on the line that agrees best with the teacher on held-out texts."""
-        candidates = self.work.json("candidates", lambda: [self._candidate(a) for a in _ALPHAS])
+        candidates = self.work.json("candidates", self._candidates)
         best = choose_candidate(candidates)
         for row in candidates:
             row["chosen"] = row is best
         return {**best, "candidates": candidates}
+
+    def _candidates(self) -> list[dict[str, float]]:
+        trained = self.student(1.0).state_dict().values()
+        if all(map(is_finite, trained)):
+            return [self._candidate(alpha) for alpha in _ALPHAS]
+        say(
+            "Training diverged: its weights are NaN or infinite, and the untrained student is kept."
+        )
+        return [self._candidate(0.0)]
 
     def _candidate(self, alpha: float) -> dict[str, float]:
         among: Texts = [(text, role) for text, role in self.texts if role == "document"]

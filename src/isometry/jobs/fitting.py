@@ -194,10 +194,13 @@ class Fitting:
             if self._given_plan is not None:
                 given = self._given_plan
                 encoder = self.base_encoder
-                if given.layers != len(encoder.layers()) or max(given.dims) > encoder.dim:
+                width = max(given.dims)
+                # Nested sizes are trained beside the whole, which is what this base is.
+                apart = width != encoder.dim if given.nested else width > encoder.dim
+                if given.layers != len(encoder.layers()) or apart:
                     raise InputError(
                         f"The plan is for an encoder of {given.layers} layers and"
-                        f" {max(given.dims)} dimensions, which {self.settings.base} is not.",
+                        f" {width} dimensions, which {self.settings.base} is not.",
                         "Follow a plan that was made for this base.",
                     )
                 return given.to_json()

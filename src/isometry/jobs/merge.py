@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
 from isometry.core.progress import say, track
-from isometry.core.writing import atomic_folder, out_folder, write_json, write_text
+from isometry.core.writing import (
+    atomic_folder,
+    check_writable,
+    out_folder,
+    write_json,
+    write_text,
+)
 from isometry.encoders.locate import public_name
 from isometry.jobs.merge_recipe import (
     RECIPE,
@@ -256,6 +262,12 @@ def _merge(
     else:
         prompts = opened[settings.prompts_from]
     warnings += _look_at_weights(settings, models[0])
+    replaced = [name for name, one in opened.items() if one.folder.resolve() == out.resolve()]
+    warnings += [
+        f"The merge replaces '{name}', which it is made of: its recipe cannot be repeated."
+        for name in replaced
+    ]
+    check_writable(out)
     say("Fingerprinting the models ...")
     fingerprints = {name: checkpoint.fingerprint() for name, checkpoint in opened.items()}
     check_fingerprints(settings, fingerprints, wanted)
@@ -291,12 +303,13 @@ def _merge(
                 prompts,
             )
             write_json(temporary / RECIPE, made)
-            write_text(temporary / "README.md", _card(settings, leading))
+            write_text(temporary / "README.md", _card(settings, leading, bool(replaced)))
         evaluation = [comparison.with_merge(str(out)) for comparison in comparisons]
     return {
         "out": str(out),
         "recipe": made,
         "tensors": written,
+        "repeatable": not replaced,
         "warnings": warnings,
         "learned": learned,
         "evaluation": evaluation,
@@ -422,16 +435,20 @@ def _shown(tensors: Iterator[tuple[str, Tensor]], count: int) -> Iterator[tuple[
             task.advance()
 
 
-def _card(settings: MergeSettings, leading: Checkpoint) -> str:
+def _card(settings: MergeSettings, leading: Checkpoint, replaces: bool) -> str:
     """The folder's README: where the model comes from."""
     kind = "sentence-transformers" if leading.is_sentence_transformer else "transformers"
     names = [f"`{public_name(source)}`" for source in settings.parents]
     sources = ", ".join(names[: len(settings.models)])
     base = "" if settings.base is None else f" on the base {names[-1]}"
+    again = (
+        f"`isometry merge --recipe {RECIPE} --out FOLDER` makes it again, where the paths in it"
+        " hold or the models are named behind it, in its order"
+    )
+    if replaces:
+        again = "this folder was one of them, so that it cannot be made again"
     return (
         f"---\nlibrary_name: {kind}\ntags:\n- merge\n- isometry\n---\n\n"
         f"A merge by {settings.method} of {sources}{base}.\n\n"
-        f"`{RECIPE}` has the weights and the models' fingerprints;"
-        f" `isometry merge --recipe {RECIPE} --out FOLDER` makes it again, where the paths in it"
-        " hold or the models are named behind it, in its order.\n"
+        f"`{RECIPE}` has the weights and the models' fingerprints; {again}.\n"
     )

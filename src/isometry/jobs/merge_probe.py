@@ -19,6 +19,7 @@ from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.batching import passage
+from isometry.jobs.loading import load_sound_text_encoder
 from isometry.jobs.merge_recipe import MergeSettings, TensorWeights
 from isometry.jobs.merge_tasks import Task
 from isometry.jobs.preparation import FEWEST_QUERIES, GIVEN
@@ -114,13 +115,16 @@ def learn(
     Raises:
         InputError: When a task gives too little, or the loss is not finite.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        rows = probe_rows(tasks, settings.seed, Path(folder))
+    # What cannot be used is refused before documents are read.
     say("Loading the models to learn their weights ...")
-    encoder = TextEncoder.load(like)
+    encoder = load_sound_text_encoder(like)
     if prompts != like:
         encoder.prompts = TextEncoder.load(prompts).prompts
     base, *models = [_weights(name) for name in (str(settings.base), *settings.models)]
+    # A base may have a head that was never theirs.
+    base = {name: part for name, part in base.items() if name in models[0]}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = probe_rows(tasks, settings.seed, Path(folder))
     learner = TwoTowers(
         encoder,
         Matryoshka(InfoNCE(_TEMPERATURE, a_to_b=1.0), MRL((encoder.dim,))),
@@ -222,7 +226,7 @@ def _weights(source: str) -> Mapping[str, Tensor]:
 
     The library draws a pooler at random for a file that has none.
     """
-    encoder = TextEncoder.load(source)
+    encoder = load_sound_text_encoder(source)
     return {
         name: part.detach().cpu()
         for name, part in encoder.named_parameters()

@@ -282,7 +282,7 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
                 TensorWeights(
                     str(own["pattern"]), _numbers(own["weights"]) or (), _number(own.get("scale"))
                 )
-                for own in values.get("tensors", ())
+                for own in values.get("tensors") or ()
             ),
             scale=_number(values.get("scale")),
             keep=_number(values.get("keep")),

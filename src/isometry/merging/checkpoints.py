@@ -307,6 +307,11 @@ class Checkpoint(Mapping[str, Tensor]):
                 return value
         return None
 
+    def truncate_dim(self) -> int | None:
+        """How many of its dimensions it keeps, where it says that it keeps fewer."""
+        path = self.folder / PROMPTS
+        return (read_object(path) if path.is_file() else {}).get("truncate_dim")
+
     def settings_of(self, module: Module) -> dict[str, Any]:
         """The configuration of one module."""
         path = self.folder / module.path / "config.json"

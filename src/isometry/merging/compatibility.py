@@ -92,6 +92,11 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
                 f"The merge reads {_length(leading)}, as '{leading.source}'; '{other.source}' reads"
                 f" {_length(other)}."
             )
+        if leading.truncate_dim() != other.truncate_dim():
+            notes.append(
+                f"The merge gives {_width(leading)}, as '{leading.source}'; '{other.source}' gives"
+                f" {_width(other)}."
+            )
     for other in everyone[1:]:
         _check_tensors(first, other)
     for other in models[1:]:
@@ -104,6 +109,11 @@ def _type(model: Checkpoint) -> str:
     """The commonest type of the weights."""
     types = Counter(model.dtype(name) for name in model if model.dtype(name).is_floating_point)
     return str(types.most_common(1)[0][0]).removeprefix("torch.")
+
+
+def _width(model: Checkpoint) -> str:
+    dim = model.truncate_dim()
+    return "all dimensions" if dim is None else f"the first {dim} dimensions"
 
 
 def _length(model: Checkpoint) -> str:

@@ -16,7 +16,7 @@ from isometry.core.fingerprint import fingerprint
 from isometry.core.machine import machine, versions
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_finished_work
-from isometry.core.writing import write_text
+from isometry.core.writing import check_writable
 from isometry.systems.catalogue import Entry
 from isometry.systems.comparison import judge, passed, same_verdicts
 from isometry.systems.records import (
@@ -82,8 +82,7 @@ def reproduce(
     kept = not arms and settings.seeds == system.scales[scale].seeds
     if kept:
         # Now, rather than after hours.
-        write_text(path.with_name(".writable"), "")
-        path.with_name(".writable").unlink(missing_ok=True)
+        check_writable(path)
     elif not arms:
         say(f"No record is kept of {settings.seeds} seeds: the scale '{scale}' has others.")
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from isometry.core.errors import InputError
 from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.surgery.projection import project
 from isometry.encoders.text import TextEncoder
@@ -29,11 +28,15 @@ def test_vectors_are_the_encoders_on_other_axes(tiny: TextEncoder, tmp_path: Pat
     assert not small.training and not any(part.training for part in small.modules())
 
 
-def test_what_was_projected_is_not_projected_again(tiny: TextEncoder) -> None:
+def test_what_was_projected_is_projected_again_on_axes_of_its_own(tiny: TextEncoder) -> None:
     before = tiny.fingerprint()
-    once = project(tiny, np.eye(8, 32, dtype=np.float32))
-    with pytest.raises(InputError, match="Dense"):
-        project(once, np.eye(4, 8, dtype=np.float32))
+    axes = np.random.default_rng(0).normal(size=(8, 32)).astype(np.float32)
+    once = project(tiny, axes)
+    twice = project(once, np.eye(8, dtype=np.float32)[[3, 1, 0, 7]])
+    expected = once.encode(SENTENCES)[:, [3, 1, 0, 7]]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(twice.encode(SENTENCES), expected, atol=1e-5)
+    assert once.encode(SENTENCES).shape == (3, 8)
     assert tiny.fingerprint() == before
 
 

@@ -9,38 +9,32 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from isometry.core.errors import InputError
 from isometry.encoders.text import TextEncoder
 
 
 def project(encoder: TextEncoder, axes: Float[np.ndarray, "dim width"]) -> TextEncoder:
-    """An encoder whose pooled vectors are projected on other axes, and then normalised.
+    """An encoder whose vectors are projected on other axes, and then normalised.
 
     The axes are a `Dense` without bias, as in the recipe for fewer dimensions of
     sentence-transformers, so plain `SentenceTransformer(folder)` loads what is saved. It is
     trained; `truncate` keeps the first dimensions by one that is not.
 
     Args:
-        encoder: Transformer and pooling, with a normalisation or without; it is left as it is.
+        encoder: With a normalisation at its end or without; it is left as it is.
         axes: The rows that vectors are projected on. They may be as short as the encoder's vectors
-            where it cuts what pooling gives (`truncate_dim`).
+            where it cuts them itself (`truncate_dim`).
 
     Raises:
-        InputError: When the encoder is more than that.
         ValueError: When the axes are of another width.
     """
     from sentence_transformers.base.modules import Dense, Normalize
 
     model = copy.deepcopy(encoder.model)
-    if len(model) > 3 or (len(model) == 3 and not isinstance(model[2], Normalize)):
-        chain = " -> ".join(type(part).__name__ for part in model)
-        raise InputError(
-            f"The model '{encoder.name}' is {chain}: what pooling gives is not its vector.",
-            "Give one that is Transformer -> Pooling, with or without Normalize.",
-        )
     like = next(model.parameters())
     model.truncate_dim = None
-    del model[2:]
+    # Its own is behind the new axes: vectors have the same direction with it and without.
+    if isinstance(model[len(model) - 1], Normalize):
+        del model[len(model) - 1]
     pooled = int(model.get_embedding_dimension() or 0)
     if axes.shape[1] not in (pooled, encoder.dim):
         raise ValueError(f"axes of {axes.shape[1]} dimensions do not fit vectors of {pooled}")

@@ -225,7 +225,8 @@ def read_documents(path: Path, columns: Sequence[str] | None = None) -> pa.Table
     except FileNotFoundError:
         raise InputError(f"Missing from {path.parent}: {path.name}.", _RESTORE) from None
     except PermissionError:
-        raise
+        # The library's own names no file.
+        raise InputError(f"{path} may not be read.", "Allow reading it.") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"Damaged in {path.parent}: {path.name}.", _RESTORE) from error
 

@@ -126,6 +126,37 @@ def test_pairs_that_cannot_be_used(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl"]
 
 
+def test_labels_among_the_documents(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
+) -> None:
+    """Each query would be a document, and the best answer to itself."""
+    docs = Path(shutil.copytree(tiny_docs, tmp_path / "docs"))
+    pairs, queries, judged = (docs / name for name in ("p.jsonl", "q.tsv", "j.txt"))
+    pairs.write_text('{"query": "sort a list", "document": "heapq.heapify"}\n')
+    queries.write_text("id\ttext\nq1\tsort a list\n")
+    judged.write_text("q1 0 heapq.heapify 1\n")
+    out = tmp_path / "out"
+    for options in (("--pairs", pairs), ("--queries", queries, "--judgements", judged)):
+        line = complain(capsys, "fit", docs, *options, "--out", out, "-q")
+        assert f"{options[1]} lies in the source {docs}" in line
+    line = complain(capsys, "evaluate", "packaged:minilm", "--documents", docs,
+                    "--queries", queries, "--judgements", judged)  # fmt: skip
+    assert f"{queries} lies in the source" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs"]
+
+
+def test_a_page_among_the_documents(
+    capsys: pytest.CaptureFixture[str], space: Path, tmp_path: Path
+) -> None:
+    docs = tmp_path / "somewhere"
+    docs.mkdir()
+    manifest = json.loads((space / "space.json").read_text())
+    manifest["source"]["place"] = str(docs)
+    (space / "space.json").write_text(json.dumps(manifest))
+    line = complain(capsys, "page", space, "--out", docs / "page.html")
+    assert "lies in the source" in line and not list(docs.iterdir())
+
+
 def test_a_base_that_is_no_model(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_docs: Path
 ) -> None:

@@ -157,8 +157,11 @@ def test_the_same_command_again_has_nothing_to_do(
     opened: Space, tiny_docs: Path, small_folder: Path, tiny_plan: Path
 ) -> None:
     before = (opened.folder / "space.json").stat().st_mtime_ns
-    again = isometry.fit(tiny_docs, base=small_folder, plan=tiny_plan, out=opened.folder)
-    assert again.manifest == opened.manifest
+    # However folders and minutes are typed.
+    spelled = {"source": f"{tiny_docs}/", "base": f"{small_folder}/", "minutes": 10}
+    for typed in ({"source": tiny_docs, "base": small_folder}, spelled):
+        again = isometry.fit(**typed, plan=tiny_plan, out=opened.folder)
+        assert again.manifest == opened.manifest
     assert (opened.folder / "space.json").stat().st_mtime_ns == before
 
 

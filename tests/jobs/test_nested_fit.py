@@ -140,6 +140,19 @@ def test_the_same_sizes_written_otherwise_are_the_same_fit(
         again(None)
 
 
+def test_a_nested_plan_for_a_narrower_base_is_not_followed(
+    small_folder: Path, tiny_docs: Path, nested_plan: Path, tmp_path: Path
+) -> None:
+    """Its width would be one of the trained sizes, and the whole of this base another."""
+    values = json.loads(nested_plan.read_text()) | {"dims": [48], "nested": [[1, 32]]}
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="2 layers and 48 dimensions, which"):
+        isometry.fit(tiny_docs, base=small_folder, plan=plan, nested="1x32", out=tmp_path / "out")
+    # It is said before documents are read, so that no unfinished work stays.
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
 def test_a_fit_without_sizes_has_none(tiny_space: Path) -> None:
     space = Space.open(tiny_space)
     assert space.manifest["figures"]["sizes"] == []

@@ -68,6 +68,13 @@ def test_the_history_says_what_wrote_each_state(space: Path, docs: Path, tiny_fo
     assert found[1]["kept_until"] is None and found[0]["superseded"] is None
 
 
+def test_the_history_of_a_damaged_space_is_told_too(space: Path) -> None:
+    """It is where one looks for a state to go back to."""
+    file = next(space.glob("documents*.parquet"))
+    file.write_bytes(file.read_bytes()[:100])
+    assert isometry.history(space)["states"][0]["documents"] is None
+
+
 def test_back_is_the_same_space_and_back_again_undoes_it(space: Path, docs: Path) -> None:
     wholes = [content(space)]
     change(docs)

@@ -198,6 +198,8 @@ def test_many_come_in_lines_and_bad_ones_harm_none(client: Any) -> None:
         9: (None, "invalid_utf8"),
         10: (None, "invalid_value"),
     }
+    (alone,) = [row["error"]["message"] for row in results if row["line"] == 8]
+    assert alone == "The line must be a JSON object."
     assert client.get(address("one")).json()["text"] == "The other one."
     assert client.get(address("five")).status_code == 200
     assert client.get(address("three")).status_code == 404

@@ -11,6 +11,7 @@ from running import Running
 from isometry.encoders.text import TextEncoder
 
 QUERY = "how do I rotate the keys"
+LONG = {"query": "a", "documents": ["a"], "truncate": False}
 TEXTS = ["The cafeteria is closed.", "Keys are rotated every month.", "A key opens a door."]
 
 
@@ -64,6 +65,26 @@ def test_the_official_clients_of_cohere(server: Running, cosines: np.ndarray) ->
             client.rerank(model="prompted", query=QUERY, documents=[])
 
 
+def test_documents_that_are_too_long_are_cut_as_their_clients_expect(
+    server: Running, client: httpx2.Client
+) -> None:
+    import cohere
+
+    options: dict[str, Any] = {"api_key": "none", "base_url": server.address, "timeout": 120}
+    long = "word " * 1000
+    found = cohere.ClientV2(**options).rerank(
+        model="prompted", query=QUERY, documents=[long, TEXTS[1]], max_tokens_per_doc=50
+    )
+    assert {each.index for each in found.results} == {0, 1}
+    asked = {"model": "prompted", "query": QUERY}
+    refused = client.post("/v1/rerank", json={**asked, "documents": [long], "truncate": False})
+    assert refused.status_code == 400
+    # TEI's clients say when they want it.
+    assert client.post("/rerank", json={**asked, "texts": [long]}).status_code == 400
+    cut = client.post("/rerank", json={**asked, "texts": [long], "truncate": True})
+    assert cut.status_code == 200
+
+
 def test_tokens_are_those_of_query_and_documents(
     client: httpx2.Client, prompted: TextEncoder
 ) -> None:
@@ -103,8 +124,9 @@ def test_equal_documents_stay_in_their_order(client: httpx2.Client) -> None:
         ({"query": "a", "documents": [{"title": "a"}]}, "documents.0.text", "missing"),
         ({"query": "a", "documents": ["a"], "top_n": 0}, "top_n", "invalid_value"),
         ({"query": "a", "documents": ["a"], "top_n": "1"}, "top_n", "int_type"),
-        ({"query": "a", "documents": ["a", "word " * 200]}, "documents.1", "too_many_tokens"),
-        ({"query": "word " * 200, "documents": ["a"]}, "query", "too_many_tokens"),
+        ({**LONG, "documents": ["a", "word " * 200]}, "documents.1", "too_many_tokens"),
+        ({**LONG, "query": "word " * 200}, "query", "too_many_tokens"),
+        ({"query": "a", "texts": ["a", "word " * 200]}, "texts.1", "too_many_tokens"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from running import Running
 
 from isometry import Space
+from isometry.serving.embedding import Embedder
 
 QUESTIONS = ["the day of the week", "sort a list in place", "a AND \"b* -- '"]
 
@@ -38,6 +40,22 @@ def test_it_finds_what_the_space_finds(client: httpx2.Client, space: Space, mode
         scores = [row.pop("score") for row in results]
         np.testing.assert_allclose(scores, [row.pop("score") for row in expected], atol=1e-4)
         assert results == expected
+
+
+def test_an_accent_apart_is_the_accent_of_its_letter(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that strips accents sees no difference: what it is given tells."""
+    encoded: list[str] = []
+    vectors = Embedder.vectors
+
+    async def given(self: Embedder, model: Any, texts: list[str], *rest: Any, **more: Any) -> Any:
+        encoded.extend(texts)
+        return await vectors(self, model, texts, *rest, **more)
+
+    monkeypatch.setattr(Embedder, "vectors", given)
+    found(client, query=unicodedata.normalize("NFD", "Schlüssel für Größe"), mode="dense")
+    assert encoded == [unicodedata.normalize("NFC", "Schlüssel für Größe")]
 
 
 def test_fewer_dimensions_rank_by_their_own_cosine(client: httpx2.Client, space: Space) -> None:

@@ -155,6 +155,21 @@ def test_a_passage_is_shown_where_it_stands(visit: Visit) -> None:
     assert 0 < seen < 900
 
 
+def test_what_is_near_to_another_document_does_not_move_what_was_found(visit: Visit) -> None:
+    """Results are each other's neighbours, and near by other passages than what was asked for."""
+    page = visit.page
+    with page.expect_response("**/search") as answer:
+        visit.search("return the number of items")
+    found = answer.value.json()["results"]
+    for place, result in [*enumerate(found), *enumerate(found)]:
+        page.locator("#results a").nth(place).click()
+        expect(page.locator("#document-title")).to_have_text(result["title"].split(" > ")[-1])
+        expect(page.locator("#near li").first).to_be_visible()
+        shown = page.locator("#text .here").text_content()
+        # What was found stands behind its heading.
+        assert shown and result["text"].endswith(shown)
+
+
 def test_an_older_answer_never_takes_the_place_of_a_newer(visit: Visit) -> None:
     page, held = visit.page, list[Any]()
 
@@ -320,6 +335,18 @@ def test_beside_it_stands_what_the_base_finds(browser: Browser, tiny_space: Path
         for document, chip in zip(here, chips, strict=True):
             known = document in there
             assert chip.startswith(str(there.index(document) + 1) if known else "not found")
+        # Where the base does not answer, nothing of another question stays.
+        page.route("**/search", lambda route: refuse_base(route))
+        page.fill("#query", "the day of the week")
+        expect(page.locator("#results h2").first).not_to_have_text(visit.titles[0])
+        expect(page.locator("#beside")).to_be_hidden()
+        expect(page.locator("#status")).to_be_empty()
+        expect(page.locator("#beside")).to_be_hidden()
+        page.unroute("**/search")
+        visit.said.clear()
+        visit.search(query)
+        expect(others).to_have_count(10)
+        expect(page.locator("#beside")).to_be_visible()
         # It opens as any other, and steps back.
         others.locator("a").last.click()
         expect(page.locator("#document-title")).to_be_visible()
@@ -341,6 +368,14 @@ def test_beside_it_stands_what_the_base_finds(browser: Browser, tiny_space: Path
         visit.context.close()
 
 
+def refuse_base(route: Route) -> None:
+    """Answers for the Space itself alone."""
+    if (route.request.post_data_json or {}).get("space") == "docs.base":
+        route.fulfill(status=429, json={"error": {"message": "Too busy."}})
+    else:
+        route.continue_()
+
+
 @pytest.fixture(scope="module")
 def file(hostile_space: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of one file, with hostile documents in it."""
@@ -357,7 +392,10 @@ def test_one_file_searches_by_words_without_a_server(
     page = visit.page
     page.context.set_offline(True)
     expect(page.locator("#modes")).to_be_hidden()
-    for query in ("quagga", "push an item onto the heap", "the day of the week"):
+    # One after the other finds something else, so that none is taken for the one before it.
+    apart, together = "qua\u0301gga", "qu\u00e1gga"
+    heap = "push an item onto the heap"
+    for query in ("quagga", heap, together, "the day of the week", apart, heap):
         page.fill("#query", query)
         expect(page.locator("#status")).to_have_text(FOUND)
         expected = [hit.document for hit in space.search(query, 10, "lexical")]

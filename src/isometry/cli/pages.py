@@ -42,8 +42,15 @@ def page(
     check_place(place, {})
     if place.exists() and not force:
         raise InputError(f"{place} exists.", "Replace it with --force, or choose another --out.")
+    opened = Space.open(space)
+    whole = opened.manifest["source"].get("place")
+    if whole and Path(whole).is_dir() and Path(whole).resolve() in place.resolve().parents:
+        raise InputError(
+            f"{place} lies in the source, where the next run would read it as a document.",
+            "Choose another --out.",
+        )
     with progress(quiet):
-        text = offline_page(Space.open(space), name)
+        text = offline_page(opened, name)
     write_text(place, text)
     size = len(text.encode())
     if as_json:

@@ -35,8 +35,9 @@ def search(
         typer.Option(
             "--filter",
             help="Find only documents with, e.g., kind=code, source^=guide/ (begins; below the"
-            " source), group!=a.md, 'order>=2' (quoted, for the shell). Columns: id, title,"
-            " context, group, order, kind, source. May be repeated.",
+            " source), group!=a.md, 'order>=2' (quoted, for the shell). Columns: id, title (the"
+            " last heading alone), context (those above it), group, order, kind, source. May be"
+            " repeated.",
             show_default=False,
         ),
     ] = None,

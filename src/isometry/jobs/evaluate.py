@@ -13,6 +13,7 @@ from isometry.core.progress import say
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.corpora.readers.judgements import Judgements, read_beir, read_judgements
 from isometry.encoders.locate import locate
+from isometry.jobs.places import check_apart
 from isometry.space import Space
 from isometry.space_files import MANIFEST
 
@@ -96,6 +97,8 @@ def evaluate(
             if not Path(str(file)).is_file():
                 raise InputError(f"There is no file {file}.")
     source = open_source(str(documents), text=text, title=title, id=id)
+    if judged is None:
+        check_apart(source, queries, judgements)
     report = ReadingReport()
     found = list(source.documents(report))
     if judged is None:

@@ -21,6 +21,7 @@ from isometry.core.writing import clear_disk_errors, out_folder, write_text
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
+from isometry.jobs.places import check_apart
 from isometry.space import Space
 from isometry.space_files import DOCUMENTS, MANIFEST, MODEL, REPORT, is_written, seal
 
@@ -241,13 +242,15 @@ def check(settings: FitSettings) -> Source:
     if settings.nested is not None:
         read_sizes(settings.nested)
     locate(settings.base)
-    return open_source(
+    reader = open_source(
         settings.source,
         text=settings.text,
         title=settings.title,
         id=settings.id,
         limit=settings.limit,
     )
+    check_apart(reader, settings.queries, settings.judgements, settings.pairs)
+    return reader
 
 
 def _writer(settings: FitSettings) -> OpenAIWriter | None:
@@ -275,7 +278,11 @@ def default_out(source: str) -> Path:
 
 def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
     """What must be the same for two runs to be one: settings and contents."""
-    values = asdict(settings)
+    values: dict[str, Any] = {**asdict(settings), "minutes": float(settings.minutes)}
+    for name in ("source", "base"):
+        # However a folder is typed: what is in it is told below.
+        if Path(values[name]).expanduser().is_dir():
+            values[name] = str(Path(values[name]))
     if settings.nested is None:
         # Spaces that were made before there were nested sizes are those of the same command.
         del values["nested"]

@@ -95,7 +95,7 @@ class Fitting:
         self.documents = [document.id for document in self.data.documents]
 
     def _check_plan(self) -> None:
-        """Refuses settings that the plan to follow decides otherwise."""
+        """Refuses settings that the plan to follow decides otherwise, and another base."""
         plan, threads = self._given_plan, self.settings.threads
         if plan is None:
             return
@@ -108,6 +108,15 @@ class Fitting:
                     f"The plan was made for {option} {planned}, not {said}.",
                     f"Give {option} {planned}, or change that number in a copy of the plan.",
                 )
+        encoder, width = self.base_encoder, max(plan.dims)
+        # Nested sizes are trained beside the whole, which is what this base is.
+        apart = width != encoder.dim if plan.nested else width > encoder.dim
+        if plan.layers != len(encoder.layers()) or apart:
+            raise InputError(
+                f"The plan is for an encoder of {plan.layers} layers and {width} dimensions, which"
+                f" {self.settings.base} is not.",
+                "Follow a plan that was made for this base.",
+            )
 
     def _nested(self) -> tuple[Size, ...]:
         """The smaller sizes to train, which the base can be cut to."""
@@ -192,18 +201,7 @@ class Fitting:
 
         def make() -> Any:
             if self._given_plan is not None:
-                given = self._given_plan
-                encoder = self.base_encoder
-                width = max(given.dims)
-                # Nested sizes are trained beside the whole, which is what this base is.
-                apart = width != encoder.dim if given.nested else width > encoder.dim
-                if given.layers != len(encoder.layers()) or apart:
-                    raise InputError(
-                        f"The plan is for an encoder of {given.layers} layers and"
-                        f" {width} dimensions, which {self.settings.base} is not.",
-                        "Follow a plan that was made for this base.",
-                    )
-                return given.to_json()
+                return self._given_plan.to_json()
             # First, so that the time it takes is counted.
             _ = self.written
             with self.phase("plan"):

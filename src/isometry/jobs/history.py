@@ -51,16 +51,25 @@ def history(space: str | Path) -> dict[str, Any]:
     }
 
 
-def _described(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+def _rows(file: Path) -> int | None:
+    """How many documents a file has; None where it is missing or damaged, as `verify` tells."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    try:
+        return pq.read_metadata(file).num_rows
+    except (pa.ArrowInvalid, OSError):
+        return None
+
+
+def _described(folder: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     file = folder / state["documents"]
     until = state.get("until")
     return {
         "number": state["state"]["number"],
         "current": "until" not in state,
         **{name: state["state"].get(name) for name in _NOTED},
-        "documents": pq.read_metadata(file).num_rows if file.is_file() else None,
+        "documents": _rows(file),
         "model": state["encoder"]["fingerprint"][:_SHORT],
         "superseded": until,
         "kept_until": _later(until) if until and "former" not in state else None,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from isometry.core.errors import InputError
 from isometry.core.files import read_json
+from isometry.corpora.readers import Source
+from isometry.corpora.readers.folders import Folder
 from isometry.space_files import MANIFEST
 
 # The files of a model and its tokenizer, beside its card.
@@ -55,6 +57,28 @@ def check_model_alone(folder: Path) -> None:
             raise InputError(
                 f"{folder} holds {inside}, which is no part of a model; it is left alone.",
                 "Move it out, or choose another --out.",
+            )
+
+
+def check_apart(source: Source, *labels: str | Path | None) -> None:
+    """Refuses files of queries that a source would read as documents: each would find itself.
+
+    Args:
+        source: The opened source.
+        labels: Files of queries and judgements, where there are some.
+
+    Raises:
+        InputError: With the first that lies in it.
+    """
+    if not isinstance(source, Folder):
+        return
+    documents = {(source.root / file).resolve() for file in source.files}
+    for path in labels:
+        if path is not None and Path(path).resolve() in documents:
+            raise InputError(
+                f"{path} lies in the source {source.name}, which would have its queries among its"
+                " documents.",
+                "Move it out of there.",
             )
 
 

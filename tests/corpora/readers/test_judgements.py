@@ -41,6 +41,21 @@ def test_beir(beir: Path) -> None:
     assert judgements.dropped == 3
 
 
+def test_queries_are_composed_as_documents_and_searches_are(beir: Path) -> None:
+    """macOS writes letter and accent apart; JSON may bring half of a character."""
+    apart, whole = "Schlu\u0308ssel \ud83d", "Schlüssel ?"
+    (beir / "queries.jsonl").write_text(json.dumps({"_id": "q0", "text": apart}) + "\n")
+    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t1\n")
+    assert read_beir(beir)[1].queries == {"q0": whole}
+    pairs = beir / "pairs.jsonl"
+    rows = [{"query": query, "document": document}
+            for query, document in ((apart, "d0"), (whole, "d1"))]  # fmt: skip
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_pairs(pairs, ["d0", "d1"])
+    assert list(found.queries.values()) == [whole]
+    assert list(found.relevance.values()) == [{"d0": 1, "d1": 1}]
+
+
 def test_trec_and_tab_separated_queries_say_the_same(beir: Path) -> None:
     queries, judged = beir / "queries.tsv", beir / "qrels.txt"
     queries.write_text("id\ttext\n" + "".join(f"{key}\t{' '.join(text.split())}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,14 +110,21 @@ def read_pairs(path: Path, known: Collection[str]) -> Judgements:
             raise InputError(
                 f"{path}:{line}: the document '{document}' is not in the source.", _ids(known)
             )
-        number = numbers.setdefault(query.strip(), f"pair {line}")
-        judged.queries[number] = query.strip()
+        query = _as_documents(query)
+        number = numbers.setdefault(query, f"pair {line}")
+        judged.queries[number] = query
         judged.relevance.setdefault(number, {})[str(document)] = 1
     if report.skipped:
         raise InputError(f"{report.skipped[0].path}: {report.skipped[0].reason}.")
     if not judged.queries:
         raise InputError(f"{path} holds no pairs.", _PAIR)
     return judged
+
+
+def _as_documents(query: str) -> str:
+    """A query as documents are read and as a search asks it: composed, without half characters."""
+    whole = query.encode("utf-8", errors="replace").decode("utf-8")
+    return unicodedata.normalize("NFC", whole).strip()
 
 
 def _ids(known: Collection[str]) -> str:
@@ -184,7 +192,7 @@ def _queries(path: Path) -> Iterator[tuple[str, str]]:
         if key in seen:
             raise InputError(f"{path}:{line}: the query id '{key}' came before.")
         seen.add(key)
-        yield key, words.strip()
+        yield key, _as_documents(words)
 
 
 def _json_queries(path: Path) -> Iterator[tuple[int | str, object, object]]:

@@ -27,7 +27,8 @@ def read_notebook(text: str) -> Page:
         raise InputError("no notebook: it has no list of cells")
     metadata = notebook.get("metadata")
     title = metadata.get("title") if isinstance(metadata, dict) else None
-    page = Page(title if isinstance(title, str) else "")
+    # JSON may bring half of a character.
+    page = Page(title.encode(errors="replace").decode() if isinstance(title, str) else "")
     for cell in cells:
         if not isinstance(cell, dict):
             continue

@@ -14,8 +14,14 @@ globalThis.offline = (() => {
     return [...text].slice(start, end).join("");
   }
 
+  // As the index has words: composed, and Latin letters without their accents.
+  function plain(text) {
+    const apart = text.normalize("NFD").replace(/(\p{Script=Latin})\p{Mn}+/gu, "$1");
+    return apart.normalize("NFC").toLowerCase();
+  }
+
   function terms(text) {
-    return (text.toLowerCase().match(/[\p{L}\p{N}\p{M}]+/gu) ?? []).flatMap((word) => {
+    return (plain(text).match(/[\p{L}\p{N}\p{M}]+/gu) ?? []).flatMap((word) => {
       if (UNSPACED.test(word)) return [...word];
       return COMMON.has(word) ? [] : [stem(word)];
     });

@@ -18,6 +18,7 @@ let spaces = [];
 let bases = new Map(); // the name under which a Space is searched by its base
 let opened = ""; // the id of the document that is shown
 let passages = new Map(); // where the best passage of a document is, by its id
+let nearest = new Map(); // of a document that is near to the opened one, the passage that is
 let searching = null; // what cancels the search under way
 let opening = null;
 let settled = false; // whether the next key begins a new entry of the history
@@ -234,12 +235,10 @@ async function search() {
     well();
     list(results, wanted);
     const many = results.length === 1 ? "1 document" : `${results.length || "No"} documents`;
-    const none = results.length ? "" : ". Other words, or another way to search, may find some.";
+    const way = offline ? "" : ", or another way to search,";
+    const none = results.length ? "" : `. Other words${way} may find some.`;
     $("status").textContent = `${many} in ${Math.round(performance.now() - began)} ms${none}`;
-    if (!base) {
-      $("beside").hidden = true;
-      return;
-    }
+    if (!base) return;
     const other = await json("search", { body: { ...wanted, space: base }, signal: mine.signal });
     if (mine === searching) compare(results, other.results);
   } catch (error) {
@@ -273,9 +272,11 @@ function compare(results, others) {
 }
 
 function list(results, wanted) {
-  if (!wanted.query.trim()) $("beside").hidden = true;
+  // Until the base has answered the same, if it does.
+  $("beside").hidden = true;
   const words = matcher(wanted.query);
   passages = new Map(results.map((result) => [result.document, result]));
+  nearest = new Map();
   $("results").replaceChildren(...results.map((result) => entry(result, words, wanted.mode)));
   $("found").hidden = !wanted.query.trim();
   $("columns").classList.toggle("wide", !$("found").hidden);
@@ -369,7 +370,8 @@ function fill({ id, title, text, metadata }) {
       .map(([name, value]) => element("div", {}, element("dt", {}, name),
         element("dd", {}, element("bdi", {}, value)))),
   );
-  const passage = passages.get(id);
+  // What was found for the query says more than what is near to another document.
+  const passage = passages.get(id) ?? nearest.get(id);
   const [start, end] = passage ? [units(text, passage.start), units(text, passage.end)] : [0, 0];
   const here = element("span", { className: "here" }, ...marked(text.slice(start, end), words));
   $("text").classList.toggle("code", metadata.kind === "code");
@@ -401,7 +403,7 @@ function units(text, characters) {
 
 function neighbour(found) {
   const [title, path] = heading(found.title, found.document);
-  passages.set(found.document, found);
+  nearest.set(found.document, found);
   const before = path ? [element("span", { className: "path", dir: "auto" }, path), " "] : [];
   return element(
     "li", {},

@@ -53,7 +53,9 @@ class RerankRequest(BaseModel):
     return_text: bool | None = Field(False, description="TEI's word for return_documents.")
     raw_scores: bool | None = Field(None, description="TEI's; ignored: scores are cosines.")
     truncate: bool | None = Field(
-        False, description="Cut what the model cannot read; it is an error otherwise."
+        None,
+        description="Cut what the model cannot read; it is an error otherwise. Where not given,"
+        " `documents` are cut, and `texts` are not.",
     )
 
 
@@ -100,7 +102,8 @@ async def rerank(asked: RerankRequest, models: TheModels, embedder: TheEmbedder)
     if asked.top_n is not None and asked.top_n < 1:
         raise invalid("top_n must be at least 1.", "top_n")
     places = [f"{param}.{number}" for number in range(len(texts))]
-    truncate = bool(asked.truncate)
+    # Cohere's and Jina's clients expect it; TEI's say when they want it.
+    truncate = param == "documents" if asked.truncate is None else asked.truncate
     query, query_tokens = await embedder.vectors(
         model, [asked.query], "query", ["query"], truncate=truncate
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from dataclasses import asdict
 from typing import Literal
 
@@ -45,9 +46,9 @@ class SearchRequest(BaseModel):
     )
     filter: dict[str, JsonValue] | None = Field(
         None,
-        description="Which documents may be found: for each column (id, title, context, group,"
-        " order, kind, source) a value, a list of values, or operators (in, not, prefix, gte, gt,"
-        " lte, lt). All must hold.",
+        description="Which documents may be found: for each column (id, title, which is the last"
+        " heading alone, context, the headings above it, group, order, kind, source) a value, a"
+        " list of values, or operators (in, not, prefix, gte, gt, lte, lt). All must hold.",
     )
 
 
@@ -123,17 +124,17 @@ async def _search(
     model = models.get(asked.space, param="space", space=True)
     model.check_dimensions(asked.dimensions)
     vector = None
+    # As documents and `Space.search` have it: an accent is part of its letter.
+    query = unicodedata.normalize("NFC", asked.query)
     if asked.mode != "lexical":
-        vectors, _ = await embedder.vectors(model, [asked.query], "query", ["query"], truncate=True)
+        vectors, _ = await embedder.vectors(model, [query], "query", ["query"], truncate=True)
         vector = vectors[0]
     searcher: Searcher = request.app.state.searcher
 
     def found() -> list[Result]:
         space = model.space
         assert space is not None
-        return searcher.search(
-            space, asked.query, vector, asked.k, asked.mode, asked.dimensions, chosen
-        )
+        return searcher.search(space, query, vector, asked.k, asked.mode, asked.dimensions, chosen)
 
     threads = None if asked.dimensions is None else searcher.threads
     return model.source.name, await asyncio.get_running_loop().run_in_executor(threads, found)

@@ -364,6 +364,8 @@ def _validated(value: Any) -> DocumentLine:
     try:
         asked = DocumentLine.model_validate(value)
     except ValidationError as error:
+        if not isinstance(value, dict):
+            raise invalid("The line must be a JSON object.", None, "model_type") from None
         # As the framework names places.
         errors = [each | {"loc": ("body", *each["loc"])} for each in error.errors()]
         raise validation_error(errors) from None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isometry.jobs.proof import verdict
 from isometry.jobs.selection import choose_point, why_base, why_tuned
 
 SCORES = {1.0: np.full(50, 0.6)}
@@ -85,3 +86,25 @@ def test_why_the_base_was_kept_names_the_interval_that_decided() -> None:
     better = plain | {"ndcg@10": 0.9, "low": 0.1, "high": 0.3, "allowed": False}
     assert "[-2.0, +3.0]" in why_base([plain, better], 80)
     assert "sizes" not in why_base([plain], 80) and "[-2.0, +3.0]" in why_base([plain], 80)
+
+
+def test_of_one_page_nothing_is_claimed_for_others() -> None:
+    def headline(groups: int) -> str:
+        change = {"difference": 0.025, "low": 0.012, "high": 0.038}
+        row = {"mode": "dense", "metric": "ndcg@10", **change}
+        size = {"layers": 1, "dimensions": 48, **change}
+        proof = {
+            "test": {"queries": 60, "groups": groups, "differences": [row]},
+            "sizes": [size, size],
+        }
+        return verdict({"alpha": 1.0, "reasons": ["better"]}, proof)["headline"]
+
+    assert headline(2) == (
+        "Better: +2.5 points of nDCG@10 [+1.2, +3.8] on 60 held-out queries. Smaller, against the"
+        " base cut so: 1x48 +2.5 [+1.2, +3.8]."
+    )
+    # Its queries are alike: how sure they are together is not how sure the next page would be.
+    assert headline(1) == (
+        "No sure difference: +2.5 points of nDCG@10 on 60 held-out queries, all of one page, which"
+        " says nothing of others. Smaller, against the base cut so: 1x48 +2.5."
+    )

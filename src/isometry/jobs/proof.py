@@ -246,12 +246,16 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
         )
         points, low, high = (100 * change[name] for name in ("difference", "low", "high"))
         word = "Better" if low > 0 else "Worse" if high < 0 else "No sure difference"
-        headline = (
-            f"{word}: {points:+.1f} points of nDCG@10 [{low:+.1f}, {high:+.1f}] on"
-            f" {proof['test']['queries']} held-out queries."
-        )
+        interval, asked = f" [{low:+.1f}, {high:+.1f}]", f"{proof['test']['queries']} held-out"
+        alone = proof["test"]["groups"] == 1
+        if alone:
+            # Queries vary, but between pages there is nothing to see.
+            word, interval = "No sure difference", ""
+        headline = f"{word}: {points:+.1f} points of nDCG@10{interval} on {asked} queries"
+        headline += ", all of one page, which says nothing of others." if alone else "."
         if smaller := proof["sizes"][:-1]:
-            headline += f" Smaller, against the base cut so: {', '.join(map(_gain, smaller))}."
+            gains = ", ".join(_gain(row, alone) for row in smaller)
+            headline += f" Smaller, against the base cut so: {gains}."
     return {
         "kept": kept,
         "alpha": choice["alpha"],
@@ -260,8 +264,7 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _gain(row: dict[str, Any]) -> str:
+def _gain(row: dict[str, Any], alone: bool) -> str:
     points, low, high = (100 * row[name] for name in ("difference", "low", "high"))
-    return (
-        f"{size_name((row['layers'], row['dimensions']))} {points:+.1f} [{low:+.1f}, {high:+.1f}]"
-    )
+    interval = "" if alone else f" [{low:+.1f}, {high:+.1f}]"
+    return f"{size_name((row['layers'], row['dimensions']))} {points:+.1f}{interval}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isometry.serving.batching import Engine
+from isometry.serving.batching import Engine, NoVectorError
 from isometry.serving.encoding import Item
 from isometry.serving.errors import ApiError
 from isometry.serving.metrics import Metrics
@@ -138,8 +138,7 @@ def test_ones_failure_is_no_others(bench: Bench) -> None:
         good, bad, other, odd = await asyncio.gather(*tasks, return_exceptions=True)
         assert (good, other) == ([1], [2])
         assert isinstance(bad, RuntimeError)
-        assert isinstance(odd, ApiError)
-        assert (odd.status_code, odd.code) == (500, "no_vector")
+        assert isinstance(odd, NoVectorError) and odd.row == 1
         assert await bench.ask(3) == [3]
 
     run(main)

@@ -51,6 +51,15 @@ def test_an_id_that_ends_like_another_address_is_still_an_id(client: httpx2.Clie
     assert (near["object"], near["document"]) == ("list", "guide/neighbours")
 
 
+def test_an_id_may_have_a_line_break(client: httpx2.Client) -> None:
+    """As the rows of a table may: it is an id that is unknown, and no unknown address."""
+    for rest in ("", "/neighbours"):
+        address = f"/documents/{quote(f'one{chr(10)}two', safe='')}{rest}?space=hostile"
+        error = client.get(address).json()["error"]
+        assert error["code"] == "document_not_found"
+        assert "There is no such address" not in error["message"]
+
+
 def test_neighbours_are_those_of_the_mean_passage(client: httpx2.Client, space: Space) -> None:
     index = space.index
     names = np.array(index.rows.documents.to_pylist())

@@ -9,6 +9,7 @@ import pytest
 from running import Running
 
 from isometry.encoders.text import TextEncoder
+from isometry.serving import batching
 
 QUERY = "how do I rotate the keys"
 LONG = {"query": "a", "documents": ["a"], "truncate": False}
@@ -135,6 +136,23 @@ def test_what_cannot_be_ranked_is_refused(
     answer = client.post("/v1/rerank", json={"model": "prompted", **asked})
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
+
+
+def test_the_text_without_a_vector_is_named_as_it_was_sent(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is asked once for what comes twice."""
+    whole = batching._whole  # pyright: ignore[reportPrivateUsage]
+
+    def broken(parts: list[np.ndarray]) -> Any:
+        return batching.NoVectorError(1) if sum(map(len, parts)) == 2 else whole(parts)
+
+    monkeypatch.setattr(batching, "_whole", broken)
+    asked = {"model": "prompted", "query": QUERY, "documents": ["a", "a", "broken"]}
+    answer = client.post("/v1/rerank", json=asked)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (500, "documents.2", "no_vector")
+    assert error["message"] == "The model gives NaN or infinity for documents.2."
 
 
 def test_several_models_need_a_name(client: httpx2.Client, prompted_folder: Path) -> None:

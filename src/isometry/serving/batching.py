@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from isometry.serving.errors import ApiError, busy
+from isometry.serving.errors import busy
 
 if TYPE_CHECKING:
     from isometry.serving.encoding import Item
@@ -101,7 +101,8 @@ class Engine:
         """The vectors of a request's texts.
 
         Raises:
-            ApiError: When too much waits already, or the model gives no numbers for a text.
+            ApiError: When too much waits already.
+            NoVectorError: When the model gives no numbers for a text.
         """
         job = _Job(items)
         self._submit(job)
@@ -199,11 +200,21 @@ class Engine:
                 job.settle(_whole(job.parts))
 
 
+class NoVectorError(Exception):
+    """The model gives NaN or infinity for a text.
+
+    Attributes:
+        row: Which of those that were given.
+    """
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"The model gives NaN or infinity for text {row}.")
+        self.row = row
+
+
 def _whole(parts: list[np.ndarray]) -> np.ndarray | Exception:
     vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if np.isfinite(vectors).all():
         return vectors
     number = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-    return ApiError(
-        500, f"The model gives NaN or infinity for input {number}.", param="input", code="no_vector"
-    )
+    return NoVectorError(number)

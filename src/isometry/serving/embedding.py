@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from jaxtyping import Float
 
+from isometry.serving.batching import NoVectorError
 from isometry.serving.cache import VectorCache
-from isometry.serving.errors import invalid
+from isometry.serving.errors import ApiError, invalid
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Role
@@ -91,7 +92,17 @@ class Embedder:
                 [places[row] for row in firsts],
                 truncate,
             )
-            made = await model.engine.vectors(items)
+            try:
+                made = await model.engine.vectors(items)
+            except NoVectorError as error:
+                # As the request has it: what was known, and what came twice, was not asked for.
+                place = places[firsts[error.row]]
+                raise ApiError(
+                    500,
+                    f"The model gives NaN or infinity for {place}.",
+                    param=place,
+                    code="no_vector",
+                ) from None
             for (key, rows), item, vector in zip(missing.items(), items, made, strict=True):
                 vectors[rows], counts[rows] = vector, len(item.ids)
                 if keep:

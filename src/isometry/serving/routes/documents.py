@@ -8,12 +8,21 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from isometry.serving.documents import nearest, shown
 from isometry.serving.errors import ApiError, invalid
 from isometry.serving.model import Model
 from isometry.serving.routes.shapes import TheLimits, TheModels, json_answer
 
+
+class _IdConvertor(PathConvertor):
+    """Any id: the framework's own ends at a line break, which a table's ids may have."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("id", _IdConvertor())
 router = APIRouter(tags=["documents"])
 
 _NEIGHBOURS = "/neighbours"
@@ -59,7 +68,7 @@ class NeighboursAnswer(BaseModel):
 
 
 # The longer path first: an id may hold slashes.
-@router.get("/documents/{document:path}/neighbours", response_model=NeighboursAnswer)
+@router.get("/documents/{document:id}/neighbours", response_model=NeighboursAnswer)
 async def neighbours(
     document: str,
     request: Request,
@@ -78,7 +87,7 @@ async def neighbours(
     return json_answer({"object": "list", "space": name, "document": document, "results": found})
 
 
-@router.get("/documents/{document:path}", response_model=DocumentAnswer)
+@router.get("/documents/{document:id}", response_model=DocumentAnswer)
 async def one_document(document: str, models: TheModels, space: SpaceName = None) -> Response:
     """A document's title, text and metadata; slashes of an id are best written as %2F."""
     name, found = await _from(models, space, lambda model: _whole(model, document))

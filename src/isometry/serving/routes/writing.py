@@ -140,7 +140,7 @@ LINES = {model.__name__: _described(model) for model in (DocumentLine, LineResul
 
 
 @router.put(
-    "/documents/{document:path}",
+    "/documents/{document:id}",
     response_model=StoredDocument,
     responses={201: {"model": StoredDocument, "description": "There was none of this id."}},
 )
@@ -176,7 +176,7 @@ async def put_document(
     return answer
 
 
-@router.delete("/documents/{document:path}", response_model=DeletedDocument)
+@router.delete("/documents/{document:id}", response_model=DeletedDocument)
 async def delete_document(
     document: str, request: Request, models: TheModels, space: SpaceName = None
 ) -> Response:

@@ -11,6 +11,9 @@ import pyarrow as pa
 
 Kind = Literal["prose", "code"]
 
+# Of a batch: a character takes four bytes at most.
+_MOST_CHARACTERS = 1 << 26
+
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -79,13 +82,20 @@ def composed(document: Document) -> Document:
 
 
 def to_batches(documents: Iterable[Document], size: int = 1024) -> Iterator[pa.RecordBatch]:
-    """Packs documents into Arrow batches, so that memory stays flat as a source grows."""
+    """Packs documents into Arrow batches, so that memory stays flat as a source grows.
+
+    Args:
+        documents: One after the other.
+        size: How many make a batch; of long ones fewer do, since an array ends at 2 GiB.
+    """
     rows: list[dict[str, object]] = []
+    characters = 0
     for document in documents:
         rows.append(asdict(document))
-        if len(rows) == size:
+        characters += len(document.text) + len(document.summary)
+        if len(rows) == size or characters > _MOST_CHARACTERS:
             yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
-            rows = []
+            rows, characters = [], 0
     if rows:
         yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from isometry.core.errors import InputError
+from isometry.corpora import documents as module
 from isometry.corpora.documents import Document, from_table, to_batches
 from isometry.corpora.readers import ReadingReport, Source, open_source
 
@@ -123,6 +124,15 @@ def test_a_mixed_folder(folder: Path) -> None:
     }
     assert report.files == 19
     assert from_table(pa.Table.from_batches(to_batches(documents))) == documents
+
+
+def test_long_documents_make_batches_of_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they would take more than an array holds."""
+    monkeypatch.setattr(module, "_MOST_CHARACTERS", 100)
+    rows = [Document(f"{n}", "x" * length) for n, length in enumerate((60, 60, 10, 300, 5, 5))]
+    batches = list(to_batches(rows, size=3))
+    assert [batch.num_rows for batch in batches] == [2, 2, 2]
+    assert from_table(pa.Table.from_batches(batches)) == rows
 
 
 def test_the_fingerprint_follows_content_names_and_options(folder: Path, tmp_path: Path) -> None:

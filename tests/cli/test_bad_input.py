@@ -155,6 +155,8 @@ def test_a_page_among_the_documents(
     (space / "space.json").write_text(json.dumps(manifest))
     line = complain(capsys, "page", space, "--out", docs / "page.html")
     assert "lies in the source" in line and not list(docs.iterdir())
+    # What is hidden is not read.
+    assert main(["page", str(space), "--out", str(docs / ".cache" / "page.html"), "-q"]) == 0
 
 
 def test_a_base_that_is_no_model(

@@ -9,6 +9,7 @@ import pytest
 
 from isometry.jobs.proof import verdict
 from isometry.jobs.selection import choose_point, why_base, why_tuned
+from isometry.report.figures import certainty
 
 SCORES = {1.0: np.full(50, 0.6)}
 
@@ -99,12 +100,18 @@ def test_of_one_page_nothing_is_claimed_for_others() -> None:
         }
         return verdict({"alpha": 1.0, "reasons": ["better"]}, proof)["headline"]
 
+    def said(groups: int) -> str:
+        row = {"mode": "dense", "metric": "ndcg@10", "difference": 0.025, "low": 0.01, "high": 0.04}
+        return certainty({"figures": {"test": {"groups": groups, "differences": [row]}}})
+
+    assert "very likely show a gain" in said(2) and "nothing can be said" in said(1)
     assert headline(2) == (
         "Better: +2.5 points of nDCG@10 [+1.2, +3.8] on 60 held-out queries. Smaller, against the"
         " base cut so: 1x48 +2.5 [+1.2, +3.8]."
     )
     # Its queries are alike: how sure they are together is not how sure the next page would be.
     assert headline(1) == (
-        "No sure difference: +2.5 points of nDCG@10 on 60 held-out queries, all of one page, which"
-        " says nothing of others. Smaller, against the base cut so: 1x48 +2.5."
+        "No sure difference: +2.5 points of nDCG@10 on 60 held-out queries, all of pages that"
+        " belong together, which says nothing of others. Smaller, against the base cut so: 1x48"
+        " +2.5."
     )

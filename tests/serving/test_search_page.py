@@ -371,7 +371,8 @@ def test_beside_it_stands_what_the_base_finds(browser: Browser, tiny_space: Path
 def refuse_base(route: Route) -> None:
     """Answers for the Space itself alone."""
     if (route.request.post_data_json or {}).get("space") == "docs.base":
-        route.fulfill(status=429, json={"error": {"message": "Too busy."}})
+        error = {"error": {"message": "Too busy."}}
+        route.fulfill(status=429, json=error, headers={"retry-after": "600"})
     else:
         route.continue_()
 

@@ -129,7 +129,8 @@ def test_ctrl_c_reaches_the_owner_alone(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while len(_children(process.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    # The resource tracker is one, and the helper, which has all imports still before it.
+    # The resource tracker is one, and the helper, which has all imports still before it. Their
+    # owner may be starting it yet: then it hears of this afterwards.
     assert len(_children(process.pid)) == 2
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)

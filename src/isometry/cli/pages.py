@@ -31,6 +31,7 @@ def page(
     """
     from isometry.core.errors import InputError
     from isometry.core.writing import write_text
+    from isometry.corpora.readers.archives import SKIPPED_FOLDERS
     from isometry.jobs.places import check_place
     from isometry.serving.offline import offline_page
     from isometry.space import Space
@@ -44,7 +45,13 @@ def page(
         raise InputError(f"{place} exists.", "Replace it with --force, or choose another --out.")
     opened = Space.open(space)
     whole = opened.manifest["source"].get("place")
+    inside = Path()
     if whole and Path(whole).is_dir() and Path(whole).resolve() in place.resolve().parents:
+        inside = place.resolve().relative_to(Path(whole).resolve())
+    # What is hidden is not read.
+    if inside.parts and not any(
+        part.startswith(".") or part in SKIPPED_FOLDERS for part in inside.parts
+    ):
         raise InputError(
             f"{place} lies in the source, where the next run would read it as a document.",
             "Choose another --out.",

@@ -16,7 +16,7 @@ from isometry.core.workspace import Workspace, discard_finished_work, discard_ot
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
-from isometry.jobs.places import check_model_alone, check_place, check_replaceable
+from isometry.jobs.places import as_typed, check_model_alone, check_place, check_replaceable
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -116,8 +116,14 @@ def distill(
     # As the reader shows it: without a password.
     settings = replace(settings, source=reader.name)
     partial = folder.with_name(f"{folder.name}.partial")
+    typed = {
+        **asdict(settings),
+        "teacher": as_typed(settings.teacher),
+        "source": as_typed(settings.source),
+        "minutes": float(minutes),
+    }
     fingerprint = hash_value(
-        [__version__, asdict(settings), reader.fingerprint(), model_files(settings.teacher)]
+        [__version__, typed, reader.fingerprint(), model_files(settings.teacher)]
     )
     if not force and (finished := _finished(folder, fingerprint)) is not None:
         # Stopped while it cleaned up, it left its work behind.

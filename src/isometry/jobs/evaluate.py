@@ -98,7 +98,7 @@ def evaluate(
                 raise InputError(f"There is no file {file}.")
     source = open_source(str(documents), text=text, title=title, id=id)
     if judged is None:
-        check_apart(source, queries, judgements)
+        check_apart(source, queries)
     report = ReadingReport()
     found = list(source.documents(report))
     if judged is None:

@@ -21,7 +21,7 @@ from isometry.core.writing import clear_disk_errors, out_folder, write_text
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
-from isometry.jobs.places import check_apart
+from isometry.jobs.places import as_typed, check_apart
 from isometry.space import Space
 from isometry.space_files import DOCUMENTS, MANIFEST, MODEL, REPORT, is_written, seal
 
@@ -249,7 +249,7 @@ def check(settings: FitSettings) -> Source:
         id=settings.id,
         limit=settings.limit,
     )
-    check_apart(reader, settings.queries, settings.judgements, settings.pairs)
+    check_apart(reader, settings.queries, settings.pairs)
     return reader
 
 
@@ -278,11 +278,13 @@ def default_out(source: str) -> Path:
 
 def _identity(settings: FitSettings, source: Source) -> dict[str, Any]:
     """What must be the same for two runs to be one: settings and contents."""
-    values: dict[str, Any] = {**asdict(settings), "minutes": float(settings.minutes)}
-    for name in ("source", "base"):
-        # However a folder is typed: what is in it is told below.
-        if Path(values[name]).expanduser().is_dir():
-            values[name] = str(Path(values[name]))
+    # What is in the folders is told below.
+    values: dict[str, Any] = {
+        **asdict(settings),
+        "source": as_typed(settings.source),
+        "base": as_typed(settings.base),
+        "minutes": float(settings.minutes),
+    }
     if settings.nested is None:
         # Spaces that were made before there were nested sizes are those of the same command.
         del values["nested"]

@@ -104,7 +104,8 @@ def merge(
         force: Replace an existing folder.
 
     Returns:
-        `out`, `recipe`, `tensors` (how many), `warnings`; `learned`, what
+        `out`, `recipe`, `tensors` (how many), `repeatable` (not so where it took the place of a
+        model that it was made of), `warnings`; `learned`, what
         `jobs.merge_probe.learn` says of the weights, None where none were learned; and
         `evaluation`: for each source that was asked for its `source`, and `rows` as
         `isometry.evaluate` gives them, with the difference of each parent to the merge.
@@ -267,10 +268,10 @@ def _merge(
         f"The merge replaces '{name}', which it is made of: its recipe cannot be repeated."
         for name in replaced
     ]
-    check_writable(out)
     say("Fingerprinting the models ...")
     fingerprints = {name: checkpoint.fingerprint() for name, checkpoint in opened.items()}
     check_fingerprints(settings, fingerprints, wanted)
+    check_writable(out)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Before the merge: a source or a model that cannot be used costs nothing.

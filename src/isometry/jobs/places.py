@@ -9,6 +9,7 @@ from isometry.core.errors import InputError
 from isometry.core.files import read_json
 from isometry.corpora.readers import Source
 from isometry.corpora.readers.folders import Folder
+from isometry.corpora.readers.kinds import refused_name
 from isometry.space_files import MANIFEST
 
 # The files of a model and its tokenizer, beside its card.
@@ -60,21 +61,23 @@ def check_model_alone(folder: Path) -> None:
             )
 
 
-def check_apart(source: Source, *labels: str | Path | None) -> None:
+def check_apart(source: Source, *queries: str | Path | None) -> None:
     """Refuses files of queries that a source would read as documents: each would find itself.
 
     Args:
         source: The opened source.
-        labels: Files of queries and judgements, where there are some.
+        queries: Their files, where there are some.
 
     Raises:
         InputError: With the first that lies in it.
     """
-    if not isinstance(source, Folder):
+    given = [path for path in queries if path is not None]
+    if not given or not isinstance(source, Folder):
         return
-    documents = {(source.root / file).resolve() for file in source.files}
-    for path in labels:
-        if path is not None and Path(path).resolve() in documents:
+    read = (file for file in source.files if refused_name(file) is None)
+    documents = {(source.root / file).resolve() for file in read}
+    for path in given:
+        if Path(path).resolve() in documents:
             raise InputError(
                 f"{path} lies in the source {source.name}, which would have its queries among its"
                 " documents.",
@@ -103,6 +106,11 @@ def check_place(out: Path, models: Mapping[str, Path]) -> None:
             raise InputError(
                 f"{out} would replace '{name}', which lies in it.", "Choose another --out."
             )
+
+
+def as_typed(place: str) -> str:
+    """A source or a model as it is told apart: however the path of a folder is typed."""
+    return str(Path(place)) if Path(place).expanduser().is_dir() else place
 
 
 def place_of(source: str) -> str | None:

@@ -252,7 +252,8 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
             # Queries vary, but between pages there is nothing to see.
             word, interval = "No sure difference", ""
         headline = f"{word}: {points:+.1f} points of nDCG@10{interval} on {asked} queries"
-        headline += ", all of one page, which says nothing of others." if alone else "."
+        headline += ", all of pages that belong together, which says nothing of others." * alone
+        headline += "" if alone else "."
         if smaller := proof["sizes"][:-1]:
             gains = ", ".join(_gain(row, alone) for row in smaller)
             headline += f" Smaller, against the base cut so: {gains}."

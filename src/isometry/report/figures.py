@@ -101,6 +101,8 @@ def certainty(manifest: Mapping[str, Any]) -> str:
     low, high = row.get("low"), row.get("high")
     if low is None or high is None:
         return "No interval was computed, so nothing can be said about chance."
+    if look_up(manifest, "figures.test.groups") == 1:
+        return "All queries are of pages that belong together: of others nothing can be said."
     if low > 0:
         return (
             "Other queries of this kind would very likely show a gain too: the whole interval"

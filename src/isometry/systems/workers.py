@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from isometry.core.errors import InputError
@@ -76,15 +77,17 @@ def workers(
 
 @contextmanager
 def _deaf() -> Generator[None]:
-    """What is started inside ignores Ctrl-C, which a terminal sends to all: its owner ends it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """What is started inside hears no Ctrl-C, which a terminal sends to all: its owner ends it.
+
+    The owner hears one that comes meanwhile behind it.
+    """
+    # Starting it unblocks the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

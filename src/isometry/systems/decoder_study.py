@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from isometry.core.progress import say
@@ -49,6 +50,8 @@ Mix = Literal["retrieval", "blended", "blended, topics in batch"]
 FIND = Prompt(query="Instruct: name it\nQuery:\n")
 # Both sides of a symmetric task get its instruction.
 GROUP = Prompt("Instruct: same topic\nQuery:\n", "Instruct: same topic\nQuery:\n")
+
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +216,8 @@ def rows_of(run: DecoderRun, mix: Mix) -> list[InstructedRow]:
 def arm(about: str, pooling: Pooling, *, causal: bool, mixes: tuple[Mix, ...]) -> DecoderArm:
     """An arm that trains a decoder in as many stages as there are mixes.
 
-    Batches depend on the seed, the stage and the mix alone.
+    Batches depend on the seed, the stage and the mix alone. Arms with the same pooler, mask and
+    first mix train the first stage together, once for each rate and seed.
     """
     stages = STAGES[: len(mixes)]
 
@@ -228,10 +232,45 @@ def arm(about: str, pooling: Pooling, *, causal: bool, mixes: tuple[Mix, ...]) -
             learner = InstructedTowers(
                 encoder, objective, query_tokens=scale.tokens, document_tokens=scale.tokens
             )
-            run.fit(stage, learner, rows, order)
+            if number:
+                run.fit(stage, learner, rows, order)
+            else:
+                alike = (pooling, "causal" if causal else "bidirectional", mix)
+                fit_together(run, stage, learner, rows, order, "-".join(alike))
         return encoder
 
     return Arm(about, make, stages, chosen_on="mrr@10")
+
+
+def fit_together(
+    run: DecoderRun,
+    stage: str,
+    learner: InstructedTowers,
+    rows: Sequence[InstructedRow],
+    order: Sequence[Sequence[int]],
+    name: str,
+) -> None:
+    """`Run.fit` for arms that begin alike: one of them trains, and it counts for all.
+
+    Args:
+        run: The arm's own; rate and seed are part of what is shared.
+        stage: The first one.
+        learner: Whose weights end as if it had trained itself.
+        rows: What batches are made of.
+        order: The numbers of each step's rows.
+        name: Tells apart what arms begin with.
+    """
+    weights = {name: part for name, part in learner.named_parameters() if part.requires_grad}
+
+    def make(folder: Path) -> None:
+        run.fit(stage, learner, rows, order)
+        save_file({name: part.detach() for name, part in weights.items()}, folder / _WEIGHTS)
+
+    folder = run.once(f"{stage}-{name}-{run.rate:g}-{run.seed}", make)
+    with torch.no_grad():
+        for own, made in load_file(folder / _WEIGHTS).items():
+            weights[own].copy_(made)
+    run.steps[stage], run.rows[stage] = len(order), sum(len(batch) for batch in order)
 
 
 def measure(run: DecoderRun, encoder: TextEncoder, held: Glosses) -> Figures:

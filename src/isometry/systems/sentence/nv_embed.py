@@ -56,7 +56,9 @@ system = System(
     " stage, which is as long for all, and mixtures after both. Every arm chooses its rate by"
     " what it is compared on. Self-attention has as many weights as latent attention has without"
     " its latents. At this size a difference between poolers of 0.3 points, as in the paper,"
-    " cannot be seen: it is reported. This is a second look at the test: after a first one, with"
+    " cannot be seen: it is reported. Arms that begin alike share their first stage; to keep the"
+    " run within an hour of two cores, self-attention is trained without the mask alone, and one"
+    " stage is compared by topics alone. This is a second look at the test: after a first one, with"
     " 2 negatives a row and 60 steps in the second stage, had missed the headline, more of both"
     " were tried on validation, and taken, for the baseline of that gate too.",
     data=data,
@@ -64,27 +66,24 @@ system = System(
     arms={
         "eos, causal": arm("the last token's state", "eos", causal=True, mixes=WORDS),
         "mean, causal": arm("the mean of the states", "mean", causal=True, mixes=WORDS),
-        "self-attention, causal": arm(
-            "another layer, then the mean", "self-attention", causal=True, mixes=WORDS
-        ),
         "latent, causal": arm("latent attention", "latent", causal=True, mixes=WORDS),
         "eos, bidirectional": arm("without the mask", "eos", causal=False, mixes=WORDS),
         "mean, bidirectional": arm("without the mask", "mean", causal=False, mixes=WORDS),
         "self-attention, bidirectional": arm(
-            "without the mask", "self-attention", causal=False, mixes=WORDS
+            "another layer, then the mean", "self-attention", causal=False, mixes=WORDS
         ),
         "latent, bidirectional": arm("without the mask", "latent", causal=False, mixes=WORDS),
         "retrieval alone": retrieval,
-        "one stage": one_stage,
         "topics in batch": in_batch,
         "nv-embed": nv_embed,
         **{
             f"{name}, {FOR_TOPICS}": replace(own, chosen_on=TOPICS)
             for name, own in (
-                ("retrieval alone", retrieval), ("one stage", one_stage),
-                ("topics in batch", in_batch), ("nv-embed", nv_embed),
+                ("retrieval alone", retrieval), ("topics in batch", in_batch),
+                ("nv-embed", nv_embed),
             )
         },
+        f"one stage, {FOR_TOPICS}": replace(one_stage, chosen_on=TOPICS),
     },
     baseline=f"retrieval alone, {FOR_TOPICS}",
     method=f"nv-embed, {FOR_TOPICS}",
@@ -109,7 +108,6 @@ system = System(
             reported="two stages 72.31, one without in-batch negatives 71.94, one with them 70.83"
             " (table 4)",
         ),
-        Gate("mrr@10", 0.0, "one stage", arm="nv-embed", report_only=True),
         Gate("mrr@10", 0.0, "topics in batch", arm="nv-embed", report_only=True),
         Gate(
             "mrr@10", 0.0, "mean, bidirectional", arm="latent, bidirectional", report_only=True,

@@ -125,6 +125,8 @@ def test_ctrl_c_reaches_the_owner_alone(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "isometry", *command, "--results", str(tmp_path / "results")],
         cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True,
+        # Whoever runs these tests in the background ignores it, and so would all below.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while len(_children(process.pid)) < 2 and time.monotonic() < deadline:

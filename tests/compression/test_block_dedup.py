@@ -31,6 +31,21 @@ def test_copies_are_dropped_and_nothing_is_lost() -> None:
     assert codec.nbytes == budget(7, 10)
 
 
+@pytest.mark.parametrize("last", [-9.0, 0.0, 9.0])
+def test_a_block_that_is_partly_padding_stands_for_no_other(last: float) -> None:
+    # Its numbers would have it visited first, in the middle, or last.
+    table = torch.cat([blocks(3, {}), torch.full((BLOCK - 1, DIM), last)])
+    for kept in (1, 2, 3, 4):
+        codec = BlockDedup.fit(table, budget(kept, 4), block=BLOCK)
+        assert len(codec.rows) == kept * BLOCK
+        assert codec.lookup(torch.arange(len(table))).shape == table.shape
+        # Whole blocks have rows of their own, or those of a whole one.
+        stands = codec.rows.view(kept, BLOCK, DIM)[codec.owner[:3].long()]
+        assert all(any(torch.equal(one, own) for own in table[:12].view(3, BLOCK, DIM))
+                   for one in stands)  # fmt: skip
+    assert torch.equal(codec.lookup(torch.arange(len(table))), table)
+
+
 def test_the_nearest_are_dropped_first() -> None:
     table = blocks(10, {3: 1}, noise=0.001)
     table[5 * BLOCK : 6 * BLOCK] = table[8 * BLOCK : 9 * BLOCK] + 0.1
@@ -72,10 +87,12 @@ def test_any_budget_of_a_block_or_more_is_kept(kept: int) -> None:
 def test_a_block_with_padding_stands_for_no_other() -> None:
     table = blocks(6, {})[:22]
     table[20:] = 0.1
-    # Nearly the same as the last block with its padding, and visited later.
+    # Nearly the same as the last block with its padding, whose numbers come first.
     table[:2], table[2:4] = 0.1003, 0.0003
-    owner = BlockDedup.fit(table, budget(5, 6), block=BLOCK).owner
-    assert owner[0] != owner[5]
+    codec = BlockDedup.fit(table, budget(5, 6), block=BLOCK)
+    assert codec.owner[0] == codec.owner[5]
+    assert torch.equal(codec.lookup(torch.arange(20)), table[:20])
+    torch.testing.assert_close(codec.lookup(torch.arange(20, 22)), table[20:], rtol=0, atol=1e-3)
 
 
 def test_blocks_are_visited_by_their_third_quartile() -> None:

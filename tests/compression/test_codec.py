@@ -16,7 +16,7 @@ from isometry.compression.codec import Codec, FloatTable, generator_of
 from isometry.compression.deep_hash import DeepHash
 from isometry.compression.integer_table import IntegerTable
 from isometry.compression.low_rank import LowRank
-from isometry.compression.mgqe import MGQE
+from isometry.compression.mgqe import MGQE, GranularCodes
 from isometry.compression.modulo_hash import ModuloHash
 from isometry.compression.optembed import PrefixRows
 from isometry.compression.product_table import ProductTable
@@ -115,6 +115,24 @@ def test_a_table_that_is_no_table_is_refused(name: str) -> None:
         kind.fit(broken, 4 * N * DIM)
     with pytest.raises(InputError, match=rf"{kind.__name__} takes [\d,]+ bytes at the least"):
         kind.fit(TABLE, 3)
+
+
+@pytest.mark.parametrize("parts", [0, 3, 32])
+def test_vectors_that_cannot_be_cut_are_refused(parts: int) -> None:
+    makes: list[Callable[[], object]] = [
+        lambda: ProductTable(10, DIM, parts, codes=4),
+        lambda: GranularCodes(600, DIM, parts, 60),
+        lambda: MGQE(600, DIM, parts, torch.arange(600) < 60),
+    ]
+    for make in makes:
+        with pytest.raises(InputError, match=f"of {DIM} dimensions cannot be cut into {parts} "):
+            make()
+
+
+def test_freezing_leaves_a_table_in_training() -> None:
+    table = MGQE.sized(COUNTS, DIM, 2 * BUDGET).train()
+    table.freeze()
+    assert table.training and table.respond.training
 
 
 @pytest.mark.parametrize("kind", [ModuloHash, QuotientRemainder, DeepHash, RobeArray, AdaptiveRows])

@@ -11,8 +11,10 @@ from isometry.compression.compressed_embedding import CompressedEmbedding, compr
 from isometry.compression.deep_hash import DeepHash
 from isometry.compression.integer_table import IntegerTable
 from isometry.compression.low_rank import LowRank
+from isometry.compression.mixed_dimension import mixed_dimension
 from isometry.compression.modulo_hash import ModuloHash
 from isometry.compression.quotient_remainder import QuotientRemainder
+from isometry.compression.tensor_train import TensorTrain
 from isometry.core.errors import InputError
 
 FIELDS = (50, 3, 400)
@@ -58,6 +60,25 @@ def test_ids_beyond_all_fields_are_refused(embedding: CompressedEmbedding) -> No
     assert network.lookup(torch.tensor([10**9])).shape == (1, 8)
 
 
+@pytest.mark.parametrize("part", [ModuloHash(10, 4, 3), QuotientRemainder(10, 4, 3)])
+def test_one_part_has_no_ids_beyond_its_own_either(part: Codec) -> None:
+    single = CompressedEmbedding([part])
+    assert single(torch.arange(10)).shape == (10, 4)
+    for bad in (-1, 10, 453):
+        with pytest.raises(InputError, match=f"no id {bad}"):
+            single(torch.tensor([bad]))
+    with pytest.raises(InputError, match="no id -1"):
+        CompressedEmbedding([DeepHash(10, 4, 2, hashes=4)]).eval()(torch.tensor([-1]))
+
+
+def test_a_budget_below_the_least_names_what_is_compressed() -> None:
+    for kind in (ModuloHash, QuotientRemainder, TensorTrain):
+        with pytest.raises(InputError, match=rf"^{kind.__name__} takes [\d,]+ bytes at the least"):
+            kind.of_fields((1000, 500), 16, 100)
+    with pytest.raises(InputError, match=r"^LowRank takes"):
+        mixed_dimension((1000, 500), 16, 100)
+
+
 def test_what_cannot_be_trained_says_so() -> None:
     frozen = IntegerTable(5, 8)
     with pytest.raises(InputError, match="IntegerTable cannot be trained"):
@@ -73,6 +94,8 @@ def test_it_is_saved_with_its_parts(embedding: CompressedEmbedding, tmp_path: Pa
     again = CompressedEmbedding.load(tmp_path / "file", LowRank, ModuloHash)
     assert torch.equal(again(IDS), embedding(IDS))
     assert again.nbytes == embedding.nbytes == 4 * (50 * 2 + 2 * 8 + 3 * 8 + 40 * 8)
+    file = (tmp_path / "file").read_bytes()
+    assert len(file) - 8 - int.from_bytes(file[:8], "little") == embedding.nbytes
     with pytest.raises(InputError, match="a part of the kind ModuloHash"):
         CompressedEmbedding.load(tmp_path / "file", LowRank)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from isometry.compression.alpt import ALPT
 from isometry.compression.integer_table import (
     IntegerTable,
     IntegerTraining,
@@ -20,6 +23,27 @@ def test_random_rounding_is_right_in_the_mean(value: float) -> None:
     assert (draws - value).abs().max() < 1
     # Nearest rounding is not.
     assert value == 5.0 or abs(round(value) - value) > 3 * error
+
+
+@pytest.mark.parametrize("kind", [IntegerTraining, ALPT])
+def test_what_is_served_in_training_is_right_in_the_mean(
+    kind: Callable[..., IntegerTraining],
+) -> None:
+    table = kind(100_000, 1, step=0.01)
+    with torch.no_grad():
+        table.rows.fill_(0.003)
+        served = table(torch.arange(100_000)).double()
+    assert abs(served.mean() - 0.003) <= 3 * served.std() / 100_000**0.5
+    # Nearest rounding would give 0 throughout.
+    assert 0.2 < (served > 0).double().mean() < 0.4
+
+
+def test_other_rates_are_said() -> None:
+    table = torch.ones(10, 16)
+    for budget in (1, 199):
+        with pytest.raises(InputError, match=r"takes 200 bytes") as raised:
+            IntegerTable.fit(table, budget)
+        assert raised.value.hint == "Its rates here are 0.3125 and 0.5625 of float32."
 
 
 def test_in_training_rows_are_read_on_the_steps() -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import pytest
+
+from isometry.core.progress import progress_shown
 from isometry.corpora.concept_vocabulary import ConceptVocabulary, frequent_concepts
 from isometry.corpora.pairs.related_glosses import Gloss, GlossPair, glosses_of
 from isometry.corpora.readers.concepts import Concepts, ConceptText, Edge
 
 
-def test_concepts_are_frequent_and_those_of_the_same_glosses_one() -> None:
+def test_concepts_are_frequent_and_those_of_the_same_glosses_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def gloss(*above: str) -> Gloss:
         return Gloss("text", (f"own{len(above)}", *above))
 
@@ -20,8 +25,10 @@ def test_concepts_are_frequent_and_those_of_the_same_glosses_one() -> None:
         GlossPair(gloss("other", "big", "noun.x"), gloss("rare", "other", "big", "noun.x")),
     ]
     concepts = Concepts(texts, edges)
-    found = frequent_concepts(concepts, pairs, count=9, least=2, most=0.5)
+    with progress_shown(True):
+        found = frequent_concepts(concepts, pairs, count=9, least=2, most=0.5)
     assert found.keys == ("noun.x", "low", "other")
+    assert "No training gloss falls under noun.empty" in " ".join(capsys.readouterr().err.split())
     assert found.names == ("x (noun.x)", "x (low)", "other")
     assert found.texts == ("x", "x; a gloss", "other")
     assert found.tags(pairs[0].query) == (0, 1)

@@ -86,6 +86,14 @@ def test_a_batch_may_say_what_is_pooled(tiny_original: TextEncoder, decoder: Any
         StatePooling(Mean(), 16)({"token_embeddings": found.tokens})
 
 
+def test_a_prompt_is_left_out_wherever_the_padding_stands() -> None:
+    states = torch.arange(12.0).view(2, 6, 1)
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    batch = {"token_embeddings": states, "attention_mask": mask, "prompt_length": 2}
+    found = StatePooling(Mean(), 1)(batch)["sentence_embedding"]
+    assert found.flatten().tolist() == [4.5, 9.5]
+
+
 def test_encoding_does_not_depend_on_who_else_is_in_the_batch(
     tiny_original: TextEncoder, decoder: Any
 ) -> None:

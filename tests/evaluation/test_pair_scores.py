@@ -88,9 +88,14 @@ def test_a_vector_without_direction_is_named(value: float) -> None:
         pair_scores(a, b, np.array([1.0, 2.0, 3.0]))
 
 
+def test_where_nothing_is_right_there_is_no_threshold() -> None:
+    with pytest.raises(ValueError, match="No pair is a positive one"):
+        best_threshold(np.array([0.2, 0.7]), np.array([False, False]))
+
+
 @pytest.mark.parametrize("gold", [[1.0, 1.0, 1.0], [1.0, np.nan, 2.0], [1.0, 2.0]])
 def test_gold_figures_that_order_nothing_are_refused(gold: list[float]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"two different|differ in shape"):
         pair_scores(*at_angles([10, 20, 30]), np.array(gold))
 
 

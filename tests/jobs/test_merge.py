@@ -209,6 +209,10 @@ def test_a_recipe_by_hand_needs_sources_only(parents: list[Path], tmp_path: Path
         ({"models": ["a", "b"], "scale": [1]}, "no recipe: a value has the wrong type"),
         ({"models": ["a", "b"], "seed": float("inf")}, "no recipe: a value has the wrong type"),
         ({"models": ["a", "b"], "prompts_from": "c"}, "--prompts-from must be one of the models"),
+        (
+            {"models": ["a", "b"], "method": "self-positioning", "base": "c", "weights": [1, 0.1]},
+            "which sum to 1, not to 1.1",
+        ),
     ],
 )
 def test_what_is_no_recipe_is_refused(tmp_path: Path, values: dict[str, Any], said: str) -> None:
@@ -240,6 +244,7 @@ BASED = {"base": "b"}
         (["a", "b"], {"method": "slerp", "weights": [0.0, 0.0]}, "0 and more"),
         (["a", "b"], {"method": "dare", "drop": 1.0, **BASED}, "--drop"),
         (["a", "b"], {"method": "dare", "drop": -0.1, **BASED}, "--drop"),
+        (["a", "b"], {"weights": [1.0, -1.0]}, "sum to 0"),
         (["a", "b"], {"prompts_from": "c"}, "--prompts-from"),
         (["a", "b"], {}, "There is no model 'a'"),
     ],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,24 @@ def test_a_few_steps_teach_the_pointer_and_leave_the_encoder(tiny: TextEncoder) 
     spans = best_spans(logits[:, 0], logits[:, 1], 10).tolist()
     assert spans == batch["places"].tolist()
     assert tiny.fingerprint() == before and not learner.encoder.training
+
+
+def test_no_answer_goes_across_a_border(tiny: TextEncoder) -> None:
+    learner = SpanExtraction(tiny, Pointer(32, condition=32), tokens=40)
+    with torch.no_grad():
+        # The best beginning is "open", the best end is "full": of two sentences.
+        states = learner.states([TEXT])[0]
+        places = [TEXT[first:last] for first, last in learner.offsets(TEXT)]
+        ends = torch.stack([states[places.index(word)] for word in ("open", "full")])
+        learner.pointer.alone.weight.copy_(100 * ends)
+    whole = row("")
+    cut = replace(whole, borders=tuple(TEXT.index(word) for word in ("nobody", "the disk")))
+    (free,), (within,) = (learner.extract([one], longest=40) for one in (whole, cut))
+    assert free.startswith("open") and free.endswith("full")
+    # The full stop is of the part that it ends.
+    assert within and any(within in part for part in re.split(r"(?<=\.) ", TEXT))
+    # In a batch with a text that has no borders, too.
+    assert learner.extract([whole, cut], longest=40) == [free, within]
 
 
 def test_no_answer_begins_or_ends_where_the_text_is_over(tiny: TextEncoder) -> None:

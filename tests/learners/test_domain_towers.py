@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,3 +92,13 @@ def test_what_does_not_fit_is_refused(tiny: TextEncoder) -> None:
     encoder, tokens = with_domain_tokens(tiny, DOMAINS)
     with pytest.raises(ValueError, match="2 experts for 3 domains"):
         DomainTowers(MixtureOfExperts(encoder, 2), objective, tokens, tokens=16)
+    dense = DomainTowers(encoder, objective, tokens, tokens=16)
+    routed = DomainTowers(MixtureOfExperts(encoder, 3), objective, tokens, tokens=16)
+    for own in (dense, routed):
+        for domain in (-1, 3):
+            with pytest.raises(ValueError, match="numbered from 0 to 2"):
+                own.collate([ROWS[0], replace(ROWS[1], domain=domain)])
+    tokenizer: Any = dense.encoder.model.tokenizer
+    tokenizer.cls_token = "[SEP]"
+    with pytest.raises(ValueError, match=r"do not begin with \[CLS\]"):
+        dense.collate(ROWS)

@@ -27,6 +27,7 @@ def merged(*args: Any, **more: Any) -> Tensor:
 def test_trim_elect_merge() -> None:
     # Kept are (0, -2, 0, 3) and (2, 1, 0, -1): equal magnitudes both, though half would be two.
     assert merged(ZERO, [U, V], keep=0.5).tolist() == [2, -2, 0, 3]
+    assert merged(ZERO, [V], keep=0.5).tolist() == [2, 1, 0, -1]
     assert merged(ZERO, [U, V], keep=0.5, scale=0.5).tolist() == [1, -1, 0, 1.5]
 
 

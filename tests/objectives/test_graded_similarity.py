@@ -120,6 +120,8 @@ def test_a_level_without_a_positive_is_left_out_and_told_once() -> None:
         (((-1, 1), (0.7, 0.5)), "must rise"),
         (((0,), (0.7,), (1.0, 2.0)), "as many thresholds and weights"),
         (((), ()), "0 levels"),
+        (((0,), (0.7,), (0.0,)), "must be positive"),
+        (((0, 1), (0.7, 0.5), (1.0, -1.0)), "must be positive"),
     ],
 )
 def test_levels_that_cannot_be(arguments: tuple[tuple[float, ...], ...], message: str) -> None:

@@ -93,5 +93,7 @@ def test_what_has_no_target_is_refused() -> None:
             kind(0.0)
     with pytest.raises(ValueError, match="two rows"):
         MNRPlus()(A[:1], B[:1])
+    with pytest.raises(ValueError, match="two rows"):
+        MNRPlus()(A[:1], B[:1], torch.zeros(1, 0, A.shape[1]))
     with pytest.raises(ValueError, match="log_q"):
         MNRPlus()(A, B, None, None, torch.zeros(3))

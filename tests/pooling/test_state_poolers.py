@@ -45,6 +45,12 @@ def test_a_row_without_tokens_is_named(pooler: torch.nn.Module) -> None:
         pooler(STATES, mask)
 
 
+@pytest.mark.parametrize("heads", [0, 3])
+def test_heads_divide_the_width(heads: int) -> None:
+    with pytest.raises(InputError, match=f"{heads} heads do not divide a width of 10"):
+        SelfAttention(10, heads, 16)
+
+
 def test_self_attention_neither_sees_nor_averages_padding() -> None:
     torch.manual_seed(0)
     pooler = SelfAttention(8, 2, 16).double()

@@ -118,7 +118,7 @@ def test_every_number_of_a_page_comes_from_the_record(
         text = render_page(system, values) + render_index([(system, values)])
         text = re.sub(r"(?m)^\d+\. ", "", text).replace("95 % interval", "")
         # Those that count: seeds in a record, and gates that hold.
-        text = text.replace("1 of 2 gates", "").replace("the mean of 2 seeds", "")
+        text = text.replace("1 of 2 gates hold", "").replace("the mean of 2 seeds", "")
         return re.findall(r"(?<!\w)[-+]?[\d.,]*\d(?:e-\d+)?", text)
 
     before = numbers(record)
@@ -176,7 +176,7 @@ def test_gates_are_told_with_their_outcome(system: dict[str, Any], record: dict[
 def test_the_result_counts_the_gates_that_decide(
     system: dict[str, Any], record: dict[str, Any]
 ) -> None:
-    said = "fails, 1 of 2 gates; accuracy +0.190 \\[+0.110, +0.270\\]"
+    said = "fails: 1 of 2 gates hold; accuracy +0.190 \\[+0.110, +0.270\\]"
     assert f"**Result:** {said}.\n" in render_page(system, record)
     lines = render_index([(system, record)]).splitlines()
     (row,) = [line for line in lines if "](some-method.md)" in line]
@@ -367,7 +367,7 @@ def test_the_script_writes_what_it_checks(
     assert elsewhere("--check") == 1
     assert elsewhere() == 0
     assert "ours" in (tmp_path / "systems" / "2dmse-front.svg").read_text("utf-8")
-    assert "fails, 1 of 2 gates" in (tmp_path / "systems" / "2dmse.md").read_text("utf-8")
+    assert "fails: 1 of 2 gates hold" in (tmp_path / "systems" / "2dmse.md").read_text("utf-8")
 
     page = tmp_path / "systems" / "gone.md"
     page.write_text("# A system that is no more\n", encoding="utf-8")

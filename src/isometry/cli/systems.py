@@ -46,7 +46,7 @@ def reproduce(
         Literal["miniature", "small", "full"],
         typer.Option(
             help="miniature: seconds, to see it run, its figures mean nothing; small: real data and"
-            " weights, minutes to three hours on two cores; full: larger models from a hub, for"
+            " weights, minutes to four hours on two cores; full: larger models from a hub, for"
             " longer, on a GPU."
         ),
     ] = "small",

@@ -70,13 +70,12 @@ class BlockDedup(Codec):
         padded = np.zeros((count * block, dim), dtype=np.float32)
         padded[:n] = table.numpy()
         blocks = padded.reshape(count, -1)
-        order = np.quantile(blocks, 0.75, axis=1).argsort(kind="stable")
-        # A block that is partly padding stands for no other.
-        whole = np.arange(count) < n // block
+        # A block that is partly padding is visited last, so that it stands for no other.
+        partly = np.arange(count) >= n // block
+        order = np.lexsort([np.quantile(blocks, 0.75, axis=1), partly])
         distance = _distances(blocks[order], share)
-        distance[:, ~whole[order]] = np.inf
         excess = count - kept
-        low, high = -1.0, float(distance[np.isfinite(distance)].max(initial=0.0))
+        low, high = -1.0, float(distance.max(initial=0.0))
         stands = _dropped(distance, high, excess)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2

@@ -35,5 +35,5 @@ def solve(make: Callable[[int], Codec], knobs: Sequence[int], budget: int) -> in
 
     first = measured(knobs[0])
     if first.nbytes > budget:
-        raise below_floor(type(first).__name__, budget, first.nbytes, first.n, first.dim)
+        raise below_floor(first.method, budget, first.nbytes, first.n, first.dim)
     return knobs[bisect_right(knobs, budget, key=lambda knob: measured(knob).nbytes) - 1]

@@ -110,6 +110,11 @@ class Codec(FreezableTable):
         return self
 
     @property
+    def method(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
+    @property
     def trainable(self) -> bool:
         """Whether it has weights."""
         return any(True for _ in self.parameters())
@@ -271,11 +276,22 @@ def check_table(table: Float[Tensor, "n dim"]) -> None:
         )
 
 
-def below_floor(name: str, budget: int, floor: int, n: int, dim: int) -> InputError:
-    """What is wrong with a budget that a codec cannot keep."""
+def below_floor(name: str, budget: int, floor: int, n: int, dim: int, *others: int) -> InputError:
+    """What is wrong with a budget that a codec cannot keep.
+
+    Args:
+        name: Of the codec.
+        budget: In bytes.
+        floor: The bytes that it takes at the least.
+        n: How many ids the table has.
+        dim: The length of a vector.
+        others: All other sizes that it has, in bytes, where these are few.
+    """
+    rates = [f"{size / (4 * n * dim):.4f}" for size in (floor, *others)]
+    here = f"Its rates here are {' and '.join(rates)}" if others else "Its smallest rate here is "
     return InputError(
         f"{name} takes {floor:,} bytes at the least for this table, and the budget is {budget:,}.",
-        f"Its smallest rate here is {floor / (4 * n * dim):.4f} of float32.",
+        f"{here if others else here + rates[0]} of float32.",
     )
 
 

@@ -63,6 +63,12 @@ class CompressedEmbedding(Codec):
         return len(self.parts) == 1 and cast("Codec", self.parts[0]).unbounded
 
     @property
+    def method(self) -> str:
+        """The kinds of its parts, without the fields that are small enough to stay as they are."""
+        kinds = {cast("Codec", part).method for part in self.parts}
+        return ", ".join(sorted(kinds - {FloatTable.__name__} or kinds))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The kinds and settings of the parts."""
         parts = [cast("Codec", part) for part in self.parts]
@@ -75,11 +81,11 @@ class CompressedEmbedding(Codec):
         """The vectors of ids, each from its field's codec.
 
         Raises:
-            InputError: When an id is outside all fields.
+            InputError: When an id is outside all fields, or negative.
         """
+        check_ids(ids, None if self.unbounded else self.n)
         if len(self.parts) == 1:
             return self.parts[0](ids)
-        check_ids(ids, self.n)
         flat = ids.flatten()
         field = field_of(flat, self.starts)
         order = field.argsort(stable=True)

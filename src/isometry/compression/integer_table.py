@@ -73,7 +73,8 @@ class IntegerTable(Codec):
         bits: Bits = 16 if budget >= n * (2 * dim + 4) else 8
         codec = cls(n, dim, bits, steps=n)
         if budget < codec.nbytes:
-            raise below_floor(cls.__name__, budget, codec.nbytes, n, dim)
+            sizes = codec.nbytes, n * (2 * dim + 4)
+            raise below_floor(cls.__name__, budget, sizes[0], n, dim, sizes[1])
         largest = table.abs().amax(dim=1, keepdim=True)
         steps = torch.where(largest == 0, 1, largest / (2 ** (bits - 1) - 1))
         codec.steps.copy_(steps)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from isometry.compression.budget_solver import solve
 from isometry.compression.codec import Codec, FreezableTable, normal
 from isometry.compression.packing import IdSet, pack, packed_size, unpack
+from isometry.compression.product_quantization import uneven_parts
 from isometry.geometry.straight_through import straight_through
 
 _BITS, _RARE_BITS = 8, 6
@@ -25,6 +26,9 @@ class GranularCodes(Codec):
         dim: The length of a vector.
         parts: Into how many a vector is cut.
         frequent: How many ids are frequent.
+
+    Raises:
+        InputError: When vectors cannot be cut into so many equal parts.
     """
 
     codes: Tensor
@@ -33,6 +37,8 @@ class GranularCodes(Codec):
 
     def __init__(self, n: int, dim: int, parts: int, frequent: int) -> None:
         super().__init__(n, dim)
+        if parts < 1 or dim % parts:
+            raise uneven_parts(dim, parts)
         self.parts = parts
         self.frequent = IdSet(n)
         rare = packed_size((n - frequent) * parts, _RARE_BITS)
@@ -80,12 +86,17 @@ class MGQE(FreezableTable):
         dim: The length of a vector.
         parts: Into how many a vector is cut.
         frequent: The ids that may use all 256 centroids; the others use the first 64.
+
+    Raises:
+        InputError: When vectors cannot be cut into so many equal parts.
     """
 
     frequent: Tensor
 
     def __init__(self, n: int, dim: int, parts: int, frequent: Bool[Tensor, " n"]) -> None:
         super().__init__(n, dim)
+        if parts < 1 or dim % parts:
+            raise uneven_parts(dim, parts)
         self.parts = parts
         self.rows = normal(n, dim)
         self.codebooks = normal(parts, 2**_BITS, dim // parts)
@@ -142,6 +153,7 @@ class MGQE(FreezableTable):
     @torch.no_grad()
     def freeze(self) -> GranularCodes:
         """The codes of all ids, without the rows."""
+        training = self.training
         self.eval()
         ids = torch.arange(self.n)
         codec = GranularCodes(self.n, self.dim, self.parts, int(self.frequent.sum()))
@@ -150,4 +162,5 @@ class MGQE(FreezableTable):
         codec.codes.copy_(codes[self.frequent])
         codec.rare_codes.copy_(pack(codes[~self.frequent].flatten(), _RARE_BITS))
         codec.codebooks.copy_(self.codebooks)
+        self.train(training)
         return codec

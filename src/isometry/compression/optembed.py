@@ -106,8 +106,11 @@ class OptEmbed(TrainedTable):
     def cut(self, ids: Int[Tensor, "*b"], widths: Sequence[int]) -> Float[Tensor, "*b dim"]:
         """The rows above their threshold, each cut to its field's width."""
         lengths = torch.tensor(list(widths))[self.field_of(ids)].unsqueeze(-1)
+        training = self.training
         self.eval()
-        return self(ids) * (torch.arange(self.dim) < lengths)
+        vectors = self(ids) * (torch.arange(self.dim) < lengths)
+        self.train(training)
+        return vectors
 
     def penalty(self) -> Float[Tensor, ""]:
         """Less, the higher the thresholds are."""

@@ -122,6 +122,14 @@ def fit_rotated_product_quantizer(
     return ProductQuantizer(books, rotation)
 
 
+def uneven_parts(dim: int, parts: int) -> InputError:
+    """What is wrong with a number of parts that does not divide a vector."""
+    return InputError(
+        f"Vectors of {dim} dimensions cannot be cut into {parts} equal parts.",
+        f"Choose a divisor of {dim}.",
+    )
+
+
 def _checked(
     vectors: Float[np.ndarray, "n dim"], parts: int, codes: int
 ) -> Float[np.ndarray, "n dim"]:
@@ -129,10 +137,7 @@ def _checked(
     if not 1 <= codes <= 256:
         raise InputError(f"A part has from 1 to 256 codes, not {codes}.")
     if parts < 1 or dim % parts:
-        raise InputError(
-            f"Vectors of {dim} dimensions cannot be cut into {parts} equal parts.",
-            f"Choose a divisor of {dim}.",
-        )
+        raise uneven_parts(dim, parts)
     if n < _VECTORS_A_CODE * codes:
         possible = n // _VECTORS_A_CODE
         raise InputError(

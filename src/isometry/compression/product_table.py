@@ -13,6 +13,7 @@ from isometry.compression.codec import Codec, check_table
 from isometry.compression.product_quantization import (
     fit_product_quantizer,
     fit_rotated_product_quantizer,
+    uneven_parts,
 )
 
 
@@ -25,6 +26,9 @@ class ProductTable(Codec):
         parts: Into how many a vector is cut.
         codes: The centroids of a part, 256 at most.
         rotated: Whether vectors are turned before (OPQ).
+
+    Raises:
+        InputError: When vectors cannot be cut into so many equal parts.
     """
 
     codes: Tensor
@@ -35,6 +39,8 @@ class ProductTable(Codec):
         self, n: int, dim: int, parts: int, codes: int = 256, rotated: bool = False
     ) -> None:
         super().__init__(n, dim)
+        if parts < 1 or dim % parts:
+            raise uneven_parts(dim, parts)
         self.register_buffer("codes", torch.zeros(n, parts, dtype=torch.uint8))
         self.register_buffer("codebooks", torch.zeros(parts, codes, dim // parts))
         self.register_buffer("rotation", torch.zeros(dim, dim) if rotated else None)

@@ -58,7 +58,12 @@ def best_threshold(scores: Float[np.ndarray, " n"], gold: Shaped[np.ndarray, " n
     Args:
         scores: Higher where 1 is more probable; equal ones are not parted.
         gold: Whether each is 1; at least one of them.
+
+    Raises:
+        ValueError: When none is 1, so that every threshold is as good.
     """
+    if not np.any(gold):
+        raise ValueError("No pair is a positive one: there is nothing to choose a threshold by.")
     f1, thresholds = _f1_from(scores, gold)
     return float(thresholds[np.flatnonzero(f1 == f1.max())[-1]])
 

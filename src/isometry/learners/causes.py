@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -86,12 +86,14 @@ class SpanRow:
         question: The vector.
         start: Where the answer begins, in characters; -1 for no answer.
         end: Where it ends.
+        borders: Where another part of the text begins, in characters; no answer goes across.
     """
 
     text: str
     question: Float[np.ndarray, " d"]
     start: int = -1
     end: int = -1
+    borders: tuple[int, ...] = ()
 
 
 class SpanExtraction(Learner):
@@ -185,10 +187,20 @@ class SpanExtraction(Learner):
             inputs: Any = send_to_device(self.collate(some), self.pointer.alone.weight.device)
             with torch.no_grad():
                 logits = self.logits(inputs)
-            spans = best_spans(logits[:, 0], logits[:, 1], longest).tolist()
+            part = self._parts(some, logits.shape[2]).to(logits.device)
+            spans = best_spans(logits[:, 0], logits[:, 1], longest, part).tolist()
             for row, (start, end) in zip(some, spans, strict=True):
                 places = self.offsets(row.text)
                 found.append(row.text[places[start][0] : places[end][1]] if start else "")
+        return found
+
+    def _parts(self, rows: Sequence[SpanRow], places: int) -> Int[Tensor, "b t"]:
+        """Which part of its text each token begins in."""
+        found = torch.zeros(len(rows), places, dtype=torch.long)
+        for own, row in zip(found, rows, strict=True):
+            firsts = [first for first, _ in self.offsets(row.text)[:places]]
+            part = np.searchsorted(row.borders, firsts, side="right")
+            own[: len(firsts)] = torch.from_numpy(part)
         return found
 
     def offsets(self, text: str) -> list[tuple[int, int]]:

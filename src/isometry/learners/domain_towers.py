@@ -63,7 +63,14 @@ class DomainTowers(TwoTowers):
 
     # Rows are of another type than those of a single domain.
     def collate(self, rows: Sequence[DomainRow]) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Rows -> what `TwoTowers` makes of them, with each text's domain."""
+        """Rows -> what `TwoTowers` makes of them, with each text's domain.
+
+        Raises:
+            ValueError: As `TwoTowers.collate`; and when there is no such domain, or texts do not
+                begin with [CLS].
+        """
+        if not all(0 <= row.domain < len(self.first) for row in rows):
+            raise ValueError(f"domains are numbered from 0 to {len(self.first) - 1}")
         batch = super().collate([row.pair for row in rows])
         domains = torch.tensor([row.domain for row in rows])
         tokenizer: Any = self.encoder.model.tokenizer

@@ -37,7 +37,8 @@ class GradedSimilarity(nn.Module):
             and 11, their epsilon).
 
     Raises:
-        ValueError: When levels do not rise, thresholds do not fall, or numbers do not match.
+        ValueError: When levels do not rise, thresholds do not fall, a weight is not positive, or
+            numbers do not match.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class GradedSimilarity(nn.Module):
             raise ValueError(f"levels must rise from 0 on: {tuple(levels)}")
         if any(one <= other for one, other in pairwise(thresholds)):
             raise ValueError(f"thresholds must fall: {tuple(thresholds)}")
+        if min(weights) <= 0:
+            raise ValueError(f"weights must be positive, not {weights}")
         if min(alpha, beta) <= 0:
             raise ValueError(f"alpha and beta must be positive, not {alpha} and {beta}")
         self.levels = tuple(levels)

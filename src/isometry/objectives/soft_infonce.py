@@ -90,7 +90,7 @@ class MNRPlus(_Contrast):
         if log_q is not None:
             raise ValueError("targets by similarity take no log_q")
         n = a.shape[0]
-        if n < 2 and negatives is None:
+        if n < 2 and (negatives is None or not negatives.shape[1]):
             raise ValueError("a contrast needs at least two rows, or negatives")
         candidates = b if negatives is None else torch.cat([b, negatives.flatten(0, 1)])
         a, candidates = self._scaled(a), self._scaled(candidates)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from isometry.core.errors import InputError
 from isometry.pooling.mean import Mean, check_mask
 
 
@@ -18,10 +19,15 @@ class SelfAttention(nn.Module):
         d: The width of the states.
         heads: Of the attention; they divide the width.
         hidden: The width between the two dense layers.
+
+    Raises:
+        InputError: When the heads do not divide the width.
     """
 
     def __init__(self, d: int, heads: int, hidden: int) -> None:
         super().__init__()
+        if heads < 1 or d % heads:
+            raise InputError(f"{heads} heads do not divide a width of {d}.")
         self.layer = nn.TransformerEncoderLayer(
             d, heads, hidden, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )

@@ -40,11 +40,11 @@ def render_index(systems: Sequence[tuple[Described, Mapping[str, Any] | None]]) 
         "Written by `make gallery` out of `src/isometry/systems` and the records in `results`; do"
         " not edit it.",
         "A system is the method of a paper, set against what it has to beat: all arms get the same"
-        " data, steps and seeds, and what must hold was written down before the method first ran."
-        " Results are of the small scale, which runs on two processor cores; each page says how"
-        " long that took. Where a gate fails, that is the result. A result is stale when the code"
-        " that it was measured with has changed since. How to run one, and how to read what comes"
-        " out: [Methods of papers](../methods.md).",
+        " data and seeds, those that are compared the same steps, and what must hold was written"
+        " down before the method first ran. Results are of the small scale, which runs on two"
+        " processor cores; each page says how long that took. Where a gate fails, that is the"
+        " result. A result is stale when the code that it was measured with has changed since. How"
+        " to run one, and how to read what comes out: [Methods of papers](../methods.md).",
         table(["System", "Family", "Claim", "Result", "Date"], rows, align="left"),
     ]
     return "\n\n".join(parts) + "\n"
@@ -121,7 +121,7 @@ def _result(system: Described, record: Mapping[str, Any] | None) -> str:
     headline = record["gates"][0]
     gain, low, high = (number(headline[key], sign=True) for key in ("gain", "low", "high"))
     return (
-        f"{word}, {gates_held(record)}; {words(headline['metric'])}"
+        f"{word}: {gates_held(record)}; {words(headline['metric'])}"
         f" {words(f'{gain} [{low}, {high}]')}"
     )
 

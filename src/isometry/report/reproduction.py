@@ -106,9 +106,9 @@ def render_record(record: Mapping[str, Any]) -> RenderableType:
 
 
 def gates_held(record: Mapping[str, Any]) -> str:
-    """How many of the gates that decide hold, such as "3 of 4 gates"."""
+    """How many of the gates that decide hold, such as "3 of 4 gates hold"."""
     deciding = [gate["passed"] for gate in record["gates"] if not gate["report_only"]]
-    return f"{sum(deciding)} of {len(deciding)} gates"
+    return f"{sum(deciding)} of {len(deciding)} gates hold"
 
 
 def render_systems(rows: Sequence[Mapping[str, Any]]) -> RenderableType:

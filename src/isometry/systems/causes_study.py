@@ -225,7 +225,7 @@ def pointed(run: CauseRun, *, blind: bool) -> Extract:
     def extract(passages: Sequence[CausePassage]) -> list[str]:
         passages = newest(passages)
         rows = [
-            SpanRow(passage.text, vector)
+            SpanRow(passage.text, vector, borders=passage.borders)
             for passage, vector in zip(passages, questions(passages), strict=True)
         ]
         return learner.extract(rows, longest=scale.longest, batch=size)

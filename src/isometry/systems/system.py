@@ -127,7 +127,7 @@ class System(Generic[AnyScale, Train, Held, Model]):
         measure: The figures of a model on validation or test: for each metric one number, or one
             an item, in the same order for all arms.
         gates: The first is the headline.
-        scales: `miniature` (seconds, for the tests), `small` (minutes to three hours on two cores,
+        scales: `miniature` (seconds, for the tests), `small` (minutes to four hours on two cores,
             with real data and real weights) and `full` (as in the paper; other numbers, the same
             code).
         trade: Two figures that are drawn against each other: what an arm costs, above 0 and the

@@ -132,6 +132,11 @@ def test_a_passage_has_all_words_that_are_a_cause_where_they_are() -> None:
     assert places[2] == whole.text.index("We lost the key") > places[1] > places[0]
     assert places[3] == -1
     assert [row.candidate for row in without.rows] == [turns[0], turns[3]]
+    # Each candidate begins where its border is.
+    assert [whole.text[place:] for place in whole.borders] == [
+        whole.text[whole.text.index(turn) :] for turn in turns[1:]
+    ]
+    assert without.text[without.borders[0] :] == turns[3] and len(without.borders) == 1
     # They stay as far from the target as they are.
     assert [row.distance for row in without.rows] == [3, 0]
     assert without.answers == ()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from isometry.core.errors import InputError
+from isometry.encoders.pooled import as_transformer
 from isometry.encoders.surgery.experts import Experts, MixtureOfExperts
 from isometry.encoders.text import TextEncoder
 
@@ -147,18 +148,32 @@ def test_the_assignment_may_come_with_the_batch(tiny: TextEncoder) -> None:
         assert torch.equal(mixture({**batch, "assignment": wide}).vector, expected)
 
 
-def test_modernbert_has_experts_too() -> None:
+def test_a_mixture_of_modernbert_is_dense_at_first_and_then_each_domain_alone(
+    tiny: TextEncoder,
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import ModernBertConfig, ModernBertModel
 
+    tokenizer: Any = tiny.model.tokenizer
     config = ModernBertConfig(
-        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1,
-        sep_token_id=2,
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=2, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+        eos_token_id=None, cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
     )  # fmt: skip
-    from isometry.encoders.surgery.experts import _layout
-
-    layer = ModernBertModel(config).layers[0]
-    assert _layout(layer, layer) == ("mlp.Wi", "mlp.Wo")  # pyright: ignore[reportArgumentType]
+    torch.manual_seed(0)
+    transformer = as_transformer(ModernBertModel(config), tokenizer, 24)
+    dense = TextEncoder(SentenceTransformer(modules=[transformer, Pooling(16)]).eval())
+    mixture = MixtureOfExperts(dense, 3)
+    layer: Any = mixture.layers()[1]
+    assert isinstance(layer.mlp.Wi, Experts) and isinstance(layer.mlp.Wo, Experts)
+    torch.testing.assert_close(vectors(mixture, TEXTS, MIXED), vectors(dense, TEXTS))
+    found = vectors(apart(mixture), TEXTS, MIXED)
+    for row, (text, domain) in enumerate(zip(TEXTS, MIXED.tolist(), strict=True)):
+        own, other = (vectors(mixture.split(each % 3), [text])[0] for each in (domain, domain + 1))
+        torch.testing.assert_close(found[row], own, atol=1e-5, rtol=0)
+        assert (found[row] - other).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,22 @@ def test_a_span_never_ends_before_it_begins_nor_outside_the_mask() -> None:
     assert best_spans(nothing, nothing, 4).tolist() == [[0, 0]]
 
 
+def test_a_span_stays_within_one_part() -> None:
+    # Its best start is in the first part, its best end in the second.
+    start, end = torch.tensor([[0.0, 0, 5, 0, 0]]), torch.tensor([[0.0, 0, 0, 5, 0]])
+    assert best_spans(start, end, 4).tolist() == [[2, 3]]
+    part = torch.tensor([[0, 1, 1, 2, 2]])
+    assert best_spans(start, end, 4, part).tolist() in ([[2, 2]], [[3, 3]])
+    generator = torch.Generator().manual_seed(0)
+    start, end = torch.randn(2, 300, 9, generator=generator).unbind()
+    part = torch.tensor([0, 1, 1, 1, 2, 2, 3, 3, 3]).expand(300, 9)
+    found, free = best_spans(start, end, 9, part), best_spans(start, end, 9)
+    assert torch.equal(part.gather(1, found)[:, 0], part.gather(1, found)[:, 1])
+    # Where the best of all does not cross a border, it is still the best.
+    within = part.gather(1, free)[:, 0] == part.gather(1, free)[:, 1]
+    assert 0 < within.sum() < 300 and torch.equal(found[within], free[within])
+
+
 def test_what_cannot_be_asked() -> None:
     with pytest.raises(ValueError, match="beside the first one"):
         best_spans(torch.zeros(1, 1), torch.zeros(1, 1), 3)

@@ -223,6 +223,12 @@ class CausePassage:
         """What is read."""
         return _BETWEEN.join(row.candidate for row in self.rows)
 
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """Where each candidate but the first begins in the text, in characters."""
+        ends = accumulate(len(row.candidate) + len(_BETWEEN) for row in self.rows[:-1])
+        return tuple(ends)
+
     def newest(self, fits: Callable[[str], bool]) -> CausePassage:
         """Without the oldest candidates, until the text fits or one is left.
 

@@ -124,7 +124,7 @@ def _files(name: str, path: Path) -> tuple[Path, tuple[str, ...]]:
         raise InputError(
             f"Cannot read {name}: no reader for "
             + (f"'{suffix}' files." if suffix else "files without an ending."),
-            "Save .json as .jsonl (one object a line), .doc as .docx; README lists what can be"
-            " read.",
+            "Save .json as .jsonl (one object a line), .doc as .docx; docs/fit-your-documents.md"
+            " lists what can be read.",
         )
     return path.parent, (path.name,)

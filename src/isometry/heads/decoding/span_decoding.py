@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def best_spans(
-    start: Float[Tensor, "b t"], end: Float[Tensor, "b t"], longest: int
+    start: Float[Tensor, "b t"],
+    end: Float[Tensor, "b t"],
+    longest: int,
+    part: Int[Tensor, "b t"] | None = None,
 ) -> Int[Tensor, "b 2"]:
     """The first and the last place of the span with the highest sum of scores.
 
@@ -19,6 +22,7 @@ def best_spans(
         start: A score for each place; minus infinity where none can begin.
         end: The same for the last place.
         longest: How many places a span has at most.
+        part: Of what each place is a part, such as a turn of a conversation; no span goes across.
 
     Raises:
         ValueError: When there is no place beside the first one, or `longest` is below 1.
@@ -28,6 +32,8 @@ def best_spans(
     places = torch.arange(start.shape[1], device=start.device)
     ahead = places[None] - places[:, None]
     possible = (ahead >= 0) & (ahead < longest) & (places[:, None] > 0)
+    if part is not None:
+        possible = possible & (part[:, :, None] == part[:, None, :])
     both = (start[:, :, None] + end[:, None, :]).masked_fill(~possible, -torch.inf)
     score, flat = both.flatten(1).max(dim=1)
     found = torch.stack([flat // start.shape[1], flat % start.shape[1]], dim=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -14,6 +13,7 @@ from jaxtyping import Float
 
 from isometry import space_files
 from isometry.core.errors import InputError
+from isometry.corpora.readers.reading import as_read
 from isometry.search.hybrid import HybridSearch, Mode, Result
 from isometry.space_files import REPORT, Current, read_manifest
 
@@ -234,7 +234,7 @@ class Space:
                 cannot be applied.
             ValueError: For another mode.
         """
-        query = unicodedata.normalize("NFC", query)
+        query = as_read(query)
         vector = self._vector(query, k, mode, vector)
         with self._searched(filter) as passages:
             return self._find(passages, query, vector, k, mode).results()
@@ -265,7 +265,7 @@ class Space:
             InputError: As `search` does.
             ValueError: As `search` does.
         """
-        query = unicodedata.normalize("NFC", query)
+        query = as_read(query)
         vector = self._vector(query, k, mode)
         with self._searched(filter) as passages:
             found = self._find(passages, query, vector, k, mode)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from isometry.cli.output import print_rich
+from isometry.cli.spaces import _marked, _reasons
+from isometry.search.explanation import Contribution
 
 LONG = "handbook/operations/security/key-management/rotation-of-signing-keys.md#how-to-rotate-them"
 
@@ -31,3 +35,30 @@ def test_a_line_stays_one_line_whatever_it_stands_in(
     monkeypatch.setenv("COLUMNS", "40")
     print_rich(table)
     assert max(map(len, capsys.readouterr().out.split("\n"))) <= 40
+
+
+def test_results_in_a_file_take_no_more_room_than_they_have_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Group
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    parts = [Contribution("dense", "keys", 0.25), Contribution("lexical", "rotate", 0.5)]
+    blocks = [
+        block
+        for _ in range(300)
+        for block in (*_reasons(parts), _marked("\n".join(["rotate the keys"] * 6), "rotate"))
+    ]
+    tracemalloc.start()
+    print_rich(Group(*blocks))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Filled up to the width of no terminal, they took 240 MB.
+    assert peak < 50e6
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "   dense +0.2500 = keys +0.250",
+        "   lexical +0.5000 = rotate +0.500",
+        "   rotate the keys",
+    ]
+    assert len(lines) == 300 * 8

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -367,6 +368,34 @@ def test_accents_apart_from_their_letters_are_found(space: Path, docs: Path) -> 
     for query in (apart, "caf\u00e9"):
         (first,) = opened.search(query, 1, "lexical")
         assert first.document.startswith("menu"), query
+
+
+def test_a_word_that_was_copied_with_its_soft_hyphens_is_found(space: Path, docs: Path) -> None:
+    (docs / "menu.md").write_text("# Menu\n\nThe cafe\u00adteria serves soup.\n", encoding="utf-8")
+    isometry.add(space, docs)
+    opened = Space.open(space)
+    for query in ("cafeteria", "cafe\u00adteria", "caf\u00adete\u00adria"):
+        for found in (opened.search(query, 1, "lexical"), opened.explain(query, 1, "lexical")[0]):
+            assert found[0].document.startswith("menu"), query
+    with pytest.raises(InputError, match="The query is empty"):
+        opened.search("\u00ad")
+
+
+def test_a_filter_finds_a_file_whose_name_has_accents_apart(space: Path, docs: Path) -> None:
+    apart, whole = "Cafe\u0301.md", "Caf\u00e9.md"
+    title = unicodedata.normalize("NFD", "\u00dcber R\u00f6sten")
+    (docs / apart).write_text(f"# {title}\n\nBeans are roasted here.\n", encoding="utf-8")
+    isometry.add(space, docs)
+    opened = Space.open(space)
+    (found,) = opened.search("beans", 1, filter={"title": title})
+    # The title is composed in the id, as it is in an id that was typed on another machine.
+    assert found.document == f"{apart}#\u00fcber-r\u00f6sten"
+    for column, ending in (("source", ""), ("group", ""), ("id", "#\u00fcber-r\u00f6sten")):
+        for name in (apart, whole):
+            for asked in (name + ending, [name + ending], {"prefix": name[:-3]}):
+                assert opened.search("beans", 9, filter={column: asked}) == [found], (column, name)
+            others = opened.search("beans", 9, filter={column: {"not": name + ending}})
+            assert found.document not in {other.document for other in others}
 
 
 def test_an_addition_stands_where_there_is_no_room_to_compact(

@@ -581,6 +581,19 @@ def test_a_filter_lets_through_just_what_it_says(
     assert some.names(some.rank_lexical("words", 9)[0]) == expected
 
 
+def test_a_filter_finds_a_name_whose_accents_stand_apart(target: str) -> None:
+    apart, whole = "Cafe\u0301.md", "Caf\u00e9.md"
+    there = stored(target, [(name, 0, "same words") for name in (apart, "Cafe.md")])
+    for asked, expected in (
+        (apart, [apart]),
+        ([whole, "x"], [apart]),
+        ({"prefix": "Caf\u00e9"}, [apart]),
+        ({"not": whole}, ["Cafe.md"]),
+    ):
+        some = there.only(Filter.parse({"id": asked}))
+        assert some.names(some.rank_lexical("words", 9)[0]) == expected
+
+
 def test_a_search_that_fails_holds_nobody_up_and_leaves_nothing_behind(target: str) -> None:
     there = stored(target, [("a", 0, "old words")])
     with pytest.raises(InputError, match="3 dimensions"):

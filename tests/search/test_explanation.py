@@ -163,7 +163,8 @@ def test_a_sum_of_concepts_is_found_and_no_weight_is_negative() -> None:
 
 
 def test_a_document_that_one_side_did_not_find_has_its_lowest_score() -> None:
-    lexical = Parts("lexical", ["a", "b"], ["x", "y"], np.array([[3.0, 1.0], [1.0, 0.0]]))
+    values = np.array([[3.0, 1.0], [1.0, 0.0]])
+    lexical = Parts("lexical", ["a", "b"], ["x", "y"], values, values.sum(axis=1))
     scores = [("a", 4.0), ("b", 1.0)]
     for missing in (0, 3):
         fused = dict(standard_score_fusion([("c", 1.0)], scores, 0.4, 2 + missing))
@@ -171,10 +172,31 @@ def test_a_document_that_one_side_did_not_find_has_its_lowest_score() -> None:
             found = lexical.explain_fused(document, 0.6, missing)
             assert total(found) == pytest.approx(fused[document], abs=1e-12)
     assert [part.name for part in lexical.explain_fused("c", 0.6, 0)] == ["not among the first 2"]
-    assert {part.name for part in lexical.explain_fused("c", 0.6, 3)} == {"x", "y"}
-    # All alike: the side says nothing.
-    assert Parts("dense", ["a"], ["x"], np.ones((1, 1))).explain_fused("a", 0.5, 0) == []
+    assert [part.name for part in lexical.explain_fused("c", 0.6, 3)] == ["not among the 2 found"]
     assert lexical.explain_fused("a", 0.0, 3) == []
+
+
+@pytest.mark.parametrize(("seed", "count"), [(3, 10), (182, 100)])
+def test_where_all_are_alike_a_side_says_nothing(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def unit(*shape: int) -> np.ndarray:
+        drawn = rng.normal(size=shape)
+        return (drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)).astype(np.float32)
+
+    vector, query, concepts = unit(16), unit(16), unit(12, 16)
+    documents = [f"d{number:03}" for number in range(count)]
+    vectors = np.tile(vector, (count, 1))
+    scores = np.vecdot(vectors, query)
+    fused = standard_score_fusion(
+        list(zip(documents, scores.tolist(), strict=True)), [], 0.7, count
+    )
+    assert {score for _, score in fused} == {0.0}
+    names = [f"c{number}" for number in range(12)]
+    parts = Parts.of_vectors(documents, scores, vectors, query, names, concepts)
+    # Sums of the parts are alike too, and no numbers that their mean is exactly.
+    assert parts.values.sum(axis=1).std() > 0
+    assert parts.explain_fused(documents[0], 0.7, 0) == []
 
 
 def test_words_that_do_not_account_for_a_score_leave_a_rest() -> None:
@@ -275,7 +297,8 @@ def test_shared_words_come_by_how_many_passages_have_them() -> None:
 
 
 def test_the_largest_part_comes_first_and_the_rest_last() -> None:
-    parts = Parts("lexical", ["a"], ["x", "y", "z", REST], np.array([[1.0, -3.0, 0.0, 5.0]]))
+    values = np.array([[1.0, -3.0, 0.0, 5.0]])
+    parts = Parts("lexical", ["a"], ["x", "y", "z", REST], values, values.sum(axis=1))
     assert [(part.name, part.value) for part in parts.explain("a")] == [
         ("y", -3.0),
         ("x", 1.0),

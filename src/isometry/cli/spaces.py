@@ -117,7 +117,8 @@ def _reasons(found: list[Contribution]) -> list[RenderableType]:
         if others := own[_REASONS:]:
             shown.append(f"{len(others)} others {sum(part.value for part in others):+.3f}")
         line = Text(f"{side} {sum(part.value for part in own):+.4f} = ", style="dim")
-        lines.append(Padding(line + Text("; ".join(shown), style="cyan"), (0, 0, 0, 3)))
+        line += Text("; ".join(shown), style="cyan")
+        lines.append(Padding(line, (0, 0, 0, 3), expand=False))
     return lines
 
 
@@ -134,7 +135,8 @@ def _marked(text: str, query: str) -> RenderableType:
         # A word's stem, roughly: "rotating" marks "rotate" too.
         stem = re.escape(word[: max(3, len(word) - 3)])
         shown.highlight_regex(rf"(?i)\b{stem}\w*", style="bold yellow")
-    return Padding(shown, (0, 0, 0, 3))
+    # Where it is not shown to a person, a line has no end to be filled up to.
+    return Padding(shown, (0, 0, 0, 3), expand=False)
 
 
 def info(space: SpaceFolder, as_json: Json = False) -> None:

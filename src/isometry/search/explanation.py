@@ -174,12 +174,14 @@ class Parts:
         documents: What it found, best first.
         names: One a part.
         values: The parts of every document's score; a row sums to the score.
+        scores: The scores, as they were found.
     """
 
     side: Literal["dense", "lexical"]
     documents: list[str]
     names: list[str]
     values: Float[np.ndarray, "documents parts"]
+    scores: Float[np.ndarray, " documents"]
 
     @classmethod
     def of_vectors(
@@ -211,6 +213,7 @@ class Parts:
             documents,
             [*(names[int(row)] for row in chosen), REST],
             np.column_stack([values, rest]),
+            scores,
         )
 
     @classmethod
@@ -238,6 +241,7 @@ class Parts:
             documents,
             [*words, REST],
             np.column_stack([values, np.where(close, 0.0, total - sums)]),
+            scores,
         )
 
     def explain(self, document: str) -> list[Contribution]:
@@ -255,19 +259,19 @@ class Parts:
             missing: How many documents it found fewer than it was asked for, where these score 0.
         """
         values = np.vstack([self.values, np.zeros((missing, len(self.names)))])
-        scores = values.sum(axis=1)
+        # The fusion's own numbers: of equal scores, sums of parts may differ by their rounding.
+        scores = np.concatenate([self.scores.astype(np.float64), np.zeros(missing)])
         spread = float(scores.std()) if len(scores) else 0.0
         if not weight or spread == 0:
             return []
         factor = weight / spread
         if document in self.documents:
             own = values[self.documents.index(document)]
-        elif missing:
-            own = np.zeros(len(self.names))
-        else:
-            lowest = factor * (float(scores.min()) - float(scores.mean()))
-            return [Contribution(self.side, f"not among the first {len(scores)}", lowest)]
-        return self._named(factor * (own - values.mean(axis=0)))
+            return self._named(factor * (own - values.mean(axis=0)))
+        lowest = factor * (float(scores.min()) - float(scores.mean()))
+        count = len(self.documents)
+        among = f"the {count:,} found" if missing else f"the first {count:,}"
+        return [Contribution(self.side, f"not among {among}", lowest)]
 
     def _named(self, values: Float[np.ndarray, " parts"]) -> list[Contribution]:
         found = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,15 +73,24 @@ class Condition:
     Attributes:
         column: One of `COLUMNS`.
         operator: One of `OPERATORS`.
-        values: What to compare with; only `in` and `not` take several.
+        values: What to compare with, composed (Unicode's form NFC), as columns are for it; only
+            `in` and `not` take several.
     """
 
     column: str
     operator: str
     values: tuple[str | int, ...]
 
+    @property
+    def is_accented(self) -> bool:
+        """Whether Unicode has several forms of what it compares with."""
+        return not all(isinstance(value, int) or value.isascii() for value in self.values)
+
     def mask(self, column: pa.ChunkedArray) -> Any:
         """For which documents it holds."""
+        if self.is_accented:
+            # Ids and paths are as the file system has them, with accents apart or not.
+            column = pc.utf8_normalize(column, form="NFC")  # pyright: ignore[reportAttributeAccessIssue]
         if self.operator in ("in", "not"):
             values = pa.array(self.values, column.type)
             found = pc.is_in(column, values)  # pyright: ignore[reportAttributeAccessIssue]
@@ -209,7 +219,7 @@ def _condition(column: str, operator: object, value: Any) -> Condition:
             raise FilterError(f"'{column}' is compared with text only.", place, "value")
         if not is_number and _UNSTORED.search(str(each)):
             raise FilterError(f"'{column}' has no such characters in any document.", place, "value")
-    made = tuple(int(each) if is_number else each for each in values)
+    made = tuple(int(each) if is_number else unicodedata.normalize("NFC", each) for each in values)
     return Condition(column, str(operator), made)
 
 

@@ -378,9 +378,12 @@ def _restriction(filter: Filter) -> tuple[Composable, dict[str, Any]]:
         values[name] = list(condition.values)
         numbers = condition.column == "order"
         kind = SQL("::int[]" if numbers else "::text[]")
+        column: Composable = Identifier(condition.column)
+        if condition.is_accented:
+            column = SQL("normalize({}, NFC)").format(column)
         conditions.append(
             SQL(_OPERATORS[condition.operator]).format(
-                column=Identifier(condition.column), values=Placeholder(name) + kind
+                column=column, values=Placeholder(name) + kind
             )
         )
     if not conditions:

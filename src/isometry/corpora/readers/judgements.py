@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from isometry.core.errors import InputError
 from isometry.corpora.readers.decoding import decode
-from isometry.corpora.readers.reading import ReadingReport, has_words
+from isometry.corpora.readers.reading import ReadingReport, as_read, has_words
 from isometry.corpora.readers.rows import LINES, clear_read_errors, table_suffix
 from isometry.corpora.readers.tables import Columns, choose_columns, read_table
 from isometry.corpora.readers.text_rows import JsonLines, open_bytes
@@ -124,7 +123,7 @@ def read_pairs(path: Path, known: Collection[str]) -> Judgements:
 def _as_documents(query: str) -> str:
     """A query as documents are read and as a search asks it: composed, without half characters."""
     whole = query.encode("utf-8", errors="replace").decode("utf-8")
-    return unicodedata.normalize("NFC", whole).strip()
+    return as_read(whole).strip()
 
 
 def _ids(known: Collection[str]) -> str:

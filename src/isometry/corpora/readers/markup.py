@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
-from isometry.corpora.readers.reading import UniqueNames, has_words, in_one_piece
+from isometry.corpora.readers.reading import UniqueNames, as_read, has_words, in_one_piece
 
 PAGE_SUFFIXES = (".md", ".markdown", ".rst", ".rst.txt", ".txt", ".html", ".htm", ".xhtml")
 MOST_CHARACTERS = 20 << 20
@@ -159,7 +159,7 @@ class Links:
 
 def slug(title: str) -> str:
     """A title as the end of an id: lower case, words joined by hyphens, any script."""
-    characters = in_one_piece(title).lower()
+    characters = as_read(title).lower()
     words = "".join(each if _in_word(each) else " " for each in characters).split()
     return "-".join(words) or "section"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -87,6 +88,11 @@ class UniqueNames:
 def in_one_piece(text: str) -> str:
     """Prose without soft hyphens: they only say where a line may break, and would cut words."""
     return text.replace("\u00ad", "")
+
+
+def as_read(query: str) -> str:
+    """A query as documents are read: composed (Unicode's form NFC), without soft hyphens."""
+    return unicodedata.normalize("NFC", in_one_piece(query))
 
 
 def has_words(text: str) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, JsonValue
 
+from isometry.corpora.readers.reading import as_read
 from isometry.search.filters import Filter, FilterError
 from isometry.search.hybrid import Mode, Result
 from isometry.serving.errors import invalid
@@ -124,8 +124,8 @@ async def _search(
     model = models.get(asked.space, param="space", space=True)
     model.check_dimensions(asked.dimensions)
     vector = None
-    # As documents and `Space.search` have it: an accent is part of its letter.
-    query = unicodedata.normalize("NFC", asked.query)
+    # As `Space.search` has it.
+    query = as_read(asked.query)
     if asked.mode != "lexical":
         vectors, _ = await embedder.vectors(model, [query], "query", ["query"], truncate=True)
         vector = vectors[0]

@@ -112,14 +112,18 @@ system = System(
     claim="At a fiftieth of the bytes, a row of their own for the frequent words is better than"
     " hashing all words alike, and no compressed table is better than the whole one.",
     differs="The log is words of WordNet's definitions and not clicks of Criteo or Avazu: six"
-    " fields, a factorisation machine and a few hundred steps of AdamW (decay 0.01) at one rate for"
-    " all weights, which every arm chooses on validation. AdamW moves rows on after the step that"
-    " read them, where the survey's code moves only what was read: that is worse for rare words"
-    " with rows of their own. Ways that search take half of the steps for it; AutoDim throws away"
-    " what these trained, as its paper does, and the others go on with it. A way has only the"
-    " budgets that it can keep: whole numbers have one, and short vectors have no fiftieth. Budgets"
-    " may be passed by a hundredth, for want of which some ways would stay a third below; an arm"
-    " that takes more than 1.02 of its budget is an error.",
+    " fields, a factorisation machine and a few hundred steps of AdamW (decay 0.01) at one rate"
+    " for all weights, which every arm chooses on validation. AdamW moves rows on after the step"
+    " that read them, where the survey's code moves only what was read: that is worse for rare"
+    " words with rows of their own. Ways that search take half of the steps for it; AutoDim throws"
+    " away what these trained, as its paper does, and the others go on with it. A way has only the"
+    " budgets that it can keep: whole numbers have one, and short vectors have no fiftieth."
+    " Budgets may be passed by a hundredth, for want of which some ways would stay a third below;"
+    " an arm that takes more than 1.02 of its budget is an error. INT8, INT16 and ALPT hold the"
+    " whole table in float while they are trained, since torch's optimisers know no whole numbers;"
+    " DHE reads 128 hashes at this scale, and 1,024 at the full one. Frozen tables, the survey's"
+    " other use, are no arms: `tests/compression/test_frozen_tables.py` compares PQ, SVD and INT8"
+    " on one.",
     data=data,
     measure=measure,
     arms=ARMS,

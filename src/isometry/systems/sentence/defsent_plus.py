@@ -82,18 +82,19 @@ system = System(
     " before it still can.",
     differs="Nouns of WordNet with several senses and MiniLM, which has been trained by contrast"
     " already, stand in for the tables of Oxford and WordNet and for raw BERT and RoBERTa; reverse"
-    " dictionary, SimLex-999 and WordSim-353 for the STS tasks, of which nothing is claimed. MiniLM"
-    " comes without a masked-language head, and its pooler was never trained. So a dense layer"
-    " stands before the classes, for the paper's pooler and DefSent's frozen head. It starts as the"
-    " identity; with ICA as the whitening, and in DefSent as the least squares from definitions to"
-    " word embeddings, of which their mean is taken away. Vectors and"
-    " classes are compared by the cosine at a temperature of 0.05, where the paper takes products;"
-    " cosines do not know the factor of 100 that it multiplies entries by after ICA, so there is"
-    " none. DefSent's softmax is over the entries that are tokens, not over the vocabulary. A"
-    " training in one stage has as many steps as both stages together. For time, a small stage is"
-    " 150 steps of 32 definitions; the paper goes through the"
-    " dictionary once. Word embeddings are frozen, and dropout is off. The rate rises in the first"
-    " tenth of the steps, as DefSent's does; DefSent+ has no warm-up.",
+    " dictionary, SimLex-999 and WordSim-353 for the STS tasks, of which nothing is claimed."
+    " MiniLM comes without a masked-language head, and its pooler was never trained. So a dense"
+    " layer stands before the classes, for the paper's pooler and DefSent's frozen head. It starts"
+    " as the identity; with ICA as the whitening, and in DefSent as the least squares from"
+    " definitions to word embeddings, of which their mean is taken away. Vectors and classes are"
+    " compared by the cosine at a temperature of 0.05, where the paper takes products; cosines do"
+    " not know the factor of 100 that it multiplies entries by after ICA, so there is none."
+    " DefSent's softmax is over the entries that are tokens, not over the vocabulary. A training"
+    " in one stage has as many steps as both stages together. For time, a small stage is 150 steps"
+    " of 32 definitions; the paper goes through the dictionary once. Word embeddings are frozen,"
+    " and dropout is off. The rate rises in the first tenth of the steps, as DefSent's does;"
+    " DefSent+ has no warm-up. All arms pool by the mean: the first token and a prompt with a mask"
+    " are not compared.",
     data=data,
     measure=measure,
     arms={

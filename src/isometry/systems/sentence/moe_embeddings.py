@@ -40,8 +40,8 @@ system = System(
     " PubMed abstracts that a third one cites, and MiniLM for ModernBERT. Batches hold one domain."
     " The loss, MNR-plus, is of unit vectors at a temperature of 0.05, where the official code has"
     " products without either; others of a batch that are cited together are no negatives. The"
-    " encoder's own pooling stays. Training ends after a fixed number of steps, where the"
-    " official code stops on the test split.",
+    " encoder's own pooling stays. Training ends after a fixed number of steps, where the official"
+    " code stops on the test split. Texts are cut at 32 tokens, and at the full scale at 64.",
     data=data,
     measure=measure,
     arms={

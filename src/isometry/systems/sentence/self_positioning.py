@@ -45,15 +45,15 @@ system = System(
     " parametrisation, a softmax and a distance of at most 3, and Adam are ours. This is a second"
     " look: at first the method was one position for all tensors, by the mean of the losses, which"
     " is now an arm of its own; positions of tensors and losses over gains were taken for their"
-    " figures on validation, with one seed. Three tasks out of"
-    " WordNet and MiniLM stand in for MTEB and its training sets. Word vectors are frozen."
-    " SLERP is folded tensor by tensor over the weights; the method may start from that of"
-    " whole task vectors. The mergers that it is compared with choose their settings, TIES"
-    " and DARE also how far to go, on twice as many labelled items as the probe has. Figures"
-    " are normalised: each task's score over that of its own model. A task whose own model"
-    " gained nothing counts as nothing kept. Another mixture costs the method a batch of each task"
-    " at every step; the whole probe, at which it looks once for the base, each model and each"
-    " start, and six times on its way, without gradients, is not counted.",
+    " figures on validation, with one seed. Three tasks out of WordNet and MiniLM stand in for"
+    " MTEB and its training sets. Word vectors are frozen. SLERP is folded tensor by tensor over"
+    " the weights; the method may start from that of whole task vectors; the Karcher mean is no"
+    " merger here. The mergers that it is compared with choose their settings, TIES and DARE also"
+    " how far to go, on twice as many labelled items as the probe has. Figures are normalised:"
+    " each task's score over that of its own model. A task whose own model gained nothing counts"
+    " as nothing kept. Another mixture costs the method a batch of each task at every step; the"
+    " whole probe, at which it looks once for the base, each model and each start, and six times"
+    " on its way, without gradients, is not counted.",
     data=data,
     measure=measure,
     arms={

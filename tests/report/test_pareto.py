@@ -18,6 +18,8 @@ RECORD = {
         "a": {"runs": [{"figures": {"auc": [0.5, 0.7], "bytes": 0.1}},
                        {"figures": {"auc": [0.7, 0.9], "bytes": 0.3}}]},
         "b": {"runs": [{"figures": {"auc": [0.6], "bytes": 1.0}}]},
+        # It takes no place in a plot of what it does not measure.
+        "c": {"runs": [{"figures": {"auc": [0.9]}}]},
     },
 }  # fmt: skip
 

@@ -59,7 +59,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def points_of(record: Mapping[str, Any], cost: str, score: str) -> list[Point]:
-    """The arms of a record, each with the means of two of its figures over seeds and items.
+    """The arms of a record that have two figures, with the means of these over seeds and items.
 
     Args:
         record: What `reproduce` leaves.
@@ -70,7 +70,11 @@ def points_of(record: Mapping[str, Any], cost: str, score: str) -> list[Point]:
     def mean(arm: Mapping[str, Any], metric: str) -> float:
         return float(np.mean([np.mean(run["figures"][metric]) for run in arm["runs"]]))
 
-    return [Point(name, mean(arm, cost), mean(arm, score)) for name, arm in record["arms"].items()]
+    return [
+        Point(name, mean(arm, cost), mean(arm, score))
+        for name, arm in record["arms"].items()
+        if all({cost, score} <= set(run["figures"]) for run in arm["runs"])
+    ]
 
 
 def pareto_plot(points: Sequence[Point], *, label: str, cost: str, score: str) -> str:

@@ -94,6 +94,14 @@ def test_a_size_that_was_not_trained_is_cut_with_a_warning(
     assert isometry.cut(space, "2x32", tmp_path / "b")["trained"] is False
     assert isometry.cut(tiny_space, "2x32", tmp_path / "c")["trained"] is True
     assert isometry.cut(tiny_space, "1x32", tmp_path / "d")["trained"] is False
+    # Without --nested the fit measured fewer dimensions of all layers.
+    manifest = Space.open(tiny_space).manifest
+    (row,) = (row for row in manifest["figures"]["curve"] if row["dimensions"] == 32)
+    kept = manifest["figures"]["verdict"]["kept"]
+    found = isometry.cut(tiny_space, "2x32", tmp_path / "e")["test"]
+    assert found["ndcg@10"] == row[kept]
+    assert found["whole"] == manifest["figures"]["curve"][0][kept]
+    assert isometry.cut(tiny_space, "1x32", tmp_path / "f")["test"] is None
 
 
 def test_of_a_kept_base_and_of_other_folders_nothing_is_claimed(
@@ -109,8 +117,9 @@ def test_of_a_kept_base_and_of_other_folders_nothing_is_claimed(
     manifest["figures"]["verdict"]["kept"] = "base"
     (space / "space.json").write_text(json.dumps(manifest))
     kept = isometry.cut(space, "1x48", tmp_path / "kept")
-    assert kept["trained"] is False
-    assert "kept its base" in kept["warnings"][0]
+    # The base may have been trained for sizes itself.
+    assert kept["trained"] is None
+    assert "Nobody knows whether the base that" in kept["warnings"][0]
     assert kept["test"]["ndcg@10"] == manifest["figures"]["sizes"][0]["base"]
 
 
@@ -230,5 +239,9 @@ def test_dimensions_alone_are_cut_where_inner_layers_have_no_vectors(
     whole = load_sound(body).encode(texts)[:, :8]
     expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
     np.testing.assert_allclose(load_sound(tmp_path / "cut").encode(texts), expected, atol=1e-5)
+    # What is wrong with the size is said whatever else is.
+    for size, said in (("2x32", "is 2x32: nothing would get smaller"), ("9x8", "so 9 cannot")):
+        with pytest.raises(InputError, match=said):
+            isometry.cut(body, size, tmp_path / "none")
     with pytest.raises(InputError, match="inner layers"):
         isometry.cut(body, "1x8", tmp_path / "other")

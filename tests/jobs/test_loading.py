@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     RobertaConfig,
@@ -147,6 +148,21 @@ def test_code_that_the_library_has_by_now_is_not_needed(model: Path) -> None:
     own = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
     change_json(model / "config.json", auto_map=own)
     assert load_sound(model).fingerprint() == before
+
+
+@pytest.mark.parametrize("dimension", [16, 64])
+def test_a_pooling_of_another_width_is_named(model: Path, dimension: int) -> None:
+    change_json(model / "1_Pooling" / "config.json", embedding_dimension=dimension)
+    with pytest.raises(InputError, match=rf"says {dimension} dimensions, .* has 32"):
+        load_sound_text_encoder(model)
+
+
+def test_a_tokenizer_with_words_that_the_model_does_not_know_is_named(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens(["isometric"])
+    tokenizer.save_pretrained(model)
+    with pytest.raises(InputError, match=r"has ids up to .* tokens\."):
+        load_sound_text_encoder(model)
 
 
 def test_no_text_is_longer_than_there_are_positions(model: Path, tmp_path: Path) -> None:

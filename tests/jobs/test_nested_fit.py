@@ -170,7 +170,7 @@ def test_too_little_data_says_that_no_size_was_trained(tmp_path: Path, small_fol
     space = isometry.fit(docs, base=small_folder, nested="1x32", out=tmp_path / "out")
     figures = space.manifest["figures"]
     assert figures["verdict"]["kept"] == "base" and figures["sizes"] == []
-    said = "so it is trained for none of the smaller sizes (1x32)"
+    said = "so nothing is trained for the smaller sizes (1x32)"
     assert said in figures["verdict"]["headline"] and said in figures["verdict"]["reasons"][0]
     assert said in space.report.read_text(encoding="utf-8")
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from living_spaces import alike, built_anew
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
+from tuned_folders import change_weights
 
 import isometry
 from isometry import InputError, Space
+from isometry.cli.main import main
 from isometry.encoders.encoder import load_encoder
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
@@ -54,6 +62,70 @@ def test_a_space_goes_over_to_a_table_and_back(table: Path, space: Path, tmp_pat
     isometry.migrate(space, back=True)
     again = Space.open(space)
     assert [hit.document for hit in again.search("a queue with priorities", mode="dense")] == found
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _empty_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def _no_json(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("what?")
+
+
+def _unknown_module(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "sentence_transformers.models.StaticEmbeddings"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def _flat(folder: Path) -> None:
+    _change_table(folder, lambda table: table[:, 0])
+
+
+def _short(folder: Path) -> None:
+    _change_table(folder, lambda table: table[:30_000])
+
+
+def _broken(folder: Path) -> None:
+    _change_table(folder, lambda table: table.index_fill(0, torch.tensor([2000]), torch.nan))
+
+
+def _change_table(folder: Path, change: Callable[[Tensor], Tensor]) -> None:
+    def changed(state: dict[str, Tensor]) -> None:
+        (name,) = state
+        state[name] = change(state[name]).contiguous()
+
+    change_weights(folder, changed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_no_tokenizer, "Cannot load a static model"),
+        (_empty_tokenizer, "Cannot load a static model"),
+        (_no_json, "Cannot load a static model"),
+        (_unknown_module, "Cannot load a text encoder"),
+        (_flat, "static model"),
+        (_short, "Cannot load .* a table of 30000 rows has none for token 30521"),
+        (_broken, "NaN or infinity in its table"),
+    ],
+)
+def test_a_damaged_table_is_named(
+    damage: Callable[[Path], None], said: str, table: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = Path(shutil.copytree(table, tmp_path / "table"))
+    damage(folder)
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "one text"}\n')
+    out = tmp_path / "vectors.npy"
+    assert main(["encode", str(folder), str(texts), "--out", str(out)]) == 2
+    assert re.search(said, " ".join(capsys.readouterr().err.split()))
+    assert not out.exists()
 
 
 def test_what_needs_layers_refuses_a_table(table: Path, docs: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from isometry.encoders.surgery.prompts import prompt_tokens
 from isometry.encoders.text import TextEncoder
 from isometry.learners.learner import Losses
 from isometry.learners.two_towers import PairRow, TwoTowers
@@ -249,6 +251,22 @@ def test_lengths_are_rounded_up_and_batches_fit_the_data(
     assert machine.plan(tiny, few, batch=32).batch == 5
     pair = replace(work, rows=[replace(row, key=i // 100) for i, row in enumerate(work.rows)])
     assert machine.plan(tiny, pair).batch == 2
+
+
+def test_a_prompt_takes_no_room_of_the_text(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    prompted = copy.copy(tiny)
+    prompted.prompts = {"query": "find what answers this: ", "document": "one text: "}
+    asking, answering = (prompt_tokens(prompted, role) for role in ("query", "document"))
+    assert asking > answering > 0
+    prompted.model = copy.deepcopy(tiny.model)
+    prompted.model.max_seq_length = 128
+    long = replace(work, passage_tokens=[500] * 200, query_lengths=[500] * 200)
+    plan, plain = machine.plan(prompted, long), machine.plan(tiny, long)
+    assert plan.query_tokens == 64 + asking and plain.query_tokens == 64
+    short = replace(work, passage_tokens=[10] * 200)
+    assert machine.plan(prompted, short).passage_tokens == 64 + answering
 
 
 def test_what_would_take_too_long_to_rank_is_sampled(

@@ -58,13 +58,13 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
 
     encoder = load_sound_text_encoder(model)
     check_finite(encoder)
-    small = _smaller(encoder, wanted)
     whole = len(encoder.layers()), encoder.dim
     if wanted == whole:
         raise InputError(
             f"The model '{model}' is {size_name(whole)}: nothing would get smaller.",
             "Choose fewer layers or dimensions.",
         )
+    small = _smaller(encoder, wanted)
     space = _fitted(Path(place), encoder) if is_local else None
     trained = None if space is None else _trained_sizes(space)
     record: dict[str, Any] = {
@@ -74,7 +74,7 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
         **_described(small, wanted),
         "trained": None if trained is None else wanted in trained,
         "test": None if space is None else _measured(space, wanted),
-        "warnings": _warnings(public_name(str(model)), wanted, trained),
+        "warnings": _warnings(public_name(str(model)), wanted, trained, space is not None),
     }
 
     def last_look() -> None:
@@ -107,6 +107,11 @@ def _smaller(encoder: TextEncoder, size: Size) -> TextEncoder:
     from isometry.encoders.surgery.projection import project
 
     layers, dim = size
+    if layers > (there := len(encoder.layers())):
+        raise InputError(
+            f"The model '{encoder.name}' has {there} layers, so {layers} cannot be kept.",
+            f"Choose 1 to {there}.",
+        )
     if dim > encoder.dim:
         # Pooling may give more, of which the model keeps the first (`truncate_dim`).
         raise InputError(
@@ -122,11 +127,11 @@ def _smaller(encoder: TextEncoder, size: Size) -> TextEncoder:
     return project(encoder, np.eye(dim, encoder.dim))
 
 
-def _trained_sizes(space: Space) -> list[Size]:
-    """What a Space's model was trained for; nothing where the base was kept."""
+def _trained_sizes(space: Space) -> list[Size] | None:
+    """What a Space's model was trained for; None where it is the base, which may know some."""
     plan = space.manifest["plan"]
     if plan is None or space.manifest["figures"]["verdict"]["kept"] == "base":
-        return []
+        return None
     nested = [(layers, dim) for layers, dim in plan.get("nested", [])]
     return [*nested, *((plan["layers"], dim) for dim in sorted(plan["dims"]))]
 
@@ -136,6 +141,12 @@ def _measured(space: Space, size: Size) -> dict[str, Any] | None:
     figures = space.manifest["figures"]
     kept = figures["verdict"]["kept"]
     reached = {(row["layers"], row["dimensions"]): row[kept] for row in figures.get("sizes") or []}
+    if not reached and space.manifest["plan"] is not None:
+        # Without sizes, what was measured are fewer dimensions of all layers.
+        layers = space.manifest["plan"]["layers"]
+        reached = {
+            (layers, row["dimensions"]): row[kept] for row in figures["curve"] if kept in row
+        }
     if size not in reached:
         return None
     return {
@@ -154,15 +165,14 @@ def _described(encoder: TextEncoder, size: Size) -> dict[str, Any]:
     }
 
 
-def _warnings(model: str, size: Size, trained: list[Size] | None) -> list[str]:
+def _warnings(model: str, size: Size, trained: list[Size] | None, fitted: bool) -> list[str]:
     """What whoever uses this size should know."""
     if trained is None:
+        one = f"the base that {model} kept" if fitted else model
         return [
-            f"Nobody knows whether {model} was trained for {size_name(size)}; where it was not,"
+            f"Nobody knows whether {one} was trained for {size_name(size)}; where it was not,"
             " what is cut is worth little. isometry evaluate compares it with the whole."
         ]
-    if not trained:
-        return [f"{model} kept its base, which was trained for no smaller size."]
     if size not in trained:
         return [
             f"Nothing was trained for {size_name(size)}: {model} was trained for"

@@ -18,6 +18,7 @@ from isometry.core.workspace import Workspace
 from isometry.encoders.encoder import Encoder
 from isometry.encoders.locate import is_static, locate
 from isometry.encoders.static import StaticEncoder
+from isometry.encoders.surgery.prompts import prompt_tokens
 from isometry.encoders.text import TextEncoder
 from isometry.merging.checkpoints import Checkpoint, listed
 
@@ -47,10 +48,27 @@ def load_sound(
                 f"The model '{source}' is a table of token vectors, which knows no prompts.",
                 "Leave out --query-prompt and --document-prompt.",
             )
-        return StaticEncoder.load(place)
+        return _sound_table(Path(place))
     return load_sound_text_encoder(
         source, query_prompt=query_prompt, document_prompt=document_prompt
     )
+
+
+def _sound_table(folder: Path) -> StaticEncoder:
+    try:
+        table = StaticEncoder.load(folder)
+    except InputError:
+        raise
+    # What reads tokenizer.json has no error of its own.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise InputError(f"Cannot load a static model from {folder}: {reason[:300]}") from error
+    if not bool(table.table.isfinite().all() and table.weights.isfinite().all()):
+        raise InputError(
+            f"The static model in {folder} has NaN or infinity in its table.",
+            "It is damaged: take an earlier copy.",
+        )
+    return table
 
 
 def check_same_model(work: Workspace, encoder: Encoder) -> None:
@@ -127,8 +145,8 @@ def check_prompts(encoder: TextEncoder) -> None:
     Raises:
         InputError: When one takes more than half of the tokens that it reads.
     """
-    for role, prompt in encoder.prompts.items():
-        tokens = len(encoder.tokenizer.encode(prompt, add_special_tokens=False).ids)
+    for role in encoder.prompts:
+        tokens = prompt_tokens(encoder, role)
         if 2 * tokens > encoder.max_tokens:
             raise InputError(
                 f"The {role} prompt has {tokens} tokens, and the model reads"
@@ -173,8 +191,10 @@ def _make_usable(encoder: TextEncoder) -> None:
     """Gives an encoder the bounds and the padding without which it fails on the first long batch.
 
     Raises:
-        InputError: When it has no state a token, or cannot pad.
+        InputError: When it has no state a token, cannot pad, or its parts do not fit together.
     """
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
     transformer: Any = encoder.model[0]
     if getattr(transformer, "module_output_name", "token_embeddings") != "token_embeddings":
         raise InputError(
@@ -186,6 +206,22 @@ def _make_usable(encoder: TextEncoder) -> None:
             raise InputError(f"The tokenizer of the model '{encoder.name}' cannot pad.")
         # It is masked wherever it stands.
         tokenizer.pad_token = tokenizer.eos_token
+    table = transformer.model.get_input_embeddings()
+    words = max(tokenizer.get_vocab().values())
+    if isinstance(table, nn.Embedding) and words >= table.num_embeddings:
+        raise InputError(
+            f"The tokenizer of the model '{encoder.name}' has ids up to {words:,}, its table"
+            f" {table.num_embeddings:,} tokens.",
+            "Take the tokenizer that it was trained with, or give it a vector for each token.",
+        )
+    width = transformer.get_embedding_dimension()
+    for module in encoder.model:
+        if isinstance(module, Pooling) and module.embedding_dimension != width:
+            raise InputError(
+                f"The pooling of the model '{encoder.name}' says {module.embedding_dimension}"
+                f" dimensions, and its transformer has {width}.",
+                "Correct config.json in the folder of its pooling.",
+            )
     most = _most_positions(transformer)
     if encoder.max_tokens > most:
         encoder.model.max_seq_length = int(most)

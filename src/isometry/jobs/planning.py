@@ -8,6 +8,7 @@ import numpy as np
 
 from isometry.corpora.pairs.tasks import Pair, SummaryBody
 from isometry.encoders.sizes import Size
+from isometry.encoders.surgery.prompts import prompt_tokens
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import gloss_texts
 from isometry.jobs.batching import passage
@@ -71,7 +72,9 @@ def plan_for(
     drawn = [rows[row] for row in np.random.default_rng(seed).permutation(len(rows))[:_SAMPLE]]
     temperature = suitable_temperature(
         encoder.encode([row.query for row in drawn], "query"),
-        encoder.encode([row.document for row in drawn], tokens=_SAMPLE),
+        encoder.encode(
+            [row.document for row in drawn], tokens=_SAMPLE + prompt_tokens(encoder, "document")
+        ),
     )
     # A summary is how a person describes the text; a heading or a sentence is part of it.
     own_words = data.given or data.facts["pairs"]["task"] == SummaryBody.name

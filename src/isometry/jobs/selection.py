@@ -55,7 +55,7 @@ def keep_base(job: Fitting, reason: str) -> dict[str, Any]:
     """The choice of the base as it is."""
     before = job.compare_before_training()
     if job.nested:
-        reason += f"; so it is trained for none of the smaller sizes ({size_names(job.nested)})"
+        reason += f"; so nothing is trained for the smaller sizes ({size_names(job.nested)})"
     return {
         "alpha": 0.0,
         "reasons": [reason],

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from isometry.encoders.sizes import Size
 from isometry.encoders.surgery.layers import truncate
+from isometry.encoders.surgery.prompts import prompt_tokens
 from isometry.encoders.text import TextEncoder
 from isometry.learners.two_towers import PairRow
 from isometry.training.plan import Plan, make_learner, speed_key
@@ -126,9 +127,16 @@ def make_plan(
     """
     watch = Stopwatch(clock)
     lengths = np.array(work.passage_tokens)
-    query_tokens = _round_up(np.quantile(work.query_lengths, 0.95), 8, 16, 64)
+    # A prompt takes no room of the text.
+    asking, answering = (prompt_tokens(encoder, role) for role in ("query", "document"))
+    query_tokens = _round_up(
+        np.quantile(work.query_lengths, 0.95), 8, 16, min(64 + asking, encoder.max_tokens)
+    )
     passage_tokens = _round_up(
-        np.median(lengths), 32, 64, min(_FIRST_PASSAGE_TOKENS, encoder.max_tokens)
+        np.median(lengths),
+        32,
+        min(64 + answering, encoder.max_tokens),
+        min(_FIRST_PASSAGE_TOKENS + answering, encoder.max_tokens),
     )
     batch = min(batch, max(2, len({row.key for row in work.rows}) // 2))
     sample = [row.document for row in work.rows[:24]]

@@ -17,6 +17,8 @@ from isometry.encoders.text import Role
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from isometry.encoders.text import TextEncoder
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -36,6 +38,12 @@ class Prompt:
         """Which tokens are pooled; see `text_mask`."""
         prompt = self.query if role == "query" else self.document
         return text_mask(tokenizer, [prompt] * len(texts), texts, real)
+
+
+def prompt_tokens(encoder: TextEncoder, role: Role) -> int:
+    """How many tokens an encoder's prompt for a role takes of what it reads."""
+    prompt = encoder.prompts[role]
+    return len(encoder.tokenizer.encode(prompt, add_special_tokens=False).ids)
 
 
 def text_mask(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +38,20 @@ def test_a_line_stays_one_line_whatever_it_stands_in(
     monkeypatch.setenv("COLUMNS", "40")
     print_rich(table)
     assert max(map(len, capsys.readouterr().out.split("\n"))) <= 40
+
+
+@pytest.mark.parametrize("command", [["models"], ["models", "--json"], ["encode", "--help"]])
+def test_output_that_cannot_be_written_is_said(command: list[str]) -> None:
+    program = [sys.executable, "-m", "isometry", *command]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "isometry: Cannot write to standard output: No space left on device.\n"
+    # What is closed is not looked at by anybody.
+    closed = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *program], capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")
 
 
 def test_results_in_a_file_take_no_more_room_than_they_have_words(

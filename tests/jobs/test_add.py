@@ -398,6 +398,17 @@ def test_a_filter_finds_a_file_whose_name_has_accents_apart(space: Path, docs: P
             assert found.document not in {other.document for other in others}
 
 
+def test_a_row_that_is_gone_is_removed_whatever_took_its_line(space: Path, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    for last, skipped in (("1,copied by mistake", "came before"), (",without an id", "no id")):
+        table.write_text("id,text\n1,first text\n2,second text\n3,third text\n")
+        isometry.add(space, table)
+        table.write_text(f"id,text\n1,first text\n2,second text\n{last}\n")
+        figures = isometry.add(space, table)
+        assert (figures["removed"], figures["unchanged"], figures["skipped"]) == (1, 2, 1)
+        assert skipped in figures["skipped_first"][0]["reason"]
+
+
 def test_an_addition_stands_where_there_is_no_room_to_compact(
     space: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

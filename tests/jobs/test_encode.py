@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tuned_folders import change_json, change_weights
 import isometry
 from isometry import InputError
 from isometry.cli.main import main
+from isometry.core.files import hash_folder
 from isometry.encoders.text import TextEncoder
 from isometry.jobs import encode as job
 
@@ -165,6 +168,36 @@ def test_the_source_is_not_replaced(tmp_path: Path, texts: list[str], small_fold
     assert source.read_bytes() == before
 
 
+def test_neither_a_database_nor_a_model_is_replaced(
+    tmp_path: Path, texts: list[str], small_folder: Path
+) -> None:
+    base = tmp_path / "texts.db"
+    with contextlib.closing(sqlite3.connect(base)) as made:
+        made.execute("CREATE TABLE t (id TEXT, text TEXT)")
+        made.executemany("INSERT INTO t VALUES (?, ?)", enumerate(texts[:5]))
+        made.commit()
+    before = base.read_bytes()
+    for source in (base, f"sqlite:{base}", f"sqlite:{base}#t"):
+        with pytest.raises(InputError, match="is the source"):
+            isometry.encode(small_folder, source, base, force=True)
+    assert base.read_bytes() == before
+    model = Path(shutil.copytree(small_folder, tmp_path / "model"))
+    source, kept = table(tmp_path, texts[:5]), hash_folder(model)
+    for name in ("model.safetensors", "new.parquet"):
+        with pytest.raises(InputError, match="lies in the model"):
+            isometry.encode(model, source, model / name, force=True)
+    assert hash_folder(model) == kept
+
+
+def test_a_name_of_a_folder_is_none_of_a_file(
+    tmp_path: Path, texts: list[str], small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = table(tmp_path, texts[:5])
+    assert main(["encode", str(small_folder), str(source), "--out", f"{tmp_path}/sub/"]) == 2
+    assert "sub/ is a folder" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "sub").exists()
+
+
 def test_vectors_do_not_lie_among_what_they_are_made_of(tmp_path: Path, small_folder: Path) -> None:
     (tmp_path / "docs/deep").mkdir(parents=True)
     (tmp_path / "docs/a.md").write_text("# A\n\nsome words")
@@ -183,7 +216,11 @@ def test_what_is_skipped_is_told(
     (docs / "b.py").write_text("def broken(:")
     out = tmp_path / "v.parquet"
     assert main(["encode", str(small_folder), str(docs), "--out", str(out)]) == 0
-    assert "1 files or rows were skipped" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 files or rows were skipped: b.py: " in said
+    figures = isometry.encode(small_folder, docs, out, force=True)
+    (skipped,) = figures["skipped_first"]
+    assert skipped["path"] == "b.py" and skipped["reason"] in said
 
 
 @pytest.mark.parametrize("role", ["query", "document"])

@@ -362,7 +362,9 @@ def test_what_holds_more_than_a_model_is_not_replaced(parents: list[Path], tmp_p
     assert hash_folder(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", [".git/HEAD", "data/labels.json", "NOTES.md", "notes.json.bak"])
+@pytest.mark.parametrize(
+    "name", [".git/HEAD", "data/labels.json", "NOTES.md", "notes.txt", "queries.json"]
+)
 def test_what_is_no_part_of_a_model_is_not_replaced_with_it(
     copies: list[Path], tmp_path: Path, name: str
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,6 +17,7 @@ from isometry.cli.output import (
     TitleColumn,
     print_json,
     print_rich,
+    print_skipped,
     progress,
 )
 
@@ -34,7 +34,7 @@ def encode(
         typer.Argument(help="A Space, a model folder, packaged:minilm, or a hub id."),
     ],
     source: Annotated[str, typer.Argument(help="What fit takes as a source.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.", show_default=False)],
+    out: Annotated[str, typer.Option(help="The Parquet file to write.", show_default=False)],
     role: Annotated[
         Literal["query", "document"], typer.Option(help="Whose prompt to use.")
     ] = "document",
@@ -86,5 +86,6 @@ def encode(
     print_rich(
         f"{figures['texts']:,} vectors of {figures['dim']} dimensions in {figures['out']};"
         f" {figures['truncated']:,} texts were longer than the model reads."
-        + (f" {figures['skipped']:,} files or rows were skipped." if figures["skipped"] else "")
+        + (f" {figures['skipped']:,} files or rows were skipped:" if figures["skipped"] else "")
     )
+    print_skipped(figures)

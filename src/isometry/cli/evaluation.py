@@ -19,6 +19,7 @@ from isometry.cli.output import (
     TitleColumn,
     print_json,
     print_rich,
+    print_skipped,
     progress,
 )
 
@@ -109,3 +110,4 @@ def evaluate(
     ]
     if left_out:
         print_rich(f"Left out: {', '.join(left_out)}.")
+    print_skipped(result)

@@ -31,6 +31,8 @@ from isometry.cli import (
 
 # What Typer, too, makes of Ctrl-C: 128 and the number of the signal.
 _INTERRUPTED = 130
+# Nothing more can be written.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 # What no command can make of a path that it was given.
 _UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)
 _TERMINATED = 143
@@ -97,6 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
     from isometry.core.errors import InputError
 
     given = sys.argv[1:] if arguments is None else arguments
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        # It was closed (`>&-`).
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     try:
         _check_text(given)
         code = _command()(args=arguments, prog_name="isometry", standalone_mode=False)
@@ -107,6 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(error.message, error.hint)
         return 2
     except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            # What could not be written is still there, and is tried again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _complain(f"Cannot write to standard output: {error.strerror}.", "")
+            return 2
         if error.errno not in _UNUSABLE or error.filename is None:
             raise
         _complain(f"{str(error.filename)[:200]}: {error.strerror}.", "")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from io import StringIO
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,8 @@ DocumentPrompt = Annotated[
     str | None, typer.Option(help=DOCUMENT_PROMPT_HELP, rich_help_panel=MODEL_PANEL)
 ]
 
+# Of what was skipped.
+_SHOWN = 3
 # Where nobody looks: more than any line has.
 _NO_WIDTH = 100_000
 
@@ -65,18 +68,32 @@ def print_rich(*renderables: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    looks = Console().is_terminal
     # What stands in brackets is a part of a name, and no markup.
-    console = Console(highlight=False, markup=False, emoji=False)
+    written = StringIO()
+    console = Console(
+        file=written, force_terminal=looks, highlight=False, markup=False, emoji=False
+    )
     # In a pipe or a log a line stays one line, so that a path can be found and copied.
-    looks = console.is_terminal
     if not looks and "COLUMNS" not in os.environ:
         console.width = _NO_WIDTH
     lines = all(isinstance(shown, str | Text) for shown in renderables)
-    with console.capture() as captured:
-        console.print(*renderables, soft_wrap=lines and not looks)
-    shown = captured.get()
+    console.print(*renderables, soft_wrap=lines and not looks)
+    shown = written.getvalue()
     # Tables and what is indented are filled up to the width.
     _write(shown if looks else "\n".join(line.rstrip(" ") for line in shown.split("\n")))
+
+
+def print_skipped(figures: Mapping[str, Any]) -> None:
+    """Says of a few files and rows that were skipped where they stand and why."""
+    from isometry.report.figures import safe_line
+
+    found = figures["skipped_first"][:_SHOWN]
+    lines = [safe_line(f"  {one['path']}: {one['reason']}") for one in found]
+    if more := figures["skipped"] - len(found):
+        lines.append(f"  and {more:,} more" + (" (--json lists some)" if lines else ""))
+    if lines:
+        print_rich("\n".join(lines))
 
 
 def _write(text: str) -> None:

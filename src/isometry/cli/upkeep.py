@@ -17,6 +17,7 @@ from isometry.cli.output import (
     TitleColumn,
     print_json,
     print_rich,
+    print_skipped,
     progress,
 )
 from isometry.cli.spaces import SpaceFolder
@@ -79,6 +80,7 @@ def add(
         f" ({figures['skipped']:,} files or rows skipped);"
         f" {figures['documents']:,} documents in {space}. {figures['seconds']:.1f} s."
     )
+    print_skipped(figures)
 
 
 def migrate(

@@ -16,7 +16,7 @@ from isometry.core.errors import InputError
 from isometry.core.progress import say, track
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, Source, open_source
-from isometry.corpora.readers.reading import UniqueNames
+from isometry.corpora.readers.reading import UniqueNames, skipped_first
 from isometry.jobs.changes import PUT
 from isometry.jobs.compact import compact_if_scattered
 from isometry.jobs.history import KEEP_HOURS
@@ -75,8 +75,8 @@ def add(
 
     Returns:
         Figures: `added`, `changed`, `removed`, `unchanged` (documents of this source), `passages`
-        (written), `documents` (in the Space), `skipped` (files and rows), `seconds`, `source`,
-        `dry_run`, `compacted`.
+        (written), `documents` (in the Space), `skipped` (files and rows), `skipped_first` (where
+        and why), `seconds`, `source`, `dry_run`, `compacted`.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -204,6 +204,7 @@ def _compare(space: Space, reader: Source, origin: str, *, keep_removed: bool) -
         "unchanged": len(found) - counts["added"] - counts["changed"],
         "documents": after.num_rows,
         "skipped": len(report.skipped),
+        "skipped_first": skipped_first(report),
     }
     return _Change(before, after, place_of(reader.name), figures)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,8 +17,9 @@ from isometry.core.workspace import Workspace, discard_finished_work, discard_ot
 from isometry.core.writing import atomic_file, out_folder
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
+from isometry.corpora.readers.reading import skipped_first
 from isometry.encoders.locate import locate, model_files
-from isometry.jobs.places import check_place
+from isometry.jobs.places import check_place, file_of
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Precision, Role
@@ -61,7 +63,8 @@ def encode(
 
     Returns:
         Figures: `texts`, `truncated` (texts that were longer than the model reads), `dim`,
-        `prompt` (what was put before each), `skipped` (files and rows), `out`.
+        `prompt` (what was put before each), `skipped` (files and rows), `skipped_first` (where and
+        why), `out`.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -75,11 +78,12 @@ def encode(
                 f"Leave it out, or choose --role {other}.",
             )
     path = out_folder(out)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder.", "--out is the file that is written.")
-    check_place(path, {})
+    if path.is_dir() or str(out).endswith(os.sep):
+        raise InputError(f"{out} is a folder.", "--out is the file that is written.")
+    place, is_local = locate(model)
+    check_place(path, {str(model): Path(place)} if is_local else {})
     _check_out(path, force)
-    whole = Path(str(source)).expanduser()
+    whole = file_of(str(source))
     if path.exists() and path.resolve() == whole.resolve():
         raise InputError(f"{path} is the source.", "Choose another --out.")
     if whole.is_dir() and whole.resolve() in path.resolve().parents:
@@ -87,7 +91,6 @@ def encode(
             f"{path} lies in the source, where the next run would read it as documents.",
             "Choose another --out.",
         )
-    place, _ = locate(model)
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
     fingerprint = hash_value(
         [str(place), model_files(model), reader.fingerprint(), role, precision, limit, prompt]
@@ -137,6 +140,7 @@ def encode(
         "dim": encoder.dim,
         "prompt": encoder.prompts[role],
         "skipped": len(report.skipped),
+        "skipped_first": skipped_first(report),
         "out": str(path),
     }
 

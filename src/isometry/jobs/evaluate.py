@@ -12,6 +12,7 @@ from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.corpora.readers.judgements import Judgements, read_beir, read_judgements
+from isometry.corpora.readers.reading import skipped_first
 from isometry.encoders.locate import locate
 from isometry.jobs.places import check_apart
 from isometry.space import Space
@@ -60,8 +61,8 @@ def evaluate(
         `{"rows": [...]}`: for every model and mode its figures and the difference of nDCG@10 to the
         first model in the same mode with a 95 % interval, and `queries`, how many; `models`, the
         `query_prompt` and `document_prompt` that each `model` was evaluated with; `documents`;
-        `dropped_queries`, how many had no relevant document; and `skipped`, files and rows that
-        could not be read.
+        `dropped_queries`, how many had no relevant document; `skipped`, how many files and rows
+        could not be read, and `skipped_first`, where and why.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -91,13 +92,14 @@ def evaluate(
         )
     judged = None
     if beir is not None:
-        documents, judged = read_beir(Path(beir))
+        documents, judged = read_beir(Path(beir).expanduser())
     else:
         for file in (queries, judgements):
-            if not Path(str(file)).is_file():
+            if not Path(str(file)).expanduser().is_file():
                 raise InputError(f"There is no file {file}.")
     source = open_source(str(documents), text=text, title=title, id=id)
     if judged is None:
+        queries, judgements = (Path(str(file)).expanduser() for file in (queries, judgements))
         check_apart(source, queries)
     report = ReadingReport()
     found = list(source.documents(report))
@@ -105,7 +107,11 @@ def evaluate(
         known = {document.id for document in found}
         judged = read_judgements(Path(str(queries)), Path(str(judgements)), known)
     compared = _compare(models, spaces, prompts, found, judged, precision)
-    return {**compared, "skipped": len(report.skipped)}
+    return {
+        **compared,
+        "skipped": len(report.skipped),
+        "skipped_first": skipped_first(report),
+    }
 
 
 def _for_each(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from isometry.core.errors import InputError
@@ -12,9 +13,13 @@ from isometry.corpora.readers.folders import Folder
 from isometry.corpora.readers.kinds import refused_name
 from isometry.space_files import MANIFEST
 
-# The files of a model and its tokenizer, beside its card.
-_OF_A_MODEL = (".safetensors", ".json", ".txt", ".model", ".jinja")
-_CARD = "README.md"
+# The files of a model and its tokenizer, its card, and what says how it was made.
+_OF_A_MODEL = (
+    *("*.safetensors", "*.safetensors.index.json", "*.model", "*.jinja", "README.md"),
+    *("config.json", "*_config.json", "config_*.json", "*_map.json", "modules.json"),
+    *("tokenizer.json", "added_tokens.json", "vocab.*", "merges.txt", "unigram.json"),
+    *("chat_template.json", "cut.json", "distillation.json", "recipe.json"),
+)
 
 
 def check_replaceable(folder: Path, record: str, kind: str, force: bool) -> None:
@@ -53,7 +58,7 @@ def check_model_alone(folder: Path) -> None:
     parts = {str(module.get("path", "")) for module in listed if isinstance(module, dict)}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        known = path.suffix in _OF_A_MODEL or inside.as_posix() == _CARD
+        known = any(fnmatch(path.name, name) for name in _OF_A_MODEL)
         if path.is_file() and not (known and inside.parent.as_posix() in {".", *parts}):
             raise InputError(
                 f"{folder} holds {inside}, which is no part of a model; it is left alone.",
@@ -111,6 +116,13 @@ def check_place(out: Path, models: Mapping[str, Path]) -> None:
 def as_typed(place: str) -> str:
     """A source or a model as it is told apart: however the path of a folder is typed."""
     return str(Path(place)) if Path(place).expanduser().is_dir() else place
+
+
+def file_of(source: str) -> Path:
+    """The file or folder that a source is typed as; there need be none."""
+    scheme, _, rest = source.partition(":")
+    path = rest.partition("#")[0] if scheme == "sqlite" else source
+    return Path(path).expanduser()
 
 
 def place_of(source: str) -> str | None:

@@ -215,7 +215,7 @@ def test_unknown_documents_are_named(beir: Path) -> None:
     judged.write_text("q0 0 d0 1\n" + "".join(f"q1 0 x{n} 1\n" for n in range(5)) + "q2 0 y 0\n")
     with pytest.raises(InputError, match=r"5 documents .*: x0, x1, x2, \.\.\.") as caught:
         read_judgements(beir / "queries.jsonl", judged, {"d0"})
-    assert caught.value.hint.startswith("Ids here look like 'd0'; for a table")
+    assert caught.value.hint.startswith("Ids here look like 'd0'. What has no words")
     pairs = beir / "pairs.jsonl"
     for row, said in (
         ('{"query": "words", "document": "x0"}', "look like 'd0'"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,23 @@ def test_bad_input_is_refused_before_reading(tmp_path: Path) -> None:
     (tmp_path / "empty" / ".git" / "a.md").write_text("words")
     (tmp_path / "a.xyz").write_bytes(b"words")
     (tmp_path / "a.csv").write_text("first,second\n1,2\n")
+    for name in ("a-space", "a-model", "some.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text("words")
+    (tmp_path / "a-space" / "space.json").write_text("{}")
+    (tmp_path / "a-space" / "documents-3.parquet").write_bytes(b"")
+    (tmp_path / "a-model" / "config.json").write_text("{}")
+    (tmp_path / "a-model" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "some.partial" / "run.json").write_text("{}")
+    shutil.copytree(tmp_path / "a-model", tmp_path / "program" / "a-model")
+    for name in ("config.json", "a.md"):
+        shutil.copy(tmp_path / "a-model" / name, tmp_path / "program")
+    assert len(list(open_source(tmp_path / "program").documents(ReadingReport()))) == 1
+    (tmp_path / "tables").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "tables" / f"{name}.csv").write_text("id,body\n1,some words\n")
+    (tmp_path / "tables" / "c.md").write_text("words")
+    assert len(list(open_source(tmp_path / "tables", text="body").documents(ReadingReport()))) == 3
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "a.md").write_text("words")
     cases = [
@@ -63,6 +81,15 @@ def test_bad_input_is_refused_before_reading(tmp_path: Path) -> None:
         (lambda: open_source(tmp_path / "a.csv", text="first", id="x"), "no column 'x'"),
         (lambda: open_source(tmp_path / "a.csv"), "looks like the text"),
         (lambda: open_source(tmp_path / "pages", title="t"), "holds no table"),
+        (lambda: open_source(""), "The source is empty"),
+        (lambda: open_source(" "), "The source is empty"),
+        (lambda: open_source(tmp_path / "a-space"), "is a Space, no documents"),
+        (lambda: open_source(tmp_path / "a-model"), "is a model, no documents"),
+        (lambda: open_source(tmp_path / "some.partial"), "is unfinished work, no documents"),
+        (
+            lambda: open_source(tmp_path / "tables", text="boddy"),
+            "None of the 2 tables in .* by the columns 'boddy'",
+        ),
         (lambda: open_source("python:json", text="t"), "holds no table"),
         (lambda: open_source("python:not_here"), "not installed"),
         (lambda: open_source("https://example.org/a.md"), "is an address"),

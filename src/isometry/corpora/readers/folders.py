@@ -39,16 +39,17 @@ from isometry.corpora.readers.tables import Columns, choose_columns, read_table
 __all__ = ["READABLE", "Folder", "suffix_of", "walk"]
 
 
-def _is_made_here(folder: Path) -> bool:
-    """Whether a folder is a Space, a model, or unfinished work: no document of anybody's."""
+def made_here(folder: Path) -> str:
+    """Whether a folder is "a Space", "a model" or "unfinished work", no documents; "" for none."""
     if folder.name.endswith(".partial") and _is_file(folder / "run.json"):
-        return True
+        return "unfinished work"
     if any(_is_file(folder / name) for name in ("modules.json", "config.json")) and any(
         next(folder.glob(weights), None) for weights in ("*.safetensors", "*/*.safetensors")
     ):
-        return True
+        return "a model"
     # Other programs may have a space.json, too.
-    return _is_file(folder / "space.json") and any(folder.glob("documents*.parquet"))
+    is_space = _is_file(folder / "space.json") and any(folder.glob("documents*.parquet"))
+    return "a Space" if is_space else ""
 
 
 def _is_file(path: Path) -> bool:
@@ -79,7 +80,7 @@ def walk(root: Path, skipped: Collection[str] = SKIPPED_FOLDERS) -> list[str]:
             if not name.startswith(".")
             and name not in skipped
             and name not in SKIPPED_FOLDERS
-            and not _is_made_here(Path(folder, name))
+            and not made_here(Path(folder, name))
         ]
         for name in files:
             path = Path(folder, name)

@@ -128,8 +128,8 @@ def _as_documents(query: str) -> str:
 
 def _ids(known: Collection[str]) -> str:
     return (
-        f"Ids here look like '{min(known, default='')}'; for a table, --id names their column. With"
-        " --limit, only the first documents are there."
+        f"Ids here look like '{min(known, default='')}'. What has no words is no document; of a"
+        " table, --id says which column has the ids, and with --limit only the first are there."
     )
 
 

@@ -13,6 +13,8 @@ from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
 
 _WORD = re.compile(r"[^\W_]")
+# Of what was skipped.
+_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class ReadingReport:
     def skip(self, path: str, reason: object, *, readable: bool = False) -> None:
         """Notes that something was not read; see `Skipped`."""
         self.skipped.append(Skipped(path, " ".join(str(reason).split()), readable))
+
+
+def skipped_first(report: ReadingReport) -> list[dict[str, str]]:
+    """Place and reason of what was skipped first, for whoever shall look."""
+    return [{"path": one.path, "reason": one.reason} for one in report.skipped[:_LISTED]]
 
 
 class Source(Protocol):

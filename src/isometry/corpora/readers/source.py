@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from isometry.core.errors import InputError
 from isometry.core.postgres import SCHEMES
 from isometry.corpora.readers import hub_rows, postgres_rows, sqlite_rows
 from isometry.corpora.readers.arrow_rows import saved_dataset
-from isometry.corpora.readers.folders import READABLE, Folder, suffix_of, walk
+from isometry.corpora.readers.folders import READABLE, Folder, made_here, suffix_of, walk
 from isometry.corpora.readers.packages import package_files
 from isometry.corpora.readers.reading import ReadingReport, Skipped, Source
 from isometry.corpora.readers.rows import SQLITE, table_suffix
@@ -86,7 +87,24 @@ def _folder(
         _refuse_columns(name, columns)
     elif len(files) == 1:
         choose_columns(root / files[0], columns)
+    elif columns.named():
+        _check_columns(name, root, tables, columns)
     return Folder(name, root, files, columns, limit, alone)
+
+
+def _check_columns(name: str, root: Path, tables: Sequence[str], columns: Columns) -> None:
+    """Refuses columns that no table of a folder has: it would be read without its tables."""
+    for path in tables:
+        try:
+            choose_columns(root / path, columns)
+        except InputError:
+            continue
+        return
+    wanted = ", ".join(f"'{column}'" for column in columns.named())
+    raise InputError(
+        f"None of the {len(tables)} tables in {name} can be read by the columns {wanted}.",
+        f"Give one of them, {tables[0]} for instance, to see which columns it has.",
+    )
 
 
 def _refuse_columns(name: str, columns: Columns) -> None:
@@ -97,6 +115,8 @@ def _refuse_columns(name: str, columns: Columns) -> None:
 def _local(name: str) -> Path:
     if "://" in name:
         raise InputError(f"{name} is an address.", "Download it and give the local path.")
+    if not name.strip():
+        raise InputError("The source is empty.", "Give a folder or a file; . is the present one.")
     path = Path(name).expanduser()
     try:
         there = path.exists()
@@ -113,6 +133,12 @@ def _local(name: str) -> Path:
 
 def _files(name: str, path: Path) -> tuple[Path, tuple[str, ...]]:
     if path.is_dir():
+        kind = made_here(path)
+        # A program's own folder may have a config.json, too, and a model somewhere below.
+        if kind and (kind != "a model" or any(path.glob("*.safetensors"))):
+            raise InputError(
+                f"{name} is {kind}, no documents.", "Give what the documents were read from."
+            )
         files = tuple(walk(path))
         if not files:
             raise InputError(

@@ -117,9 +117,9 @@ def read_documents(
         if not text:
             report.skip(place, "no words", readable=True)
         elif not identifier.strip():
-            report.skip(place, "no id")
+            report.skip(place, "no id", readable=True)
         elif identifier in seen:
-            report.skip(place, f"its id '{identifier}' came before")
+            report.skip(place, f"its id '{identifier}' came before", readable=True)
         else:
             seen.add(identifier)
             key = prefix + identifier

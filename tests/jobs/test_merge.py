@@ -480,7 +480,10 @@ def test_a_recipe_asks_what_its_merge_was_asked(
     monkeypatch.setattr(merge_evaluation, "held_out", lambda _, __, seed: seeds.append(seed) or 1)
     monkeypatch.setattr(merge_evaluation, "scores_of", lambda *_: {})
     monkeypatch.setattr(merge_evaluation, "compare", lambda *_: [])
-    options = {"evaluate": [parents[0]]}
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("One short text.", encoding="utf-8")
+    options = {"evaluate": [docs]}
     first = job.merge(parents, tmp_path / "out", seed=3, **options)
     job.merge_by_recipe(tmp_path / "out", tmp_path / "again", **options)
     assert seeds == [3, 3] and first["recipe"]["seed"] == 3

@@ -17,6 +17,7 @@ from isometry.core.writing import write_json
 from isometry.corpora.documents import from_table
 from isometry.encoders.text import TextEncoder
 from isometry.jobs.ranking import build_index, passages_of
+from isometry.report.figures import additions_of
 
 QUERIES = [
     "sort a list in place",
@@ -133,5 +134,5 @@ def state(space: Space) -> State:
             for query in QUERIES[:3]
             for hit in space.search(query, 10, "lexical")
         ],
-        [tuple(entry[name] for name in counts) for entry in space.manifest.get("additions", [])],
+        [tuple(entry[name] for name in counts) for entry in additions_of(space.manifest)],
     )

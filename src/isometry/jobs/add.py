@@ -30,6 +30,7 @@ from isometry.jobs.upkeep import (
     held_documents,
     update_index,
 )
+from isometry.report.figures import additions_of
 from isometry.space import Space
 
 
@@ -159,7 +160,7 @@ def _places_of(space: Space) -> dict[str, str | None]:
     """The sources of a Space and where they lay, as far as it is known; the one fitted first."""
     fitted = space.manifest["source"]
     places: dict[str, str | None] = {fitted["name"]: fitted.get("place")}
-    for entry in space.manifest.get("additions", []):
+    for entry in additions_of(space.manifest):
         places[entry["source"]] = entry.get("place") or places.get(entry["source"])
     return places
 
@@ -178,7 +179,7 @@ def _is_same(known: str, place: str | None, typed: str) -> bool:
 
 def _columns_of(space: Space, name: str) -> dict[str, str | None]:
     """Which columns of a source were read the last time."""
-    for entry in reversed(space.manifest.get("additions", [])):
+    for entry in reversed(additions_of(space.manifest)):
         if entry["source"] == name:
             return entry["columns"]
     fitted = space.manifest["source"]["name"] == name
@@ -273,7 +274,14 @@ def _write(
         current = replace(current, index_version=version)
     current = replace(current, documents=writer.write_documents(change.after))
     counts = {name: change.figures[name] for name in ("added", "changed", "removed", "unchanged")}
-    entry = {"time": utc(), "source": origin, "place": change.place, "columns": columns, **counts}
+    entry = {
+        "time": utc(),
+        "state": writer.next_state,
+        "source": origin,
+        "place": change.place,
+        "columns": columns,
+        **counts,
+    }
     writer.commit(
         {
             **space.manifest,

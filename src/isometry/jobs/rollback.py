@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from isometry.core.clock import utc
 from isometry.core.errors import InputError
-from isometry.jobs.history import generation, states, with_generation
+from isometry.jobs.history import CHANGES, generation, states, with_generation
 from isometry.jobs.upkeep import Writer, counts_of, held_documents
 from isometry.space import Space
 from isometry.space_files import Current
@@ -142,6 +143,10 @@ def _return(writer: Writer, state: dict[str, Any]) -> dict[str, Any]:
     if state["encoder"]["fingerprint"] != space.manifest["encoder"]["fingerprint"]:
         # As after a migration: `migrate --back` returns to the other model.
         manifest["former"] = generation(space.manifest)
+    if "additions" in manifest:
+        counts = {name: figures[name] for name in CHANGES}
+        entry = {"time": utc(), "state": writer.next_state, "rollback": figures["to"], **counts}
+        manifest["additions"] = [*manifest["additions"], entry]
     writer.commit(
         {**manifest, "current": asdict(current)},
         by=f"rollback --to {figures['to']}",

@@ -148,6 +148,11 @@ class Writer(AbstractContextManager["Writer"]):
             number += 1
         return f"{stem}-{number}{suffix}"
 
+    @property
+    def next_state(self) -> int:
+        """The number of the state that the next commit makes."""
+        return int(self.space.manifest.get("writes", 0)) + 1
+
     def commit(
         self,
         manifest: dict[str, Any],
@@ -184,7 +189,7 @@ class Writer(AbstractContextManager["Writer"]):
                 flush(parent)
         was, current = self.space.current, Current.of(manifest)
         superseded = list(manifest.get("superseded", []))
-        writes, state = int(manifest.get("writes", 0)) + 1, manifest["state"]
+        writes, state = self.next_state, manifest["state"]
         if current != was:
             if not forget:
                 superseded.append({**generation(self.space.manifest), "until": utc()})

@@ -34,6 +34,28 @@ _CONTROLS |= dict.fromkeys((*range(0x7F, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)
 _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+def additions_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was added to a Space since its fit and is still in it, the latest last.
+
+    The log has everything that ever was added, and each return to an earlier state: what had been
+    added by then counts, and what a return took back comes again with a return from it.
+    """
+    log: list[dict[str, Any]] = manifest.get("additions") or []
+    # By the number of a state, what counted in it. Older versions of Isometry noted none; what
+    # they added is in every state that there is.
+    by_state = {-1: [entry for entry in log if "state" not in entry]}
+    counted: list[dict[str, Any]] = []
+    for entry in log:
+        if "rollback" in entry:
+            # Not every state has an entry: migrating and compacting add nothing.
+            counted = by_state[max(number for number in by_state if number <= entry["rollback"])]
+        else:
+            counted = [*counted, entry]
+        if "state" in entry:
+            by_state[entry["state"]] = counted
+    return counted
+
+
 def look_up(manifest: Mapping[str, Any], path: str) -> Any:
     """The value at a path of keys and list positions, joined by dots.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.report import figures
-from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, look_up, points
+from isometry.report.figures import METRICS, MODES, PROBES, SYSTEMS, additions_of, look_up, points
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,7 +81,7 @@ def _since_the_fit(manifest: Mapping[str, Any]) -> list[str]:
             f" {migrated['time'][:10]} {migrated['to']['base']} is used, which nobody measured"
             " here."
         )
-    additions = manifest.get("additions") or []
+    additions = additions_of(manifest)
     if additions:
         counts = ", ".join(
             f"{sum(entry[what] for entry in additions):,} {what}"

@@ -11,6 +11,7 @@ from isometry.core.files import read_json
 from isometry.corpora.readers import Source
 from isometry.corpora.readers.folders import Folder
 from isometry.corpora.readers.kinds import refused_name
+from isometry.corpora.readers.sqlite_rows import parted
 from isometry.space_files import MANIFEST
 
 # The files of a model and its tokenizer, its card, and what says how it was made.
@@ -121,7 +122,7 @@ def as_typed(place: str) -> str:
 def file_of(source: str) -> Path:
     """The file or folder that a source is typed as; there need be none."""
     scheme, _, rest = source.partition(":")
-    path = rest.partition("#")[0] if scheme == "sqlite" else source
+    path = parted(rest)[0] if scheme == "sqlite" else source
     return Path(path).expanduser()
 
 
@@ -135,7 +136,7 @@ def place_of(source: str) -> str | None:
     """
     scheme, _, rest = source.partition(":")
     sqlite = scheme == "sqlite"
-    path, mark, table = rest.partition("#") if sqlite else (source, "", "")
+    path, mark, table = parted(rest) if sqlite else (source, "", "")
     place = Path(path).expanduser()
     if not place.exists():
         return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import sqlite3
 import textwrap
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 from isometry.core.errors import InputError
 from isometry.corpora.documents import Document
 from isometry.corpora.readers import ReadingReport, open_source
+from isometry.corpora.readers.sqlite_rows import parted
 
 NOTES = [(name, inspect.getdoc(getattr(textwrap, name)) or "") for name in textwrap.__all__]
 
@@ -177,3 +179,12 @@ def test_what_cannot_be_read_is_an_input_error(notes: Path, tmp_path: Path) -> N
     for spec, message in cases:
         with pytest.raises(InputError, match=message):
             open_source(spec)
+
+
+def test_a_path_may_have_a_mark_of_its_own(notes: Path, tmp_path: Path) -> None:
+    there = Path(shutil.copy(notes, tmp_path / "a#b#c.db"))
+    for spec in (f"sqlite:{there}", f"sqlite:{there}#notes"):
+        assert [item.text for item in read(spec)[0]] == [item.text for item in read(notes)[0]]
+    assert parted("none.db#t#u") == ("none.db", "#", "t#u")
+    with pytest.raises(InputError, match=r"a#b#c\.db has no table 'other'"):
+        open_source(f"sqlite:{there}#other")

@@ -68,13 +68,22 @@ class SqliteTable:
         return hash_value([files, self.table])
 
 
+def parted(spec: str) -> tuple[str, str, str]:
+    """Path, mark and table of "PATH#TABLE" or "PATH"; a path may have a # of its own."""
+    marks = [place for place, character in enumerate(spec) if character == "#"]
+    for place in (len(spec), *marks):
+        if Path(spec[:place]).expanduser().is_file():
+            return spec[:place], spec[place : place + 1], spec[place + 1 :]
+    return spec.partition("#")
+
+
 def open_table(spec: str, wanted: Columns) -> SqliteTable:
     """The table that "PATH#TABLE" names; with "PATH" alone the only one that fits.
 
     Raises:
         InputError: When there is no such file or table; lists the tables.
     """
-    name, mark, table = spec.partition("#")
+    name, mark, table = parted(spec)
     path = Path(name).expanduser()
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Give sqlite:PATH#TABLE.")

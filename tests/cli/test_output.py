@@ -46,7 +46,7 @@ def test_output_that_cannot_be_written_is_said(command: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr == "isometry: Cannot write to standard output: No space left on device.\n"
+    assert ended.stderr == "isometry: Cannot write: No space left on device.\n"
     # What is closed is not looked at by anybody.
     closed = subprocess.run(
         ["sh", "-c", '"$@" >&-', "sh", *program], capture_output=True, text=True, check=False

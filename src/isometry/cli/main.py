@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -113,9 +114,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except OSError as error:
         if error.errno in _FULL and error.filename is None:
-            # What could not be written is still there, and is tried again at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            _complain(f"Cannot write to standard output: {error.strerror}.", "")
+            # Standard output, or a file. What waits is tried again when the interpreter ends.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _complain(f"Cannot write: {error.strerror}.", "")
             return 2
         if error.errno not in _UNUSABLE or error.filename is None:
             raise

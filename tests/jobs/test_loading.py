@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from tuned_folders import change_json, change_weights
 
 from isometry import InputError
 from isometry.cli.main import main
+from isometry.core.progress import progress_shown
 from isometry.encoders.encoder import load_encoder
 from isometry.jobs.loading import load_sound, load_sound_text_encoder
 
@@ -157,11 +159,23 @@ def test_a_pooling_of_another_width_is_named(model: Path, dimension: int) -> Non
         load_sound_text_encoder(model)
 
 
-def test_a_tokenizer_with_words_that_the_model_does_not_know_is_named(model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
+def test_a_tokenizer_with_words_that_the_model_does_not_know_is_named(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "embeddings.word_embeddings.weight"
+    sound = load_sound_text_encoder(model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
     tokenizer.add_tokens(["isometric"])
     tokenizer.save_pretrained(model)
-    with pytest.raises(InputError, match=r"has ids up to .* tokens\."):
+    # One token more is no other tokenizer: families share theirs.
+    with progress_shown(True):
+        shared = load_sound_text_encoder(model)
+    assert "knows no isometric: a text" in " ".join(capsys.readouterr().err.split())
+    texts = ["a path", "the day of the week"]
+    np.testing.assert_array_equal(shared.encode(texts), sound.encode(texts))
+    change_weights(model, lambda state: state.update({words: state[words][:-9].clone()}))
+    change_json(model / "config.json", vocab_size=len(tokenizer) - 10)
+    with pytest.raises(InputError, match=r"has [\d,]+ words, its table [\d,]+\."):
         load_sound_text_encoder(model)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from isometry.core.errors import InputError
 from isometry.core.files import read_object
+from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.encoders.encoder import Encoder
 from isometry.encoders.locate import is_static, locate
@@ -207,13 +208,18 @@ def _make_usable(encoder: TextEncoder) -> None:
         # It is masked wherever it stands.
         tokenizer.pad_token = tokenizer.eos_token
     table = transformer.model.get_input_embeddings()
-    words = max(tokenizer.get_vocab().values())
-    if isinstance(table, nn.Embedding) and words >= table.num_embeddings:
+    if isinstance(table, nn.Embedding) and tokenizer.vocab_size > table.num_embeddings:
         raise InputError(
-            f"The tokenizer of the model '{encoder.name}' has ids up to {words:,}, its table"
-            f" {table.num_embeddings:,} tokens.",
-            "Take the tokenizer that it was trained with, or give it a vector for each token.",
+            f"The tokenizer of the model '{encoder.name}' has {tokenizer.vocab_size:,} words, its"
+            f" table {table.num_embeddings:,}.",
+            "Take the tokenizer that it was trained with.",
         )
+    added = tokenizer.get_added_vocab()
+    # A family may share a tokenizer, as Gemma's models of texts have a token for images.
+    if isinstance(table, nn.Embedding) and (
+        unknown := [word for word, number in added.items() if number >= table.num_embeddings]
+    ):
+        say(f"The model knows no {listed(unknown)}: a text that holds it cannot be encoded.")
     width = transformer.get_embedding_dimension()
     for module in encoder.model:
         if isinstance(module, Pooling) and module.embedding_dimension != width:

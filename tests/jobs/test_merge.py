@@ -363,15 +363,19 @@ def test_what_holds_more_than_a_model_is_not_replaced(parents: list[Path], tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", [".git/HEAD", "data/labels.json", "NOTES.md", "notes.txt", "queries.json"]
+    "name",
+    [".git/HEAD", "data/labels.json", "NOTES.md", "notes.txt", "my_config.json", "label_map.json"],
 )
 def test_what_is_no_part_of_a_model_is_not_replaced_with_it(
     copies: list[Path], tmp_path: Path, name: str
 ) -> None:
     out = tmp_path / "out"
+    # Its parents have more than most.
+    (copies[0] / "bpe_ranks.json").write_text("{}")
     job.merge(copies, out)
     # What a model has, and no more.
     job.merge(copies, out, force=True)
+    assert (out / "bpe_ranks.json").is_file()
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_text("years of work", encoding="utf-8")
     before = hash_folder(out)

@@ -145,7 +145,9 @@ def _measured(space: Space, size: Size) -> dict[str, Any] | None:
         # Without sizes, what was measured are fewer dimensions of all layers.
         layers = space.manifest["plan"]["layers"]
         reached = {
-            (layers, row["dimensions"]): row[kept] for row in figures["curve"] if kept in row
+            (layers, row["dimensions"]): row[kept]
+            for row in figures.get("curve") or []
+            if kept in row
         }
     if size not in reached:
         return None

@@ -253,7 +253,13 @@ def _merge(
 
     opened = {name: open_checkpoint(name) for name in dict.fromkeys(settings.parents)}
     _check_parents(out, opened, bool(asked))
-    check_model_alone(out)
+    copied = {
+        file.name
+        for checkpoint in opened.values()
+        for file in checkpoint.settings_files
+        if checkpoint.folder.resolve() != out.resolve()
+    }
+    check_model_alone(out, copied)
     models = [opened[name] for name in settings.models]
     base = None if settings.base is None else opened[settings.base]
     warnings = check_compatible(models, base)
@@ -293,7 +299,7 @@ def _merge(
 
         def last_look() -> None:
             _check_out(out, force)
-            check_model_alone(out)
+            check_model_alone(out, copied)
 
         with atomic_folder(out, last_look=last_look) as temporary:
             written = write_merged(

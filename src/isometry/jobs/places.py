@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from isometry.space_files import MANIFEST
 # The files of a model and its tokenizer, its card, and what says how it was made.
 _OF_A_MODEL = (
     *("*.safetensors", "*.safetensors.index.json", "*.model", "*.jinja", "README.md"),
-    *("config.json", "*_config.json", "config_*.json", "*_map.json", "modules.json"),
-    *("tokenizer.json", "added_tokens.json", "vocab.*", "merges.txt", "unigram.json"),
-    *("chat_template.json", "cut.json", "distillation.json", "recipe.json"),
+    *("config.json", "config_sentence_transformers.json", "sentence_*_config.json", "modules.json"),
+    *("generation_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "vocab.bpe", "merges.txt", "unigram.json", "chat_template.json"),
+    *("cut.json", "distillation.json", "recipe.json"),
 )
 
 
@@ -45,11 +47,12 @@ def check_replaceable(folder: Path, record: str, kind: str, force: bool) -> None
         raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
 
 
-def check_model_alone(folder: Path) -> None:
+def check_model_alone(folder: Path, copied: Collection[str] = ()) -> None:
     """Refuses to replace a model's folder that holds something else, too.
 
     Args:
         folder: May be missing.
+        copied: Names of further files that its model may have got from those that it is made of.
 
     Raises:
         InputError: With the first such file.
@@ -59,7 +62,7 @@ def check_model_alone(folder: Path) -> None:
     parts = {str(module.get("path", "")) for module in listed if isinstance(module, dict)}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        known = any(fnmatch(path.name, name) for name in _OF_A_MODEL)
+        known = path.name in copied or any(fnmatch(path.name, name) for name in _OF_A_MODEL)
         if path.is_file() and not (known and inside.parent.as_posix() in {".", *parts}):
             raise InputError(
                 f"{folder} holds {inside}, which is no part of a model; it is left alone.",

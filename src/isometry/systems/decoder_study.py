@@ -138,7 +138,9 @@ def language_model(run: DecoderRun) -> Any:
 
     folder = run.once(f"decoder-{run.seed}", make)
     with quiet_loading():
-        return Transformer(str(folder), max_seq_length=scale.tokens)
+        # The gradient of PyTorch's fused attention, on a CPU, is slower than that of its parts.
+        parts = {"attn_implementation": "eager"}
+        return Transformer(str(folder), max_seq_length=scale.tokens, model_kwargs=parts)
 
 
 def embedder(run: DecoderRun, pooling: Pooling, causal: bool) -> TextEncoder:

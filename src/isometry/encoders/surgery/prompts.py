@@ -72,17 +72,14 @@ def text_mask(
         InputError: When no token of a text is left, because it is empty or its prompt fills all
             the room.
     """
-    encodings = tokenizer.encode_batch(
-        [encodable(prompt + text) for prompt, text in zip(prompts, texts, strict=True)]
-    )
+    asked = [row for row, prompt in enumerate(prompts) if prompt]
+    encodings = tokenizer.encode_batch([encodable(prompts[row] + texts[row]) for row in asked])
     leading = torch.zeros(len(texts), dtype=torch.long)
-    for row, (prompt, encoding) in enumerate(zip(prompts, encodings, strict=True)):
-        if not prompt:
-            continue
+    for row, encoding in zip(asked, encodings, strict=True):
         ends = [end for _, end in encoding.offsets]
         special = encoding.special_tokens_mask
         last = len(ends) - special[::-1].index(0) if 0 in special else 0
-        leading[row] = next((at for at in range(last) if ends[at] > len(prompt)), last)
+        leading[row] = next((at for at in range(last) if ends[at] > len(prompts[row])), last)
         room = int(real[row].sum()) - (len(ends) - last)
         if leading[row] >= min(last, room):
             why = "it is empty" if leading[row] >= last else "its prompt fills all the room"

@@ -208,6 +208,11 @@ def test_a_recipe_by_hand_needs_sources_only(parents: list[Path], tmp_path: Path
         ({"models": ["a", "b"], "tensors": [{"weights": [1, 2]}]}, "'pattern' is missing"),
         ({"models": ["a", "b"], "scale": [1]}, "no recipe: a value has the wrong type"),
         ({"models": ["a", "b"], "seed": float("inf")}, "no recipe: a value has the wrong type"),
+        ({"models": ["a", "b"], "weights": "10"}, "no list: '10'"),
+        (
+            {"models": ["a", "b"], "method": "dare", "elect_signs": "false"},
+            "neither true nor false",
+        ),
         ({"models": ["a", "b"], "prompts_from": "c"}, "--prompts-from must be one of the models"),
         (
             {"models": ["a", "b"], "method": "self-positioning", "base": "c", "weights": [1, 0.1]},
@@ -460,10 +465,26 @@ def test_a_recipe_may_be_yaml_with_weights_by_name(parents: list[Path], tmp_path
         lambda name: (1.0, 0.0) if name.startswith("encoder.layer.0.") else (0.5, 0.5),
     ))  # fmt: skip
     assert_same(weights_of(tmp_path / "out"), expected)
-    path.write_text("models: [a, b", encoding="utf-8")
-    with pytest.raises(InputError, match=r"recipe.yaml as YAML") as caught:
-        job.merge_by_recipe(path, tmp_path / "none")
-    assert "\n" not in str(caught.value)
+    for text in ("models: [a, b", "models: [a, b]\nseed: 2024-13-45"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=r"recipe.yaml as YAML") as caught:
+            job.merge_by_recipe(path, tmp_path / "none")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_by_hand_may_leave_the_base_to_the_command(
+    parents: list[Path], tiny_folder: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "r.json"
+    change_json(recipe, models=[str(parent) for parent in parents], method="ties")
+    with pytest.raises(InputError, match="ties needs --base"):
+        job.merge_by_recipe(recipe, tmp_path / "out")
+    job.merge_by_recipe(recipe, tmp_path / "out", base=tiny_folder)
+    job.merge(parents, tmp_path / "same", method="ties", base=tiny_folder)
+    assert_same(weights_of(tmp_path / "out"), weights_of(tmp_path / "same"))
+    change_json(recipe, method="average")
+    with pytest.raises(InputError, match="has no base, and average takes none"):
+        job.merge_by_recipe(recipe, tmp_path / "no", base=tiny_folder)
 
 
 def test_figures_of_one_parent_are_not_the_merges(copies: list[Path], tmp_path: Path) -> None:
@@ -575,7 +596,8 @@ def test_prompts_that_differ_need_a_decision(copies: list[Path], tmp_path: Path)
         job.merge(copies, tmp_path / "out")
     for number, kept in enumerate(("", "ask: ")):
         out = tmp_path / f"out-{number}"
-        job.merge(copies, out, prompts_from=copies[number])
+        # As a shell completes a path.
+        job.merge(copies, out, prompts_from=f"{copies[number]}/")
         assert TextEncoder.load(out).prompts["query"] == kept
     recipe = json.loads((tmp_path / "out-1" / "recipe.json").read_text(encoding="utf-8"))
     assert recipe["prompts_from"] == str(copies[1])

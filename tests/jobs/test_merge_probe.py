@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -242,6 +243,27 @@ def test_near_duplicates_are_one_example(
     monkeypatch.setattr(Task, "prepared", lambda *_: twins)
     (fewer,) = merge_probe.probe_rows([task], 0, tmp_path / "b").values()
     assert len(fewer) == len(rows) - 1 == len({row.key for row in fewer})
+
+
+def test_all_that_answers_a_query_is_known_and_the_best_is_learned_on(
+    task: Task, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a batch the others would count as wrong answers."""
+    asked = prepared.questions["validation"]
+    answers = [next(iter(relevant)) for relevant in asked.relevance]
+    # Each query is answered somewhat by what answers the next one.
+    graded = [{after: 1, own: 2} for own, after in pairwise(answers)]
+    questions = replace(asked, queries=asked.queries[:-1], relevance=graded)
+    judged = replace(prepared, questions={**prepared.questions, "validation": questions})
+    monkeypatch.setattr(Task, "prepared", lambda *_: judged)
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path).values()
+    known = dict(zip(questions.queries, graded, strict=True))
+    assert len(rows) > 20
+    for row in rows:
+        documents = known[row.query]
+        best = max(documents, key=lambda document: documents[document])
+        assert row.key == prepared.clusters[best]
+        assert row.answers >= {prepared.clusters[document] for document in documents}
 
 
 def test_people_s_queries_are_the_probe_but_for_those_that_an_evaluation_asks(

@@ -172,3 +172,26 @@ def test_the_fingerprint_is_of_what_decides_a_vector(folder: Path, tiny_folder: 
     change_json(folder / "tokenizer.json", truncation=None)
     found.add(open_checkpoint(folder).fingerprint())
     assert len(found) == 4
+
+
+def test_a_head_without_its_weights_is_named(folder: Path) -> None:
+    """As from a hub, where pickles are left."""
+    (with_dense(folder) / "2_Dense" / WEIGHTS).unlink()
+    assert f"no {WEIGHTS} in 2_Dense, its Dense" in refusal(folder)
+
+
+def test_the_whole_file_is_read_where_shards_of_another_save_are_left(folder: Path) -> None:
+    whole = (folder / WEIGHTS).read_bytes()
+    in_shards(folder)
+    (folder / WEIGHTS).write_bytes(whole)
+    found = open_checkpoint(folder)
+    assert {found.file(name) for name in found} == {WEIGHTS}
+    # Nor does it matter that shards are gone.
+    next(folder.glob("model-*.safetensors")).unlink()
+    assert set(open_checkpoint(folder)) == set(found)
+
+
+@pytest.mark.parametrize("name", ["bpe.codes", "spm.model", "source.spm", "prophetnet.tokenizer"])
+def test_what_a_tokenizer_is_read_from_goes_along(folder: Path, name: str) -> None:
+    (folder / name).write_text("x", encoding="utf-8")
+    assert folder / name in open_checkpoint(folder).settings_files

@@ -377,3 +377,142 @@ def test_another_type_of_numbers_is_noted(one: Path, other: Path) -> None:
     change_weights(other, halve)
     (said,) = notes(one, other)
     assert "in float32" in said and "in bfloat16" in said and str(other) in said
+
+
+def with_module(folder: Path, kind: str, **settings: object) -> Path:
+    """Puts a module without weights behind the others."""
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    path = f"{len(modules)}_{kind}"
+    module = {"idx": len(modules), "name": path[0], "path": path,
+              "type": f"sentence_transformers.models.{kind}"}  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps([*modules, module]), encoding="utf-8")
+    change_json(folder / path / "config.json", **settings)
+    return folder
+
+
+def test_a_router_is_refused_by_name(one: Path, other: Path) -> None:
+    line = refusal(with_module(one, "Router"), with_module(other, "Router"))
+    assert f"The model '{one}' has a Router" in line
+
+
+def test_a_normalisation_before_a_head_is_no_matter_of_taste(one: Path, other: Path) -> None:
+    line = refusal(with_dense(one), with_dense(with_module(other, "Normalize")))
+    assert "Pooling -> Dense" in line and "Pooling -> Normalize -> Dense" in line
+
+
+def test_other_modules_are_compared_by_what_both_say(one: Path, other: Path) -> None:
+    with_module(one, "SpladePooling", pooling_strategy="max", embedding_dimension=8, chunk=2)
+    with_module(other, "SpladePooling", pooling_strategy="max", embedding_dimension=9)
+    assert notes(one, other) == []
+    change_json(other / "2_SpladePooling/config.json", pooling_strategy="sum")
+    assert "SpladePooling modules differ: pooling_strategy is max" in refusal(one, other)
+
+
+def test_dropout_is_of_training_alone(one: Path, other: Path) -> None:
+    assert notes(with_module(one, "Dropout", p=0.1), with_module(other, "Dropout", p=0.2)) == []
+
+
+@pytest.mark.parametrize("key", ["is_causal", "use_bidirectional_attention"])
+def test_models_read_in_one_direction_or_in_both_whatever_their_base_does(
+    one: Path, other: Path, key: str
+) -> None:
+    for folder, value in ((one, True), (other, False)):
+        change_json(folder / "config.json", **{key: value})
+    assert f"{key} is True" in refusal(one, other)
+    assert notes(one, one, base=other) == []
+
+
+def test_capitals_are_left_or_not_in_both(one: Path, other: Path) -> None:
+    change_json(other / "sentence_bert_config.json", do_lower_case=True)
+    assert "do_lower_case is False" in refusal(one, other)
+    change_json(one / "sentence_bert_config.json", do_lower_case=True)
+    assert notes(one, other) == []
+
+
+def test_another_similarity_is_noted_where_both_name_one(one: Path, other: Path) -> None:
+    change_json(one / PROMPTS, similarity_fn_name="cosine")
+    change_json(other / PROMPTS, similarity_fn_name=None)
+    assert notes(one, other) == []
+    change_json(other / PROMPTS, similarity_fn_name="dot")
+    (said,) = notes(one, other)
+    assert "by cosine" in said and f"'{other}' does by dot" in said
+
+
+def loose(folder: Path, added: dict[str, int], **settings: object) -> Path:
+    """Leaves a tokenizer as old versions saved it."""
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    (folder / "tokenizer_config.json").unlink(missing_ok=True)
+    (folder / "vocab.txt").write_text("a\nb\nc\n", encoding="utf-8")
+    change_json(folder / "tokenizer_config.json", **settings)
+    (folder / "added_tokens.json").write_text(json.dumps(added), encoding="utf-8")
+    return folder
+
+
+def test_without_tokenizer_json_added_tokens_and_case_count_too(one: Path, other: Path) -> None:
+    assert notes(loose(one, {"[ENT]": 3}), loose(other, {"[ENT]": 3})) == []
+    line = refusal(one, loose(other, {"[REL]": 3}))
+    assert "number 3 is '[ENT]' and '[REL]'" in line
+    assert "number 3 is '[ENT]' and None" in refusal(one, loose(other, {}))
+    # Newer versions have them elsewhere, with special tokens of the vocabulary.
+    decoder = {"0": {"content": "a", "special": True}, "3": {"content": "[ENT]"}}
+    assert notes(one, loose(other, {}, added_tokens_decoder=decoder)) == []
+    decoder["3"]["content"] = "[REL]"
+    assert "'[REL]'" in refusal(one, loose(other, {}, added_tokens_decoder=decoder))
+    loose(one, {}, do_lower_case=True)
+    assert notes(one, loose(other, {})) == []
+    assert "do_lower_case" in refusal(one, loose(other, {}, do_lower_case=False))
+
+
+def test_another_file_of_merges_is_another_tokenizer(one: Path, other: Path) -> None:
+    for folder in (one, other):
+        (loose(folder, {}) / "bpe.codes").write_text("a b 1\n", encoding="utf-8")
+    assert notes(one, other) == []
+    (other / "bpe.codes").write_text("b a 1\n", encoding="utf-8")
+    assert "bpe.codes" in refusal(one, other)
+
+
+def test_tokenizers_that_know_no_unknown_word_are_compared_by_their_words(
+    one: Path, other: Path
+) -> None:
+    for folder, indent in ((one, None), (other, 1)):
+        words = {"version": "1.0", "added_tokens": [], "truncation": None, "padding": None,
+                 "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None,
+                 "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}}  # fmt: skip
+        text = json.dumps(words, indent=indent)
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    assert notes(one, other) == []
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_pooler_that_nothing_reads_may_be_missing_of_a_model(
+    one: Path, other: Path, lacking: int
+) -> None:
+    def behead(state: dict[str, Tensor]) -> None:
+        for name in [name for name in state if name.startswith("pooler.")]:
+            del state[name]
+
+    change_weights((one, other)[lacking], behead)
+    models = [open_checkpoint(folder) for folder in (one, other)]
+    (said,) = check_compatible(models)
+    assert f"'{(one, other)[lacking]}' lacks pooler.dense.bias" in said
+    assert set(models[0]) == set(models[1])
+    assert ("pooler.dense.bias" in models[0]) == (lacking == 1)
+    # Plain transformers may give what it pools.
+    assert "pooler.dense.bias" in refusal(plain(one), plain(other))
+
+
+@pytest.mark.parametrize("dressed", [0, 1])
+def test_a_prefix_of_one_model_is_no_other_architecture(
+    one: Path, other: Path, dressed: int
+) -> None:
+    def dress(state: dict[str, Tensor]) -> None:
+        for name in list(state):
+            state[f"bert.{name}"] = state.pop(name)
+
+    change_weights((one, other)[dressed], dress)
+    models = [open_checkpoint(folder) for folder in (one, other)]
+    assert check_compatible(models) == []
+    assert set(models[0]) == set(models[1])
+    name = "encoder.layer.0.output.dense.weight"
+    assert models[dressed].stored_name(name) == f"bert.{name}"
+    assert torch.equal(models[0][name], models[1][name])

@@ -134,3 +134,28 @@ def test_tensors_that_are_not_those_announced_raise(
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="ghost" if change == "unknown" else name):
         write_merged(tmp_path / "out", tensors, like, like, like)
+
+
+def test_an_index_that_lists_nothing_of_the_merge_stays_behind(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(tiny_folder, tmp_path / "source"))
+    (source / f"{WEIGHTS}.index.json").write_text('{"weight_map": {}}', encoding="utf-8")
+    written(open_checkpoint(source), tmp_path / "out")
+    assert not (tmp_path / "out" / f"{WEIGHTS}.index.json").exists()
+
+
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+def test_it_is_loaded_in_the_type_that_it_is_written_in(
+    tiny_folder: Path, tmp_path: Path, key: str
+) -> None:
+    like = Path(shutil.copytree(tiny_folder, tmp_path / "like"))
+    own = json.loads((like / "config.json").read_text(encoding="utf-8"))
+    own = {name: value for name, value in own.items() if name not in ("dtype", "torch_dtype")}
+    (like / "config.json").write_text(json.dumps({**own, key: "bfloat16"}), encoding="utf-8")
+    types = open_checkpoint(tiny_folder)
+    (out := tmp_path / "out").mkdir()
+    write_merged(out, types.items(), open_checkpoint(like), types, types)
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))[key] == "float32"
+    loaded = SentenceTransformer(str(out), device="cpu")
+    assert next(loaded.parameters()).dtype == torch.float32

@@ -30,7 +30,7 @@ from isometry.jobs.merge_recipe import (
     read_recipe,
     recipe_of,
 )
-from isometry.jobs.places import check_model_alone, check_place
+from isometry.jobs.places import as_typed, check_model_alone, check_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,7 +127,7 @@ def merge(
         elect_signs=elect_signs,
         probe=tuple(map(str, _several(probe))),
         seed=seed,
-        prompts_from=None if prompts_from is None else str(prompts_from),
+        prompts_from=None if prompts_from is None else _one_of(models, str(prompts_from)),
     )
     columns = {"text": text, "title": title, "id": id}
     return _merge(settings, out_folder(out), _several(evaluate), columns, force, {})
@@ -168,22 +168,26 @@ def merge_by_recipe(
     settings, fingerprints = read_recipe(path / RECIPE if path.is_dir() else path)
     if models and len(models) != len(settings.models):
         raise InputError(f"The recipe has {len(settings.models)} models, not {len(models)}.")
-    if base is not None and settings.base is None:
-        raise InputError("The recipe has no base.")
+    if base is not None and settings.base is None and not settings.takes_base:
+        raise InputError(f"The recipe has no base, and {settings.method} takes none.")
     here = tuple(map(str, models)) or settings.models
-    moved = dict(
-        zip([*settings.models, settings.base], [*here, base or settings.base], strict=True)
-    )
+    moved = dict(zip(settings.models, here, strict=True))
     settings = replace(
         settings,
         models=here,
-        base=None if settings.base is None else str(base or settings.base),
+        base=settings.base if base is None else str(base),
         prompts_from=None
         if settings.prompts_from is None
         else moved.get(settings.prompts_from, settings.prompts_from),
     )
     columns = {"text": text, "title": title, "id": id}
     return _merge(settings, out_folder(out), _several(evaluate), columns, force, fingerprints)
+
+
+def _one_of(models: Sequence[str | Path], typed: str) -> str:
+    """A model as it is called among the models, however its path is typed here."""
+    names = map(str, models)
+    return next((name for name in names if as_typed(name) == as_typed(typed)), typed)
 
 
 def _several(sources: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:

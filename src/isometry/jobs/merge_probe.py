@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import random
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from isometry.jobs.batching import passage
 from isometry.jobs.loading import load_sound_text_encoder
 from isometry.jobs.merge_recipe import MergeSettings, TensorWeights
 from isometry.jobs.merge_tasks import Task
-from isometry.jobs.preparation import FEWEST_QUERIES, GIVEN
+from isometry.jobs.preparation import FEWEST_QUERIES, GIVEN, Prepared
 from isometry.learners.two_towers import PairRow, TwoTowers
 from isometry.merging.checkpoints import Checkpoint
 from isometry.merging.probe_loss import TowersProbe
@@ -63,27 +64,41 @@ def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list
         name = task.source.name
         with Workspace(folder / f"probe-{number}", "probe") as work:
             data = task.prepared(work, seed)
-        # Near-duplicates answer each other's queries: one of them is enough.
-        rows: dict[int, PairRow] = {}
-        asked = data.questions["validation"]
-        for query, relevant in zip(asked.queries, asked.relevance, strict=True):
-            document = next(iter(relevant))
-            key = int(data.clusters[document])
-            rows.setdefault(key, PairRow(query, passage(*data.views[document]), key))
-        number_of = {document.id: row for row, document in enumerate(data.documents)}
-        for pair in data.pairs:
-            if pair.task == GIVEN:
-                key = int(data.clusters[number_of[pair.document]])
-                rows.setdefault(key, PairRow(pair.query, passage(pair.header, pair.body), key))
+        rows = _pairs(data)
         if len(rows) < FEWEST_QUERIES:
             raise InputError(
                 f"Too little text in the probe {name}: it gives {len(rows)} pairs, and at"
                 f" least {FEWEST_QUERIES} are needed.",
                 "Give more documents, or leave this --probe out.",
             )
-        found[name] = random.Random(seed).sample(list(rows.values()), len(rows))
+        found[name] = random.Random(seed).sample(rows, len(rows))
     fewest = min(_MOST_PAIRS, *(len(rows) for rows in found.values()))
     return {name: rows[:fewest] for name, rows in found.items()}
+
+
+def _pairs(data: Prepared) -> list[PairRow]:
+    """A source's queries with what answers them: one of each cluster of documents.
+
+    Near-duplicates answer each other's queries.
+    """
+    number_of = {document.id: row for row, document in enumerate(data.documents)}
+    asked = data.questions["validation"]
+    # All that answers a query, so that none of it counts as a wrong answer.
+    answers: defaultdict[str, set[Hashable]] = defaultdict(set)
+    found: list[tuple[str, str, int]] = []
+    for query, relevant in zip(asked.queries, asked.relevance, strict=True):
+        answers[query].update(int(data.clusters[document]) for document in relevant)
+        best = max(relevant, key=lambda document: relevant[document])
+        found.append((query, passage(*data.views[best]), int(data.clusters[best])))
+    for pair in data.pairs:
+        if pair.task == GIVEN:
+            key = int(data.clusters[number_of[pair.document]])
+            answers[pair.query].add(key)
+            found.append((pair.query, passage(pair.header, pair.body), key))
+    rows: dict[int, PairRow] = {}
+    for query, text, key in found:
+        rows.setdefault(key, PairRow(query, text, key, answers=frozenset(answers[query])))
+    return list(rows.values())
 
 
 def learn(

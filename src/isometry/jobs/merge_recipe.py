@@ -84,6 +84,11 @@ class MergeSettings:
         return self.method == "self-positioning" and self.weights is None
 
     @property
+    def takes_base(self) -> bool:
+        """Whether it adds to a base what the models learned."""
+        return self.method in _ON_A_BASE
+
+    @property
     def of_shares(self) -> bool:
         """Whether the weights should sum to 1."""
         return self.method in _OF_SHARES
@@ -126,11 +131,11 @@ def check(settings: MergeSettings) -> None:
     count, method = len(settings.models), settings.method
     if method not in _USUAL:
         raise InputError(f"There is no method '{method}'.", f"There are: {', '.join(_USUAL)}.")
-    if method in _ON_A_BASE and settings.base is None:
+    if settings.takes_base and settings.base is None:
         raise InputError(f"{method} needs --base: the model that the others were tuned from.")
-    if method not in _ON_A_BASE and settings.base is not None:
+    if not settings.takes_base and settings.base is not None:
         raise InputError(f"{method} takes no --base.", f"These take one: {', '.join(_ON_A_BASE)}.")
-    if count < (1 if method in _ON_A_BASE else 2):
+    if count < (1 if settings.takes_base else 2):
         raise InputError("Nothing to merge.", "Name at least two models.")
     if method == "slerp" and count != 2:
         raise InputError(
@@ -287,7 +292,7 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
             scale=_number(values.get("scale")),
             keep=_number(values.get("keep")),
             drop=_number(values.get("drop")),
-            elect_signs=bool(values.get("elect_signs", False)),
+            elect_signs=_switch(values.get("elect_signs", False)),
             probe=_sources(values.get("probe", [])),
             seed=int(values.get("seed", 0)),
             prompts_from=None
@@ -309,7 +314,8 @@ def _read_yaml(path: Path) -> Any:
 
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # A ValueError is bytes that are no UTF-8, or a date that no calendar has.
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"Cannot read {path} as YAML: {reason[:200]}") from error
 
@@ -335,9 +341,17 @@ def _sources(values: Any) -> tuple[str, ...]:
     return tuple(map(str, values))
 
 
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"elect_signs is neither true nor false: {value!r}")
+    return value
+
+
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
+    if isinstance(value, str):
+        raise ValueError(f"weights are no list: {value!r}")
     return None if value is None else tuple(float(number) for number in value)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,8 @@ INDEX = "model.safetensors.index.json"
 _MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_SETTINGS = (".json", ".txt", ".model", ".jinja")
+# The last three are tokenizers of PhoBERT, of Marian and DeBERTa, and of ProphetNet.
+_SETTINGS = (".json", ".txt", ".model", ".jinja", ".codes", ".spm", ".tokenizer")
 # Of one parent only: where its data came from, and how it was made itself, with its figures.
 _NOT_COPIED = (
     *("recipe.json", INDEX, "data_config.json", "distillation.json", "cut.json"),
@@ -43,6 +45,11 @@ TYPES = {
     "F64": torch.float64,
     "I64": torch.int64,
 }
+# Modules behind the first that are nothing without weights.
+_WEIGHED = (
+    *("Dense", "LSTM", "CNN", "LayerNorm", "WeightedLayerPooling", "WordWeights"),
+    "SparseAutoEncoder",
+)
 _LAYER_NORM = {"gamma": "weight", "beta": "bias"}
 _LISTED = 5
 _ENDLESS = 1 << 40
@@ -115,7 +122,14 @@ class Checkpoint(Mapping[str, Tensor]):
         self._places: dict[str, _Place] = {}
         for number, module in enumerate(self.modules):
             prefix = f"{module.path}/" if number else ""
-            for name, place in self._look_into(folder / module.path).items():
+            found = self._look_into(folder / module.path)
+            # From a hub, pickles are not even fetched.
+            if number and module.kind in _WEIGHED and not found:
+                raise InputError(
+                    f"The model '{source}' has no {_WEIGHTS} in {module.path}, its {module.kind}.",
+                    "Save its weights in that format.",
+                )
+            for name, place in found.items():
                 self._places[prefix + name] = place
         if not self._places:
             raise InputError(
@@ -126,7 +140,9 @@ class Checkpoint(Mapping[str, Tensor]):
         self._sound: set[str] = set()
 
     def _look_into(self, folder: Path) -> dict[str, _Place]:
-        """The tensors of one folder's files, whole or in shards."""
+        """The tensors of one folder's files, whole or in shards; both may be left of two saves."""
+        if (folder / _WEIGHTS).is_file():
+            return self._read_header(folder / _WEIGHTS)
         if (folder / INDEX).is_file():
             index = read_object(folder / INDEX).get("weight_map")
             if not isinstance(index, dict):
@@ -145,8 +161,6 @@ class Checkpoint(Mapping[str, Tensor]):
                     "Fetch it again, whole.",
                 )
             return places
-        if (folder / _WEIGHTS).is_file():
-            return self._read_header(folder / _WEIGHTS)
         if shards := sorted(file.name for file in folder.glob("model-*-of-*.safetensors")):
             raise InputError(
                 f"The model '{self.source}' lacks {INDEX}, which says what {listed(shards)} hold"
@@ -219,21 +233,35 @@ class Checkpoint(Mapping[str, Tensor]):
         """The file that holds a tensor, by its path in the folder."""
         return self._places[name].file.relative_to(self.folder).as_posix()
 
+    def usual_type(self) -> str:
+        """The commonest type of the weights: "float32"."""
+        types = Counter(dtype for name in self if (dtype := self.dtype(name)).is_floating_point)
+        return str(types.most_common(1)[0][0]).removeprefix("torch.")
+
     def stored_name(self, name: str) -> str:
         """What a tensor is called in its file."""
         return self._places[name].name
+
+    def is_sharded(self, module: Module) -> bool:
+        """Whether a module's tensors are in several files, which an index lists."""
+        folder = self.folder / module.path
+        return (folder / INDEX).is_file() and not (folder / _WEIGHTS).is_file()
 
     def without(self, names: Iterable[str]) -> None:
         """Leaves tensors out."""
         for name in names:
             del self._places[name]
 
-    def named_like(self, other: Checkpoint) -> None:
+    def named_like(self, other: Checkpoint, *, whole: bool = False) -> None:
         """Takes another's names, where they are this one's without a prefix and a head.
 
         A base that was pretrained with a head, say `bert.encoder...` and `cls...`, is the base of
         models that are saved without it, as `encoder...`. What it lacks of theirs it still lacks
         then, under the right name.
+
+        Args:
+            other: Whose names to take.
+            whole: Keep what it has beyond the other's.
         """
         wanted = {name for name in other if other.dtype(name).is_floating_point}
         dots = ((own, dot.end()) for own in self for dot in re.finditer(r"\.", own))
@@ -244,10 +272,14 @@ class Checkpoint(Mapping[str, Tensor]):
 
         # The first of those that fit best: without a prefix where that is as good.
         best = max(["", *sorted(prefixes)], key=known)
-        if known(best):
-            self._places = {
-                name: self._places[best + name] for name in other if best + name in self._places
-            }
+        if not known(best):
+            return
+        if whole:
+            self._places = {name.removeprefix(best): place for name, place in self._places.items()}
+            return
+        self._places = {
+            name: self._places[best + name] for name in other if best + name in self._places
+        }
 
     def borrow(self, names: Iterable[str], other: Checkpoint) -> None:
         """Takes tensors that are missing here from another's files."""
@@ -277,14 +309,17 @@ class Checkpoint(Mapping[str, Tensor]):
             {file.relative_to(self.folder).as_posix(): hash_file(file) for file in files}
         )
 
+    def own_setting(self, key: str) -> Any:
+        """What sentence-transformers keeps of a whole model under this name; None if nothing."""
+        path = self.folder / PROMPTS
+        return (read_object(path) if path.is_file() else {}).get(key)
+
     def prompt_settings(self) -> dict[str, Any]:
         """What `prompts` and `default_prompt_name` are in its configuration."""
-        path = self.folder / PROMPTS
-        values = read_object(path) if path.is_file() else {}
         # The library cannot read a model whose prompts are null.
         return {
-            "prompts": values.get("prompts") or {},
-            "default_prompt_name": values.get("default_prompt_name"),
+            "prompts": self.own_setting("prompts") or {},
+            "default_prompt_name": self.own_setting("default_prompt_name"),
         }
 
     def prompts(self) -> dict[str, str]:
@@ -306,11 +341,6 @@ class Checkpoint(Mapping[str, Tensor]):
             if isinstance(value, int) and value < _ENDLESS:
                 return value
         return None
-
-    def truncate_dim(self) -> int | None:
-        """How many of its dimensions it keeps, where it says that it keeps fewer."""
-        path = self.folder / PROMPTS
-        return (read_object(path) if path.is_file() else {}).get("truncate_dim")
 
     def settings_of(self, module: Module) -> dict[str, Any]:
         """The configuration of one module."""

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.files import hash_file
+from isometry.core.files import hash_file, read_object
 from isometry.merging.checkpoints import Checkpoint, listed
 
 if TYPE_CHECKING:
@@ -27,8 +26,13 @@ _DECIDES = (
     *("position_embedding_type", "rope_theta", "rope_scaling", "rope_parameters"),
     *("sliding_window", "local_attention", "global_attn_every_n_layers", "is_decoder"),
 )
+# What a model may have learned to do otherwise than its base.
+_DECIDES_MODELS = ("is_causal", "use_bidirectional_attention")
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model",
-                 "sentencepiece.bpe.model")  # fmt: skip
+                 "sentencepiece.bpe.model", "bpe.codes", "spm.model", "source.spm", "target.spm",
+                 "prophetnet.tokenizer")  # fmt: skip
+# How a tokenizer without tokenizer.json reads a text.
+_READS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "normalization")
 # Capitals, accents, digits, spaces and other scripts: where tokenizers of one vocabulary differ.
 _PROBE = "Naïve  café No. 3,141:\tЖизнь 東京 don't re-embed\nİstanbul’s"
 # Pooling modes in the configurations of older versions, and what newer ones call them.
@@ -59,6 +63,13 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
     Raises:
         InputError: When architectures, tensors, tokenizers, pooling or heads differ.
     """
+    for one in models:
+        _check_alone(one)
+    # A file may have those of a model with a head: the body's names are the shortest.
+    plain = min(models, key=lambda one: sum(map(len, one)))
+    for one in models:
+        if one is not plain:
+            one.named_like(plain, whole=True)
     first = models[0]
     if base is not None:
         base.named_like(first)
@@ -71,16 +82,11 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
         one.without([name for name in optional if name in one])
     # What stands behind the transformer pools its states: nothing reads the pooler that the library
     # adds to it, and masked language models are saved without one.
-    if base is not None and settings_model(models).is_sentence_transformer:
-        lacking = [name for name in first if name.startswith("pooler.") and name not in base]
-        base.borrow(lacking, first)
-        if lacking:
-            notes.append(
-                f"'{base.source}' lacks {listed(lacking)}, which nothing reads here: those of"
-                f" '{first.source}' are taken for its own."
-            )
+    if settings_model(models).is_sentence_transformer:
+        for other in everyone[1:]:
+            notes += _share_pooler(first, other)
     for other in everyone[1:]:
-        _check_architecture(first, other)
+        _check_architecture(first, other, is_base=other is base)
         notes += _check_tokenizers(first, other, needed=other is not base)
     # A plain transformers checkpoint has nothing behind it, and takes what the others have.
     leading = settings_model(models)
@@ -92,7 +98,13 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
                 f"The merge reads {_length(leading)}, as '{leading.source}'; '{other.source}' reads"
                 f" {_length(other)}."
             )
-        if leading.truncate_dim() != other.truncate_dim():
+        similarity = [one.own_setting("similarity_fn_name") for one in (leading, other)]
+        if all(similarity) and similarity[0] != similarity[1]:
+            notes.append(
+                f"The merge compares vectors by {similarity[0]}, as '{leading.source}';"
+                f" '{other.source}' does by {similarity[1]}."
+            )
+        if _dim(leading) != _dim(other):
             notes.append(
                 f"The merge gives {_width(leading)}, as '{leading.source}'; '{other.source}' gives"
                 f" {_width(other)}."
@@ -100,19 +112,45 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
     for other in everyone[1:]:
         _check_tensors(first, other)
     for other in models[1:]:
-        if (own := _type(first)) != (its := _type(other)):
+        if (own := first.usual_type()) != (its := other.usual_type()):
             notes.append(f"The merge is in {own}, as '{first.source}'; '{other.source}' in {its}.")
     return notes
 
 
-def _type(model: Checkpoint) -> str:
-    """The commonest type of the weights."""
-    types = Counter(model.dtype(name) for name in model if model.dtype(name).is_floating_point)
-    return str(types.most_common(1)[0][0]).removeprefix("torch.")
+def _check_alone(model: Checkpoint) -> None:
+    """Refuses a model that no other one makes it possible to merge."""
+    for module in model.modules:
+        if module.kind in ("Router", "Asym"):
+            raise InputError(
+                f"The model '{model.source}' has a {module.kind}, whose own modules cannot be"
+                " merged.",
+                "Give models that read all texts in one way.",
+            )
+
+
+def _share_pooler(first: Checkpoint, other: Checkpoint) -> list[str]:
+    """Gives another the pooler of the first, or takes its own away, as the first has one."""
+    mine, theirs = ({name for name in one if name.startswith("pooler.")} for one in (first, other))
+    lacking, over = sorted(mine - theirs), sorted(theirs - mine)
+    other.borrow(lacking, first)
+    other.without(over)
+    notes = [f"'{other.source}' lacks {listed(lacking)}, which nothing reads here: those of"
+             f" '{first.source}' are taken for its own."] if lacking else []  # fmt: skip
+    if over:
+        notes.append(
+            f"'{first.source}' lacks {listed(over)}, which nothing reads here: those of"
+            f" '{other.source}' are left out."
+        )
+    return notes
+
+
+def _dim(model: Checkpoint) -> int | None:
+    """How many of its dimensions a model keeps, where it says that it keeps fewer."""
+    return model.own_setting("truncate_dim")
 
 
 def _width(model: Checkpoint) -> str:
-    dim = model.truncate_dim()
+    dim = _dim(model)
     return "all dimensions" if dim is None else f"the first {dim} dimensions"
 
 
@@ -148,8 +186,8 @@ def check_prompts(models: Sequence[Checkpoint]) -> None:
                 )
 
 
-def _check_architecture(first: Checkpoint, other: Checkpoint) -> None:
-    for key in _DECIDES:
+def _check_architecture(first: Checkpoint, other: Checkpoint, *, is_base: bool) -> None:
+    for key in _DECIDES if is_base else (*_DECIDES, *_DECIDES_MODELS):
         if key in first.config and key in other.config:
             mine, theirs = first.config[key], other.config[key]
             if mine != theirs:
@@ -209,6 +247,7 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint, *, needed: bool) -> 
             if len({hash_file(folder / name) for folder in folders}) > 1:
                 raise InputError(f"{pair} in {name}.", hint)
         if shared:
+            _check_loose(folders, pair, hint)
             return []
         has = list(map(_has_tokenizer, folders))
         if not any(has):
@@ -239,13 +278,54 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint, *, needed: bool) -> 
         if mine[number] != theirs.get(number):
             tokens = f"{mine[number]!r} and {theirs.get(number)!r}"
             raise InputError(f"{pair}: number {number} is {tokens}.", hint)
-    if one.encode(_PROBE).ids != another.encode(_PROBE).ids:
+    if _read(one) != _read(another):
         raise InputError(
             f"{pair}: they have one vocabulary and read a text differently (case, accents, spaces"
             " or special tokens).",
             "Give both models the same tokenizer.json.",
         )
     return []
+
+
+def _check_loose(folders: Sequence[Path], pair: str, hint: str) -> None:
+    """Compares what tokenizers of one vocabulary file have beside it."""
+    settings = [
+        read_object(path) if (path := folder / "tokenizer_config.json").is_file() else {}
+        for folder in folders
+    ]
+    for key in _READS:
+        values = [own.get(key) for own in settings]
+        if None not in values and values[0] != values[1]:
+            raise InputError(f"{pair}: {key} is {values[0]} and {values[1]}.", hint)
+    files = [
+        {number: token for token, number in read_object(path).items()}
+        if (path := folder / "added_tokens.json").is_file()
+        else {}
+        for folder in folders
+    ]
+    # Newer versions keep them in the settings, with the special tokens of the vocabulary.
+    known = [
+        {
+            int(number): token.get("content")
+            for number, token in own.get("added_tokens_decoder", {}).items()
+        }
+        | added
+        for own, added in zip(settings, files, strict=True)
+    ]
+    mine, theirs = known
+    for number in sorted({*files[0], *files[1], *(mine.keys() & theirs.keys())}):
+        if mine.get(number) != theirs.get(number):
+            tokens = f"{mine.get(number)!r} and {theirs.get(number)!r}"
+            raise InputError(f"{pair}: number {number} is {tokens}.", hint)
+
+
+def _read(tokenizer: Tokenizer) -> list[int] | None:
+    """The probe's tokens; None where one without a token for what it does not know cannot."""
+    try:
+        return tokenizer.encode(_PROBE).ids
+    # The library raises a bare Exception.
+    except Exception:
+        return None
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
@@ -267,7 +347,8 @@ def _check_modules(first: Checkpoint, other: Checkpoint) -> list[str]:
     notes: list[str] = []
     kinds = [[module.kind for module in one.modules] for one in both]
     if kinds[0] != kinds[1]:
-        bare = [[kind for kind in own if kind != "Normalize"] for own in kinds]
+        # A last one changes no angle; before a head it changes what the head reads.
+        bare = [own[:-1] if own[-1] == "Normalize" else own for own in kinds]
         chains = [" -> ".join(own) for own in kinds]
         if bare[0] != bare[1]:
             raise InputError(
@@ -280,12 +361,14 @@ def _check_modules(first: Checkpoint, other: Checkpoint) -> list[str]:
         *([module for module in one.modules if module.kind != "Normalize"] for one in both),
         strict=True,
     )
-    for mine, theirs in pairs:
+    for number, (mine, theirs) in enumerate(pairs):
         settings = [
-            _decisive(mine.kind, one.settings_of(module))
+            # The first one's file is the network's own, which is compared as such.
+            _decisive(mine.kind, one.settings_of(module)) if number else _reading(one)
             for one, module in zip(both, (mine, theirs), strict=True)
         ]
-        for key in sorted(settings[0].keys() | settings[1].keys()):
+        # What one version writes and another does not is no difference.
+        for key in sorted(settings[0].keys() & settings[1].keys()):
             values = [own.get(key) for own in settings]
             if values[0] != values[1]:
                 raise InputError(
@@ -294,6 +377,13 @@ def _check_modules(first: Checkpoint, other: Checkpoint) -> list[str]:
                     "Only models that pool and project in the same way can be merged.",
                 )
     return notes
+
+
+def _reading(model: Checkpoint) -> dict[str, Any]:
+    """What sentence-transformers puts before a tokenizer."""
+    path = model.folder / model.modules[0].path / "sentence_bert_config.json"
+    lower = (read_object(path) if path.is_file() else {}).get("do_lower_case")
+    return {"do_lower_case": bool(lower)}
 
 
 def _decisive(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,4 +404,9 @@ def _decisive(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             "module_input_name": read,
             "module_output_name": settings.get("module_output_name") or read,
         }
-    return {}
+    # Of Dropout nothing is left when a model is used; dimensions are those of the tensors.
+    return {
+        key: value
+        for key, value in settings.items()
+        if kind != "Dropout" and not key.endswith("dimension") and not key.startswith("_")
+    }

@@ -71,6 +71,8 @@ def write_merged(
         path = folder / PROMPTS
         own = read_json(path) if path.is_file() else {}
         write_json(path, {**own, **prompts.prompt_settings()})
+    if types is not like:
+        _say_type(folder / like.modules[0].path / "config.json", types)
     layout = {
         name: _Slot(like.file(name), like.stored_name(name), types.dtype(name), like.shape(name))
         for name in like
@@ -81,7 +83,7 @@ def write_merged(
         for file in files
     }
     for module in like.modules:
-        if (like.folder / module.path / INDEX).is_file():
+        if like.is_sharded(module):
             _write_index(folder / module.path, layout.values(), folder)
     opened = {file: (folder / file).open("r+b") for file in files}
     written: set[str] = set()
@@ -141,6 +143,15 @@ def _write_index(place: Path, slots: Iterable[_Slot], folder: Path) -> None:
         "weight_map": {slot.name: Path(slot.file).name for slot in own},
     }
     write_json(place / INDEX, index)
+
+
+def _say_type(path: Path, types: Checkpoint) -> None:
+    """Corrects a configuration that says in which type a model is loaded, where it says one."""
+    values = read_json(path) if path.is_file() else {}
+    for key in ("dtype", "torch_dtype"):
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            write_json(path, {**values, key: types.usual_type()})
+            return
 
 
 def _copy_settings(file: Path, target: Path) -> None:

@@ -39,6 +39,8 @@ class ALPT(IntegerTraining):
         InputError: When the bits are others.
     """
 
+    start: Tensor
+
     by_row: ClassVar[bool] = True
 
     def __init__(
@@ -48,7 +50,7 @@ class ALPT(IntegerTraining):
 
     def keep_step(self, step: float) -> None:
         """Makes what `step_of` reads: the first step, and the logarithm of what it is times."""
-        self.start = step
+        self.register_buffer("start", torch.tensor(step))
         self.log_factor = nn.Parameter(torch.zeros(self.n, 1))
 
     def step_of(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b one"]:

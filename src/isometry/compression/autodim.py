@@ -111,10 +111,11 @@ class AutoDim(SearchingTable):
                 return of_widths(self.fields, widths, self.dim).nbytes
 
         while (taken := size(chosen)) > budget:
+            # By more than one step too: with its projection, a width may take what all of it does.
             smaller = [
-                [place - (other == field) for other, place in enumerate(chosen)]
+                [*chosen[:field], place, *chosen[field + 1 :]]
                 for field in range(len(chosen))
-                if chosen[field] > 0
+                for place in range(chosen[field])
             ]
             saving = [one for one in smaller if size(one) < taken]
             if not saving:

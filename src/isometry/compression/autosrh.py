@@ -44,9 +44,10 @@ class AutoSrh(SearchingTable):
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
         """Rows times gates; the gradient reaches the rows."""
         if self.training:
-            with torch.no_grad():
-                self.gates.clamp_(0, 1)
-        return functional.embedding(ids, self.rows) * self.gates.detach()[self.group[ids]]
+            # Not as a change that a penalty taken before would have to know.
+            self.gates.data.clamp_(0, 1)
+        gates = self.gates.detach().clamp(0, 1)
+        return functional.embedding(ids, self.rows) * gates[self.group[ids]]
 
     def search(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b dim"]:
         """Rows times gates; the gradient reaches the gates."""

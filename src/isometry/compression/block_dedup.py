@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, check_table, normal
+from isometry.compression.codec import Codec, checked_table, normal
 
 _HALVINGS = 24
 
@@ -63,7 +63,7 @@ class BlockDedup(Codec):
             block: How many rows a block has; 10,000 in the official code.
             share: Of the numbers, how many must be near.
         """
-        check_table(table)
+        table = checked_table(table)
         n, dim = table.shape
         count = -(-n // block)
         kept = solve(lambda kept: cls(n, dim, block, kept), range(1, count + 1), budget)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -132,11 +134,8 @@ class Codec(FreezableTable):
             InputError: When an id is negative, or not below `n` and the codec has no others.
         """
         check_ids(ids, None if self.unbounded else self.n)
-        training = self.training
-        self.eval()
-        vectors = self(ids)
-        self.train(training)
-        return vectors
+        with as_served(self):
+            return self(ids)
 
     def save(self, path: Path) -> None:
         """Writes the tensors to a safetensors file, and the settings to its header."""
@@ -159,7 +158,7 @@ class Codec(FreezableTable):
             codec = cls(**settings)
             restore(codec, tensors)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise _damaged(path) from error
+            raise damaged(path) from error
         return codec
 
 
@@ -196,7 +195,7 @@ class FloatTable(Codec):
         Raises:
             InputError: When the budget is below that, or a number beyond float16.
         """
-        check_table(table)
+        table = checked_table(table)
         n, dim = table.shape
         if budget < 2 * n * dim:
             raise below_floor(cls.__name__, budget, 2 * n * dim, n, dim)
@@ -225,9 +224,24 @@ def restore(codec: Codec, tensors: dict[str, Tensor]) -> None:
     if own.keys() != tensors.keys():
         raise ValueError("the tensors have other names")
     for name, tensor in own.items():
-        if (tensor.shape, tensor.dtype) != (tensors[name].shape, tensors[name].dtype):
+        stored = tensors[name]
+        # A codec that was halved is one still.
+        halved = tensor.is_floating_point() and stored.is_floating_point()
+        if tensor.shape != stored.shape or not (halved or tensor.dtype == stored.dtype):
             raise ValueError(f"{name} has another shape or type")
-        tensor.copy_(tensors[name])
+        tensor.copy_(stored)
+
+
+@contextmanager
+def as_served(table: nn.Module) -> Generator[None]:
+    """Inside, no part of a table is in training; afterwards each is as it was."""
+    modes = {part: part.training for part in table.modules()}
+    table.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def lookup_milliseconds(codec: Codec, ids: Int[Tensor, "*b"]) -> float:
@@ -265,8 +279,12 @@ def check_ids(ids: Tensor, n: int | None) -> None:
         )
 
 
-def check_table(table: Float[Tensor, "n dim"]) -> None:
-    """Raises InputError for a table that cannot be stored."""
+def checked_table(table: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
+    """A table to be stored, in float32 and main memory, without its gradient.
+
+    Raises:
+        InputError: When it cannot be stored.
+    """
     if table.ndim != 2 or not table.numel():
         raise InputError(f"A table has rows and columns, not the shape {tuple(table.shape)}.")
     if not torch.isfinite(table).all():
@@ -274,6 +292,7 @@ def check_table(table: Float[Tensor, "n dim"]) -> None:
             "The table holds numbers that are not finite.",
             "The model overflowed or is damaged: encode in single precision.",
         )
+    return table.detach().to("cpu", torch.float32)
 
 
 def below_floor(name: str, budget: int, floor: int, n: int, dim: int, *others: int) -> InputError:
@@ -311,13 +330,14 @@ def read_codec(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if found != name:
         raise InputError(f"{path} holds a {found}, not a {name}.", f"Load it with {found}.load.")
     return settings, tensors
 
 
-def _damaged(path: Path) -> InputError:
+def damaged(path: Path) -> InputError:
+    """What is wrong with a file that `Codec.save` did not write."""
     return InputError(f"{path} is no saved codec.", "Write it with Codec.save.")
 
 

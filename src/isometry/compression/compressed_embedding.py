@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, FloatTable, check_ids, read_codec, restore
+from isometry.compression.codec import Codec, FloatTable, check_ids, damaged, read_codec, restore
 from isometry.compression.fields import field_of, starts_of
 from isometry.core.errors import InputError
 
@@ -111,13 +111,18 @@ class CompressedEmbedding(Codec):
         """
         settings, tensors = read_codec(path, cls.__name__)
         known = {kind.__name__: kind for kind in (FloatTable, *kinds)}
-        parts: list[Codec] = []
-        for name, inner in settings["parts"]:
-            if name not in known:
-                raise InputError(f"{path} has a part of the kind {name}.", f"Give {name} to load.")
-            parts.append(known[name](**inner))
-        embedding = cls(parts, frozen=settings["frozen"])
-        restore(embedding, tensors)
+        try:
+            parts: list[Codec] = []
+            for name, inner in settings["parts"]:
+                if name not in known:
+                    raise InputError(
+                        f"{path} has a part of the kind {name}.", f"Give {name} to load."
+                    )
+                parts.append(known[name](**inner))
+            embedding = cls(parts, frozen=settings["frozen"])
+            restore(embedding, tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise damaged(path) from error
         return embedding
 
 

@@ -13,7 +13,7 @@ from isometry.compression.codec import (
     Codec,
     FreezableTable,
     below_floor,
-    check_table,
+    checked_table,
     generator_of,
     normal,
 )
@@ -68,7 +68,7 @@ class IntegerTable(Codec):
             InputError: When the budget is below 8 bits a number and a step a row, or a number is
                 not finite.
         """
-        check_table(table)
+        table = checked_table(table)
         n, dim = table.shape
         bits: Bits = 16 if budget >= n * (2 * dim + 4) else 8
         codec = cls(n, dim, bits, steps=n)
@@ -165,7 +165,7 @@ class IntegerTraining(FreezableTable):
     @torch.no_grad()
     def freeze(self) -> IntegerTable:
         """The whole numbers."""
-        ids = torch.arange(self.n)
+        ids = torch.arange(self.n, device=self.rows.device)
         steps = self.step_of(ids)
         codec = IntegerTable(self.n, self.dim, self.bits, self.n if self.by_row else 1)
         codec.steps.copy_(steps[: len(codec.steps)])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, check_table, normal
+from isometry.compression.codec import Codec, checked_table, normal
 
 
 class LowRank(Codec):
@@ -47,7 +47,7 @@ class LowRank(Codec):
         """
         from sklearn.utils.extmath import randomized_svd
 
-        check_table(table)
+        table = checked_table(table)
         n, dim = table.shape
         ranks = range(1, min(n, dim) + 1)
         codec = cls(n, dim, solve(lambda rank: cls(n, dim, rank), ranks, budget))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, FreezableTable, normal
+from isometry.compression.codec import Codec, FreezableTable, as_served, normal
 from isometry.compression.packing import IdSet, pack, packed_size, unpack
 from isometry.compression.product_quantization import uneven_parts
 from isometry.geometry.straight_through import straight_through
@@ -101,7 +101,7 @@ class MGQE(FreezableTable):
         self.rows = normal(n, dim)
         self.codebooks = normal(parts, 2**_BITS, dim // parts)
         self.respond = nn.BatchNorm1d(parts * 2**_BITS, affine=False)
-        self.register_buffer("frequent", frequent)
+        self.register_buffer("frequent", frequent.clone())
         self._penalty = torch.zeros(())
 
     @classmethod
@@ -146,6 +146,10 @@ class MGQE(FreezableTable):
         self._penalty = (centroids - rows.detach()).square().mean()
         return straight_through(centroids, rows).view(*ids.shape, self.dim)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The last batch's graph is no part of a copy, and cannot be copied.
+        return {**self.__dict__, "_penalty": torch.zeros(())}
+
     def penalty(self) -> Float[Tensor, ""]:
         """How far the centroids of the last batch are from its rows; their gradient alone."""
         return self._penalty
@@ -153,14 +157,12 @@ class MGQE(FreezableTable):
     @torch.no_grad()
     def freeze(self) -> GranularCodes:
         """The codes of all ids, without the rows."""
-        training = self.training
-        self.eval()
-        ids = torch.arange(self.n)
+        ids = torch.arange(self.n, device=self.rows.device)
         codec = GranularCodes(self.n, self.dim, self.parts, int(self.frequent.sum()))
-        codes = torch.cat([self.codes_of(some) for some in ids.split(4096)])
+        with as_served(self):
+            codes = torch.cat([self.codes_of(some) for some in ids.split(4096)])
         codec.frequent.fill(self.frequent)
         codec.codes.copy_(codes[self.frequent])
         codec.rare_codes.copy_(pack(codes[~self.frequent].flatten(), _RARE_BITS))
         codec.codebooks.copy_(self.codebooks)
-        self.train(training)
         return codec

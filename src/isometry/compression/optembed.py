@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, TrainedTable, generator_of, normal
+from isometry.compression.codec import Codec, TrainedTable, as_served, generator_of, normal
 from isometry.compression.compressed_embedding import CompressedEmbedding
 from isometry.compression.fields import field_of, starts_of
 from isometry.compression.packing import IdSet
@@ -105,12 +105,9 @@ class OptEmbed(TrainedTable):
 
     def cut(self, ids: Int[Tensor, "*b"], widths: Sequence[int]) -> Float[Tensor, "*b dim"]:
         """The rows above their threshold, each cut to its field's width."""
-        lengths = torch.tensor(list(widths))[self.field_of(ids)].unsqueeze(-1)
-        training = self.training
-        self.eval()
-        vectors = self(ids) * (torch.arange(self.dim) < lengths)
-        self.train(training)
-        return vectors
+        lengths = torch.tensor(list(widths), device=ids.device)[self.field_of(ids)].unsqueeze(-1)
+        with as_served(self):
+            return self(ids) * (torch.arange(self.dim, device=ids.device) < lengths)
 
     def penalty(self) -> Float[Tensor, ""]:
         """Less, the higher the thresholds are."""
@@ -123,7 +120,7 @@ class OptEmbed(TrainedTable):
         Raises:
             InputError: When not even one row does.
         """
-        field = self.field_of(torch.arange(self.n))
+        field = self.field_of(torch.arange(self.n, device=self.rows.device))
         above = self.rows.abs().sum(dim=1) - self.thresholds[field, 0]
         half, counts = max(1, self.dim // 2), range(1, self.n + 1)
         room = solve(lambda kept: PrefixRows(self.n, self.dim, kept, half), counts, budget)
@@ -132,7 +129,7 @@ class OptEmbed(TrainedTable):
 
     def kept(self) -> Bool[Tensor, " n"]:
         """Which rows are above their threshold."""
-        ids = torch.arange(self.n)
+        ids = torch.arange(self.n, device=self.rows.device)
         norms = self.rows.detach().abs().sum(dim=1)
         return norms > self.thresholds.detach()[self.field_of(ids), 0]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, check_table
+from isometry.compression.codec import Codec, checked_table
 from isometry.compression.product_quantization import (
     fit_product_quantizer,
     fit_rotated_product_quantizer,
@@ -75,7 +75,7 @@ class ProductTable(Codec):
         Raises:
             InputError: When the budget is below that of one part, or as the quantizer has it.
         """
-        check_table(table)
+        table = checked_table(table)
         n, dim = table.shape
         divisors = [parts for parts in range(1, dim + 1) if dim % parts == 0]
         parts = solve(lambda parts: cls(n, dim, parts, codes, rotated), divisors, budget)

@@ -61,7 +61,8 @@ class RobeArray(Codec):
         """The runs with their signs."""
         place = torch.arange(self.dim, device=ids.device)
         a, b, c, d, e, f = self.numbers
-        row = ids.unsqueeze(-1)
+        # Products of 32 bits overflow.
+        row = ids.long().unsqueeze(-1)
         start = (a * row + b * (place // self.chunk) + c) % _PRIME
         found = (start + place % self.chunk) % len(self.array)
         signs = (d * row + e * place + f) % _PRIME % 2 * 2 - 1

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import Codec, check_table, normal
+from isometry.compression.codec import Codec, checked_table, normal
+from isometry.core.errors import InputError
 
 
 class SparseRows(Codec):
@@ -47,7 +48,7 @@ class SparseRows(Codec):
     @classmethod
     def fit(cls, table: Float[Tensor, "n dim"], budget: int) -> SparseRows:
         """Keeps the numbers of the largest magnitude."""
-        check_table(table)
+        table = checked_table(table)
         kept = cls.room(table.shape[0], table.shape[1], budget)
         largest = table.abs().flatten().topk(kept).indices
         mask = torch.zeros(table.numel(), dtype=torch.bool)
@@ -56,7 +57,13 @@ class SparseRows(Codec):
 
     @classmethod
     def of_mask(cls, table: Float[Tensor, "n dim"], mask: Bool[Tensor, "n dim"]) -> SparseRows:
-        """Keeps the numbers at the given places."""
+        """Keeps the numbers at the given places.
+
+        Raises:
+            InputError: When there is none.
+        """
+        if not mask.any():
+            raise InputError("None of the numbers would be kept.")
         places = mask.flatten().nonzero().squeeze(1)
         codec = cls(table.shape[0], table.shape[1], len(places))
         codec.places.copy_(places)

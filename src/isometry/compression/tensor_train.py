@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from isometry.compression.budget_solver import solve
-from isometry.compression.codec import DEVIATION, Codec, check_table, normal
+from isometry.compression.codec import DEVIATION, Codec, checked_table, normal
 from isometry.compression.compressed_embedding import CompressedEmbedding, compress_fields
 from isometry.core.errors import InputError
 
@@ -70,7 +70,7 @@ class TensorTrain(Codec):
 
         At full rank it is the table itself.
         """
-        check_table(table)
+        table = checked_table(table)
         n, dim = table.shape
         ranks = range(1, _full_rank(n, dim) + 1)
         codec = cls(n, dim, solve(lambda rank: cls(n, dim, rank), ranks, budget))

@@ -29,6 +29,7 @@ def truncate(vectors: Float[np.ndarray, "n dim"], dims: int) -> Float[np.ndarray
             f"Cannot keep {dims} dimensions of vectors that have {vectors.shape[1]}.",
             f"Choose a number from 1 to {vectors.shape[1]}.",
         )
-    kept = vectors[:, :dims]
+    # In half precision the square of a length may be beyond what there is.
+    kept = vectors[:, :dims].astype(np.result_type(vectors, np.float32), copy=False)
     lengths = np.linalg.norm(kept, axis=1, keepdims=True)
-    return kept / np.where(lengths == 0, 1, lengths)
+    return (kept / np.where(lengths == 0, 1, lengths)).astype(vectors.dtype, copy=False)

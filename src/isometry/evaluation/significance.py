@@ -244,7 +244,8 @@ def permutation_test(
     share of sign patterns whose mean difference is as far from zero as the observed one (Smucker
     et al. 2007, "A comparison of statistical significance tests for information retrieval
     evaluation"), two-sided. All patterns are looked at where they are no more than
-    `samples`; otherwise so many are drawn and the observed one is counted among them.
+    `samples`; otherwise so many are drawn, the observed one is counted among them, and the side on
+    which fewer are as far is counted twice.
 
     Args:
         a: One figure a query, of the first system.

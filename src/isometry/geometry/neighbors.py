@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+from isometry.core.errors import InputError
+
 
 def top_k(
     queries: Float[np.ndarray, "queries dim"],
@@ -25,7 +27,15 @@ def top_k(
     Returns:
         Scores, highest first, and the rows of `base` that they belong to; equal scores stand in
         the order of `base`.
+
+    Raises:
+        InputError: When a side has numbers that are not finite.
     """
+    if not (np.isfinite(queries).all() and np.isfinite(base).all()):
+        raise InputError(
+            "Among the vectors are numbers that are not finite.",
+            "The model overflowed or is damaged: encode in single precision.",
+        )
     k = min(k, len(base))
     scores = np.empty((len(queries), k), dtype=np.result_type(queries, base))
     rows = np.empty((len(queries), k), dtype=np.int64)

@@ -34,13 +34,16 @@ class Standardizer:
         Raises:
             InputError: When half of the dimensions or more are the same in all vectors.
         """
-        spread = vectors.std(axis=0)
+        # In half precision, sums over many vectors lose what is added.
+        dtype = np.result_type(vectors, np.float32)
+        spread = vectors.std(axis=0, dtype=np.float64).astype(dtype)
         if not np.median(spread) > 0:
             raise InputError(
                 f"Of {len(vectors)} vectors, half of the dimensions or more are the same in all.",
                 "Fit it to more vectors, or to fewer dimensions.",
             )
-        return cls(vectors.mean(axis=0), np.maximum(spread, floor * np.median(spread)))
+        mean = vectors.mean(axis=0, dtype=np.float64).astype(dtype)
+        return cls(mean, np.maximum(spread, floor * np.median(spread)))
 
     def apply(self, vectors: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
         """Any vectors of the same space, in their own precision."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class FeatureDistillation(nn.Module):
             averaged in any case.
 
     Raises:
-        ValueError: For a centre where it would change nothing.
+        ValueError: For another distance or reduction, and a centre where it would change nothing.
 
     Example:
         >>> import torch
@@ -51,6 +51,8 @@ class FeatureDistillation(nn.Module):
         reduce: Reduction = "mean",
     ) -> None:
         super().__init__()
+        if distance not in get_args(Distance) or reduce not in get_args(Reduction):
+            raise ValueError(f"there is no distance {distance!r} with a {reduce!r}")
         if center is not None and distance != "cosine":
             raise ValueError(f"a centre changes nothing about differences ({distance!r})")
         self.distance: Distance = distance
@@ -66,7 +68,7 @@ class FeatureDistillation(nn.Module):
         """The mean over the vectors; no gradient reaches the teacher.
 
         Args:
-            student: Vectors, with any leading axes.
+            student: Vectors, with any leading axes; one at least.
             teacher: Theirs, in the same places.
             mask: True where there is a vector; all others count for nothing. All are there where
                 it is not given.

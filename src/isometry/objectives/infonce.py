@@ -87,8 +87,8 @@ class InfoNCE(nn.Module):
                 from its column so that frequent candidates are not punished twice.
 
         Raises:
-            ValueError: For a batch that offers no negative at all: its loss would be 0 whatever
-                the vectors are.
+            ValueError: For a batch that offers no negative at all, as far as its size says: its
+                loss would be 0 whatever the vectors are, as it is where all others match too.
         """
         n = a.shape[0]
         k = 0 if negatives is None else negatives.shape[1]

@@ -260,6 +260,9 @@ class Matryoshka(nn.Module):
             (2DMSE, Starbucks for similarity). "scores" and "cosines": each row of `a`, as a
             distribution over all documents of the batch, from the last layer at full width
             (Starbucks for retrieval; its scores are products).
+
+    Raises:
+        ValueError: For another name of what to distil on.
     """
 
     def __init__(
@@ -271,6 +274,8 @@ class Matryoshka(nn.Module):
         distil_on: Literal["coordinates", "scores", "cosines"] = "coordinates",
     ) -> None:
         super().__init__()
+        if distil_on not in ("coordinates", "scores", "cosines"):
+            raise ValueError(f"there is nothing to distil on called {distil_on!r}")
         self.base = base
         self.plan = plan
         self.distillation = KnowledgeDistillation() if distillation is None else distillation

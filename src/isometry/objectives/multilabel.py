@@ -50,8 +50,10 @@ class MultiLabel(nn.Module):
             raise ValueError("every positive weight must lie above 0")
         if prior is not None and not ((prior > 0) & (prior < 1)).all():
             raise ValueError("every prior must lie between 0 and 1")
-        self.register_buffer("positive_weight", positive_weight)
-        self.register_buffer("prior", prior)
+        self.register_buffer(
+            "positive_weight", None if positive_weight is None else positive_weight.clone()
+        )
+        self.register_buffer("prior", None if prior is None else prior.clone())
 
     def forward(
         self, logits: Float[Tensor, "n k"], marks: Float[Tensor, "n k"]

@@ -24,6 +24,9 @@ class Preference(nn.Module):
     Args:
         kind: Which of these.
 
+    Raises:
+        ValueError: For another kind.
+
     Example:
         >>> better, worse = torch.tensor([1.0]), torch.tensor([0.0])
         >>> round(float(Preference()(better, worse)), 6)
@@ -32,6 +35,8 @@ class Preference(nn.Module):
 
     def __init__(self, kind: Literal["logistic", "hinge", "softmax_margin"] = "logistic") -> None:
         super().__init__()
+        if kind not in ("logistic", "hinge", "softmax_margin"):
+            raise ValueError(f"there is no preference {kind!r}")
         self.kind = kind
 
     def forward(self, better: Float[Tensor, " n"], worse: Float[Tensor, " n"]) -> Float[Tensor, ""]:

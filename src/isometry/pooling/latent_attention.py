@@ -58,7 +58,7 @@ class LatentAttention(nn.Module):
         masked: Whether states outside the mask are left out.
 
     Raises:
-        InputError: For no latent or head, or a width that the heads do not divide.
+        InputError: For no latent or head, a width that the heads do not divide, or others to ask.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class LatentAttention(nn.Module):
             raise InputError(
                 f"{latents} latents and {heads} heads of width {head_dim}: each must be at least 1."
             )
+        if query not in ("states", "latents"):
+            raise InputError(f"Who asks is 'states' or 'latents', not {query!r}.")
         if head_dim is None and d % heads:
             raise InputError(f"{heads} heads do not divide {d} dimensions.", "Give head_dim.")
         inner = heads * (head_dim or d // heads)

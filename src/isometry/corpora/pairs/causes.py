@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from isometry.core.errors import InputError
 from isometry.core.progress import say
@@ -178,7 +178,10 @@ def cause_rows(
 
     Raises:
         InputError: When there is one group only.
+        ValueError: For negatives of another name.
     """
+    if negatives not in get_args(Negatives):
+        raise ValueError(f"there are no negatives {negatives!r}")
     generator = random.Random(seed)
     everything = [(one.group, text) for one in questions for text in one.candidates]
     if negatives != "own" and len({group for group, _ in everything}) < 2:

@@ -62,10 +62,13 @@ def label_triplets(
 
     Raises:
         InputError: When there are too few classes, or no class has two texts.
-        ValueError: When there are not as many labels as texts, or no negatives are wanted.
+        ValueError: When there are not as many labels as texts, no negatives are wanted, or the
+            positive is neither.
     """
     if len(texts) != len(labels) or negatives < 1:
         raise ValueError(f"{len(texts)} texts, {len(labels)} labels, {negatives} negatives")
+    if positive not in ("label", "example"):
+        raise ValueError(f"the positive is a label or an example, not {positive!r}")
     members: dict[str, list[str]] = defaultdict(list)
     for text, label in dict.fromkeys(zip(texts, labels, strict=True)):
         members[label].append(text)

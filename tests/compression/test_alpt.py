@@ -65,3 +65,10 @@ def test_in_training_rounding_is_by_chance_and_kept(table: ALPT) -> None:
     found = table(torch.tensor([0, 1])).detach()
     assert torch.equal(table.rows, found)
     assert (found[0] - ROWS[0]).abs().max() < 0.01
+
+
+def test_its_first_step_is_saved_with_it(table: ALPT) -> None:
+    other = ALPT(2, 3, bits=8, step=0.5).eval()
+    other.load_state_dict(table.state_dict())
+    ids = torch.arange(2)
+    assert torch.equal(other(ids), table(ids))

@@ -97,3 +97,15 @@ def test_the_likeliest_widths_are_taken_as_far_as_the_budget_goes(table: AutoDim
 
 def test_of_equally_likely_widths_the_widest_is_taken(table: AutoDim) -> None:
     assert table.widths_for(10**6) == [8, 8, 8]
+
+
+def test_a_width_that_takes_what_the_whole_table_does_is_stepped_over() -> None:
+    table = AutoDim([10], 16)
+    with torch.no_grad():
+        table.logits.copy_(torch.tensor([[0.0, 0, 1, 2, 3]]))
+    # With its projection, a width of 8 takes as many bytes as 16, and one of 4 less.
+    sizes = {width: of_widths([10], [width], 16).nbytes for width in table.widths}
+    assert sizes[8] >= sizes[16] > 500 >= sizes[4]
+    assert table.widths_for(500) == [4]
+    with pytest.raises(InputError, match=f"takes {sizes[1]} bytes"):
+        table.widths_for(sizes[1] - 1)

@@ -52,3 +52,21 @@ def test_the_smallest_products_are_dropped() -> None:
     found = codec.lookup(torch.arange(12))
     assert (found != 0).nonzero().tolist() == [[1, 1], [3, 1], [11, 2]]
     assert found[1, 1] == 6 and torch.isclose(found[11, 2], torch.tensor(4.7))
+
+
+def test_a_penalty_taken_before_a_lookup_has_its_gradient() -> None:
+    table = AutoSrh(COUNTS, 4)
+    with torch.no_grad():
+        table.gates.fill_(1.5)
+    (table.penalty() + table(torch.arange(5)).sum()).backward()
+    assert torch.allclose(table.gates.grad, torch.full((6, 4), 1e-5))
+
+
+def test_gates_are_at_most_1_where_nothing_is_trained() -> None:
+    table = AutoSrh(COUNTS, 4).eval()
+    with torch.no_grad():
+        table.gates.fill_(1.7)
+    ids = torch.arange(12)
+    assert torch.equal(table(ids), table.rows)
+    assert torch.equal(table.pruned(8 * 48).lookup(ids), table(ids))
+    assert (table.gates == 1.7).all()

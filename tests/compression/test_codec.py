@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from isometry.compression.adaptive_rows import AdaptiveRows
 from isometry.compression.block_dedup import BlockDedup
-from isometry.compression.codec import Codec, FloatTable, generator_of
+from isometry.compression.codec import Codec, FloatTable, as_served, generator_of
 from isometry.compression.deep_hash import DeepHash
 from isometry.compression.integer_table import IntegerTable
 from isometry.compression.low_rank import LowRank
@@ -172,3 +173,47 @@ def test_a_file_that_is_no_codec_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'\\"rows\\": 3', b'\\"rows\\": 4'))
     with pytest.raises(InputError, match="no saved codec"):
         ModuloHash.load(path)
+
+
+@pytest.mark.parametrize("name", FROM_A_TABLE)
+def test_a_table_is_stored_whatever_its_precision_and_with_or_without_a_gradient(name: str) -> None:
+    store = CODECS[name]() if name not in MADE else MADE[name]
+    kind, ids = type(store), torch.arange(N)
+    half = TABLE.bfloat16()
+    options = {"codes": 16} if isinstance(store, ProductTable) else {}
+    budget = 4 * N * DIM if name == "float" else BUDGET if name != "half" else 2 * N * DIM
+    found = kind.fit(half, budget, **options)
+    assert torch.equal(found.lookup(ids), kind.fit(half.float(), budget, **options).lookup(ids))
+    own = kind.fit(torch.nn.Parameter(TABLE.clone()), budget, **options)
+    assert torch.equal(own.lookup(ids), kind.fit(TABLE, budget, **options).lookup(ids))
+    assert torch.equal(copy.deepcopy(own).lookup(ids), own.lookup(ids))
+
+
+def test_a_codec_that_was_halved_is_read_again(codec: Codec, tmp_path: Path) -> None:
+    path = tmp_path / "codec.safetensors"
+    half = copy.deepcopy(codec).half()
+    half.save(path)
+    again = type(codec).load(path)
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, half.state_dict()[name].to(tensor.dtype)), name
+
+
+def test_ids_may_have_four_bytes(codec: Codec) -> None:
+    ids = torch.arange(N)
+    assert torch.equal(codec.lookup(ids.int()), codec.lookup(ids))
+
+
+def test_a_lookup_leaves_each_part_in_its_own_mode() -> None:
+    network = DeepHash.sized(N, DIM, BUDGET, hashes=8).train()
+    still = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm1d)]
+    for part in still:
+        part.eval()
+    before = {part: part.training for part in network.modules()}
+    network.lookup(torch.arange(9))
+    with pytest.raises(InputError):
+        network.lookup(torch.tensor([-1]))
+    assert still and {part: part.training for part in network.modules()} == before
+    with pytest.raises(ZeroDivisionError), as_served(network):
+        assert not any(part.training for part in network.modules())
+        raise ZeroDivisionError
+    assert {part: part.training for part in network.modules()} == before

@@ -116,3 +116,19 @@ def test_a_field_is_compressed_only_if_that_makes_it_smaller() -> None:
     assert sum(smaller) + 3 * 8 * 4 > budget
     with pytest.raises(InputError, match="at the least"):
         compress_fields(FIELDS, 8, make, range(20, 0, -1), 1000)
+
+
+def test_a_file_with_other_settings_is_refused(
+    embedding: CompressedEmbedding, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.safetensors"
+    embedding.save(path)
+    kinds = (LowRank, ModuloHash)
+    whole = path.read_bytes()
+    for old, new in ((b"parts", b"party"), (b'\\"rows\\": 40', b'\\"rows\\": 41')):
+        assert old in whole
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises(InputError, match="no saved codec"):
+            CompressedEmbedding.load(path, *kinds)
+    embedding.half().save(path)
+    assert CompressedEmbedding.load(path, *kinds).lookup(IDS).dtype == torch.float32

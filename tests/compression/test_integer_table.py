@@ -140,3 +140,16 @@ def test_other_bits_are_refused_with_the_rates_there_are() -> None:
     with pytest.raises(InputError, match="4 bits are not possible") as found:
         check_bits(4)
     assert "1/4 and 1/2" in found.value.hint
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_no_sign_is_lost_of_a_table_in_half_precision(dtype: torch.dtype, bits: int) -> None:
+    """A step of that precision is too short for the largest number, which then wraps around."""
+    table = (0.05 * torch.randn(200, 64, generator=torch.Generator().manual_seed(0))).to(dtype)
+    table[0] *= 1e-3
+    codec = IntegerTable.fit(table, 200 * (bits // 8 * 64 + 4))
+    assert codec.bits == bits
+    table = table.float()
+    step = table.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
+    assert ((codec.lookup(torch.arange(200)) - table).abs() <= step / 2 * 1.01).all()

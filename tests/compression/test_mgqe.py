@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -87,3 +89,19 @@ def test_codes_take_the_bits_that_they_need(table: MGQE) -> None:
     assert int(sized.frequent.sum()) == frequent
     with pytest.raises(InputError, match="GranularCodes takes"):
         MGQE.sized(torch.arange(N), DIM, 5_000)
+
+
+def test_what_was_trained_on_can_be_copied(table: MGQE) -> None:
+    table(torch.arange(9)).sum().backward()
+    table.penalty().backward()
+    twin = copy.deepcopy(table)
+    ids = torch.arange(N)
+    assert torch.equal(twin.eval().codes_of(ids), table.eval().codes_of(ids))
+    assert float(twin.penalty()) == 0
+
+
+def test_which_ids_are_frequent_is_its_own() -> None:
+    frequent = torch.arange(600) < 60
+    table = MGQE(600, DIM, PARTS, frequent)
+    table.frequent.fill_(True)
+    assert frequent.sum() == 60

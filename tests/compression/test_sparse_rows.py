@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from isometry.compression.sparse_rows import SparseRows
+from isometry.core.errors import InputError
 
 
 @pytest.fixture
@@ -39,3 +40,8 @@ def test_places_beyond_two_billion_take_eight_bytes() -> None:
     with torch.device("meta"):
         assert SparseRows(2**28, 7, 10).places.dtype == torch.int32
         assert SparseRows(2**28, 8, 10).places.dtype == torch.int64
+
+
+def test_a_mask_that_keeps_nothing_is_refused(table: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="None of the numbers"):
+        SparseRows.of_mask(table, torch.zeros_like(table, dtype=torch.bool))

@@ -48,3 +48,11 @@ def test_what_is_zero_after_the_cut_stays_zero() -> None:
 def test_a_number_of_dimensions_that_is_not_there_is_refused(dims: int) -> None:
     with pytest.raises(InputError, match="24"):
         truncate(directions(5, 24), dims)
+
+
+@pytest.mark.parametrize("size", [300, 1e-3])
+def test_lengths_are_one_in_half_precision_too(size: float) -> None:
+    """Where the square of a length is beyond what there is, or below it."""
+    cut = truncate(np.full((2, 8), size, dtype=np.float16), 8)
+    assert cut.dtype == np.float16
+    np.testing.assert_allclose(cut, 8**-0.5, rtol=1e-3)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isometry.core.errors import InputError
 from isometry.geometry.neighbors import top_k
 
 
@@ -41,3 +42,11 @@ def test_every_vector_is_its_own_nearest_neighbour() -> None:
 def test_nothing_to_find(queries: int, base: int, k: int) -> None:
     scores, rows = top_k(np.ones((queries, 2)), np.ones((base, 2)), k)
     assert scores.shape == rows.shape == (queries, min(k, base))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_numbers_that_are_none_are_refused(side: int) -> None:
+    sides = [np.ones((3, 4), dtype=np.float32), np.ones((9, 4), dtype=np.float32)]
+    sides[side][1, 0] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        top_k(*sides, 5)

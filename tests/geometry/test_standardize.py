@@ -57,3 +57,11 @@ def test_vectors_that_are_mostly_the_same_are_refused() -> None:
         with pytest.raises(InputError, match="the same in all"):
             Standardizer.fit(same)
     assert np.isfinite(Standardizer.fit(vectors[:, 2:]).apply(vectors[:, 2:])).all()
+
+
+def test_many_vectors_in_half_precision_are_counted_to_the_end() -> None:
+    vectors = 1 + np.random.default_rng(0).standard_normal((60_000, 4))
+    found = Standardizer.fit(vectors.astype(np.float16))
+    np.testing.assert_allclose(found.mean, vectors.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(found.spread, vectors.std(axis=0), rtol=1e-3)
+    assert found.apply(vectors.astype(np.float16)).dtype == np.float16

@@ -150,3 +150,10 @@ def test_a_centre_without_a_cosine_raises() -> None:
 def test_the_example_is_true() -> None:
     result = doctest.testmod(feature_distillation)
     assert result.attempted == 4 and result.failed == 0
+
+
+@pytest.mark.parametrize("options", [{"distance": "mse"}, {"reduce": "add"}])
+def test_another_distance_or_reduction_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"'{next(iter(options.values()))}'"):
+        make = FeatureDistillation.__init__.__wrapped__  # type: ignore[attr-defined]
+        make(object.__new__(FeatureDistillation), **{"distance": "squared", **options})

@@ -591,3 +591,9 @@ def test_ese_refuses_a_width_that_compresses_nothing() -> None:
         ESE(0)
     with pytest.raises(ValueError, match="16 is not below the full 16"):
         Matryoshka(BASE, ESE(16))(*DEEP)
+
+
+def test_nothing_else_is_distilled_on() -> None:
+    with pytest.raises(ValueError, match="'cosine'"):
+        make = Matryoshka.__init__.__wrapped__  # type: ignore[attr-defined]
+        make(object.__new__(Matryoshka), nn.Identity(), MRL((4,)), distil_on="cosine")

@@ -125,3 +125,11 @@ def test_what_makes_no_sense_is_refused() -> None:
 def test_the_example_is_true() -> None:
     result = doctest.testmod(multilabel)
     assert result.attempted == 2 and result.failed == 0
+
+
+@pytest.mark.parametrize("name", ["positive_weight", "prior"])
+def test_loading_leaves_what_it_was_made_of(name: str) -> None:
+    given = torch.full((3,), 0.5)
+    loss = MultiLabel(**{name: given})
+    loss.load_state_dict({name: torch.full((3,), 0.25)})
+    assert (given == 0.5).all()

@@ -97,3 +97,8 @@ def test_no_pair_raises() -> None:
 def test_the_example_is_true() -> None:
     result = doctest.testmod(preference)
     assert result.attempted == 2 and result.failed == 0
+
+
+def test_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="'Hinge'"):
+        Preference.__init__.__wrapped__(object.__new__(Preference), "Hinge")  # type: ignore[attr-defined]

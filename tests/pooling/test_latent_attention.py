@@ -199,3 +199,9 @@ def test_multi_layer_takes_layers_first() -> None:
     torch.testing.assert_close(loose(layers.flip(0)), loose(layers), rtol=0, atol=1e-12)
     with pytest.raises(InputError, match="positions for 3"):
         made(layers[:2])
+
+
+def test_nobody_else_asks() -> None:
+    with pytest.raises(InputError, match="'state'"):
+        make = LatentAttention.__init__.__wrapped__  # type: ignore[attr-defined]
+        make(object.__new__(LatentAttention), 8, 3, 2, "state")

@@ -111,13 +111,16 @@ class AutoDim(SearchingTable):
                 return of_widths(self.fields, widths, self.dim).nbytes
 
         while (taken := size(chosen)) > budget:
-            # By more than one step too: with its projection, a width may take what all of it does.
-            smaller = [
-                [*chosen[:field], place, *chosen[field + 1 :]]
-                for field in range(len(chosen))
-                for place in range(chosen[field])
+            # Past widths that save nothing: with its projection, one may take what all of it does.
+            steps = [
+                [[*chosen[:field], place, *chosen[field + 1 :]] for place in reversed(range(own))]
+                for field, own in enumerate(chosen)
             ]
-            saving = [one for one in smaller if size(one) < taken]
+            saving = [
+                one
+                for lower in steps
+                if (one := next((one for one in lower if size(one) < taken), None)) is not None
+            ]
             if not saving:
                 raise below_floor(type(self).__name__, budget, taken, self.n, self.dim)
             held = sum(row[place] for row, place in zip(likely, chosen, strict=True))

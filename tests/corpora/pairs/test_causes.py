@@ -173,3 +173,8 @@ def test_there_is_no_passage_without_candidates_and_none_with_a_cause_that_was_n
         1,
         1,
     ]
+
+
+def test_negatives_from_elsewhere_are_refused() -> None:
+    with pytest.raises(ValueError, match="'others'"):
+        cause_rows([], "others")  # type: ignore[arg-type]

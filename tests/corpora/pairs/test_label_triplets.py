@@ -50,3 +50,8 @@ def test_classes_that_cannot_be_told_apart_are_refused() -> None:
     for labels, negatives in ((["x"], 1), (["x", "y"], 0)):
         with pytest.raises(ValueError, match="2 texts"):
             label_triplets(["a", "b"], labels, negatives=negatives)
+
+
+def test_a_positive_that_is_neither_is_refused() -> None:
+    with pytest.raises(ValueError, match="'labels'"):
+        label_triplets(["a", "b"], ["x", "y"], "labels")  # type: ignore[arg-type]

@@ -26,6 +26,8 @@ from isometry.jobs import distilling
 from isometry.jobs.distill import RECORD, DistillSettings, distill
 from isometry.jobs.distill_plan import DistillPlan
 from isometry.jobs.distilling import Distilling, choose_candidate
+from isometry.jobs.places import as_typed
+from isometry.jobs.preparation import Prepared
 
 Made = dict[str, tuple[Path, dict[str, Any]]]
 SENTENCES = ["Return the path.", "Open a file and read all of it, line by line.", "x"]
@@ -537,3 +539,74 @@ def test_the_teacher_reads_and_the_student_keeps_the_prompts_that_are_given(
     if "layers" in options:
         assert TextEncoder.load(out).prompts == prompts
         assert TextEncoder.load(out).fingerprint() == record["student"]["fingerprint"]
+
+
+def test_a_teacher_with_one_tensor_under_two_names(
+    tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of T5, the word vectors are the encoder's too."""
+    from transformers import T5Config, T5EncoderModel
+
+    teacher = Path(shutil.copytree(tiny_folder, tmp_path / "t5"))
+    config = T5Config(
+        vocab_size=30522, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=0
+    )
+    T5EncoderModel(config).save_pretrained(teacher)
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    record = distill(teacher, tiny_docs, tmp_path / "student", dim=8)
+    assert record["training"]["steps"] == 2 and record["student"]["dim"] == 8
+    assert TextEncoder.load(tmp_path / "student").fingerprint() == record["student"]["fingerprint"]
+
+
+def test_queries_of_one_page_say_nothing_of_others(
+    made: Made,
+    tiny_docs: Path,
+    small_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from isometry.cli.output import print_rich
+    from isometry.report.tables import render_distillation
+
+    several = made["table"][1]["test"]
+    assert several["groups"] > 1 and all(row["low"] is not None for row in several["differences"])
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    monkeypatch.setattr(Prepared, "parts_of", lambda _, asked: [7] * len(asked.queries))
+    test = distill(small_folder, tiny_docs, tmp_path / "student", static=True, dim=32)["test"]
+    assert test["groups"] == 1
+    assert {(row["low"], row["high"]) for row in test["differences"]} == {(None, None)}
+    print_rich(render_distillation({**made["table"][1], "test": test}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "pages that belong together, which says nothing of others." in shown
+    assert "[" not in shown
+
+
+def test_a_step_has_no_more_tokens_than_fit(
+    tiny_docs: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    whole = distilling.Distillation.loss
+
+    def counted(self: Any, batch: Any) -> Any:
+        roles = [role for role in ("query", "document") if role in batch]
+        read.append(sum(batch[role]["input_ids"].numel() for role in roles))
+        return whole(self, batch)
+
+    monkeypatch.setattr(distilling.Distillation, "loss", counted)
+    monkeypatch.setattr(distilling, "LAYERS", replace(distilling.LAYERS, tokens=512))
+    record = distill(small_folder, tiny_docs, tmp_path / "student", layers=1, minutes=0.2)
+    assert record["plan"]["batch"] == 32 and len(read) > 10
+    # Of 32 texts as long as the model reads, there would be 2,048.
+    assert 256 < max(read) <= 512
+
+
+def test_a_file_is_one_source_however_its_path_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "en.csv").write_text("a")
+    assert as_typed("./src/en.csv") == as_typed("src/en.csv") == as_typed("src//en.csv")
+    assert as_typed("./src/") == as_typed("src")
+    assert as_typed("sqlite:a//b.db") == "sqlite:a//b.db" and as_typed("owner/name") == "owner/name"

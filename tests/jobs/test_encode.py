@@ -279,3 +279,25 @@ def test_a_prompt_of_the_other_role_is_refused(
     assert "--role query" in caught.value.hint
     with pytest.raises(InputError, match="--document-prompt is put before no query"):
         job.encode(small_folder, source, out, role="query", document_prompt="passage: ")
+
+
+def test_of_an_enormous_text_no_more_is_read_than_can_count(
+    tmp_path: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = TextEncoder.load(small_folder)
+    most = 16 * encoder.max_tokens
+    seen: list[int] = []
+    whole = TextEncoder._tokenize
+
+    def counted(self: TextEncoder, some: list[str], role: Any) -> Any:
+        seen.extend(map(len, some))
+        return whole(self, some, role)
+
+    monkeypatch.setattr(TextEncoder, "_tokenize", counted)
+    some = ["a path", "word " * most, "a" + " " * most + "b"]
+    figures = job.encode(small_folder, table(tmp_path, some), tmp_path / "v.parquet")
+    assert figures["truncated"] == 2 and max(seen) <= most
+    found = pq.read_table(tmp_path / "v.parquet")
+    assert found["text"].to_pylist() == [text.strip() for text in some]
+    expected = encoder.encode(["a path", "word " * encoder.max_tokens, "a"])
+    np.testing.assert_allclose(np.array(found["vector"].to_pylist()), expected, atol=1e-6)

@@ -22,6 +22,7 @@ from isometry import InputError
 from isometry.cli.main import main
 from isometry.core.progress import progress_shown
 from isometry.encoders.encoder import load_encoder
+from isometry.encoders.static import vocabulary_vectors
 from isometry.jobs.loading import load_sound, load_sound_text_encoder
 
 
@@ -173,6 +174,10 @@ def test_a_tokenizer_with_words_that_the_model_does_not_know_is_named(
     assert "knows no isometric: a text" in " ".join(capsys.readouterr().err.split())
     texts = ["a path", "the day of the week"]
     np.testing.assert_array_equal(shared.encode(texts), sound.encode(texts))
+    with pytest.raises(InputError, match="no vector for a token of the text 'an isometric path'"):
+        shared.encode([*texts, "an isometric path"])
+    with pytest.raises(InputError, match=r"has token 30,522, its table 30,522 tokens"):
+        vocabulary_vectors(shared)
     change_weights(model, lambda state: state.update({words: state[words][:-9].clone()}))
     change_json(model / "config.json", vocab_size=len(tokenizer) - 10)
     with pytest.raises(InputError, match=r"has [\d,]+ words, its table [\d,]+\."):
@@ -214,3 +219,12 @@ def test_a_table_knows_no_prompts(table: Path) -> None:
     with pytest.raises(InputError, match="knows no prompts"):
         load_sound(table, query_prompt="query: ")
     load_sound(table, query_prompt="", document_prompt="")
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_prompt_of_its_own_that_fills_its_room_is_refused(model: Path, role: str) -> None:
+    """All texts would have one vector."""
+    own = {"query": "", "document": "", role: "one word after another " * 20}
+    change_json(model / "config_sentence_transformers.json", prompts=own)
+    with pytest.raises(InputError, match=f"The {role} prompt has 80 tokens, and the model reads"):
+        load_sound(model)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from beir_folders import write_beir
 from living_spaces import alike, built_anew
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -57,7 +58,8 @@ def test_a_space_goes_over_to_a_table_and_back(table: Path, space: Path, tmp_pat
     top = [hit.document for hit in after.search("the day of the week", 3, "dense")]
     assert any("calendar" in name for name in top)
     # A query without a word that counts has no direction; words and fusion still answer.
-    for mode in ("dense", "lexical", "hybrid"):
+    assert after.search("?!", mode="dense") == []
+    for mode in ("lexical", "hybrid"):
         assert all(np.isfinite(hit.score) for hit in after.search("?!", mode=mode))
     isometry.migrate(space, back=True)
     again = Space.open(space)
@@ -133,3 +135,24 @@ def test_what_needs_layers_refuses_a_table(table: Path, docs: Path, tmp_path: Pa
         isometry.distill(table, docs, tmp_path / "out", static=True)
     with pytest.raises(InputError, match="no transformer but a StaticEmbedding"):
         isometry.fit(docs, base=str(table), out=tmp_path / "fitted")
+
+
+def test_a_text_without_a_known_token_is_told_and_a_query_finds_nothing_by_it(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "a word"}\n{"text": "\ua66e"}\n')
+    figures = encode(table, tmp_path / "texts.jsonl", tmp_path / "v.parquet")
+    assert (figures["texts"], figures["blank"]) == (2, 1)
+    vectors = np.array(pq.read_table(tmp_path / "v.parquet")["vector"].to_pylist())
+    assert vectors.any(axis=1).tolist() == [True, False]
+    arguments = ["encode", str(table), str(tmp_path / "texts.jsonl"), "--out"]
+    assert main([*arguments, str(tmp_path / "w.parquet"), "--quiet"]) == 0
+    assert "1 have no token that the model knows" in " ".join(capsys.readouterr().out.split())
+
+    # Each is judged to what comes first among equals.
+    answers = [f"number {count} of the lines" for count in range(12)]
+    asked = [("\ua66e" * (1 + count), answer) for count, answer in enumerate(answers)]
+    folder = write_beir(tmp_path / "beir", asked)
+    rows = isometry.evaluate([table], beir=folder)["rows"]
+    (dense,) = [row for row in rows if row["mode"] == "dense"]
+    assert dense["queries"] == 12 and dense["ndcg@10"] == 0 and dense["recall@10"] == 0

@@ -304,3 +304,16 @@ def test_the_largest_part_comes_first_and_the_rest_last() -> None:
         ("x", 1.0),
         (REST, 5.0),
     ]
+
+
+def test_words_of_a_query_in_any_script_and_short_names() -> None:
+    def of(query: str) -> list[str]:
+        return concept_names(query, [""], [""])
+
+    assert of("更换 密钥") == ["更换", "密钥"]
+    assert of("서버 키 교체") == ["서버", "교체"]
+    # With the signs of its vowels, without which it would be in pieces.
+    assert of("हिन्दी भाषा में") == ["हिन्दी", "भाषा", "में"]
+    assert of("Does CI of Go, k8s (v2) or C run?") == ["does", "ci", "go", "k8s", "run"]
+    texts = ["हिन्दी भाषा", "हिन्दी It", "It", "x"]
+    assert concept_names("why", [""] * 4, texts) == ["why", "हिन्दी"]

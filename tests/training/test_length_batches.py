@@ -34,3 +34,18 @@ def test_rows_are_sorted_among_those_that_were_drawn_together_alone() -> None:
     assert np.median(spans) > 20
     assert all(batch == sorted(batch) for batch in order)
     assert [max(b) - min(b) for b in length_batches(lengths, 4, 40, seed=0, pooled=40)] == [3] * 40
+
+
+def test_long_rows_come_in_smaller_batches() -> None:
+    lengths = np.random.default_rng(0).integers(1, 200, 100).tolist()
+    lengths[7] = 5000
+    order = length_batches(lengths, 10, 400, seed=0, most=600)
+    sizes = {len(batch) for batch in order}
+    assert max(sizes) == 10 and len(sizes) > 4
+    for batch in order:
+        assert len(batch) * max(lengths[row] for row in batch) <= 600 or batch == [7]
+    rows = [row for batch in order for row in batch]
+    assert [7] in order and sorted(rows[:100]) == list(range(100))
+    # Of short ones nothing changes.
+    short = [min(length, 60) for length in lengths]
+    assert length_batches(short, 10, 25, 0, most=600) == length_batches(short, 10, 25, 0)

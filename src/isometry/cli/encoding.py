@@ -86,6 +86,11 @@ def encode(
     print_rich(
         f"{figures['texts']:,} vectors of {figures['dim']} dimensions in {figures['out']};"
         f" {figures['truncated']:,} texts were longer than the model reads."
+        + (
+            f" {figures['blank']:,} have no token that the model knows: their vectors are zero."
+            if figures["blank"]
+            else ""
+        )
         + (f" {figures['skipped']:,} files or rows were skipped:" if figures["skipped"] else "")
     )
     print_skipped(figures)

@@ -20,7 +20,7 @@ from isometry.core.progress import track
 from isometry.core.writing import atomic_folder
 from isometry.encoders.loading import encodable, quiet_loading
 from isometry.encoders.padding import pad
-from isometry.encoders.text import Batch, Precision, Role, TextEncoder
+from isometry.encoders.text import Batch, Precision, Role, TextEncoder, known_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -328,13 +328,20 @@ def vocabulary_vectors(encoder: TextEncoder) -> Float[np.ndarray, "vocabulary wi
         A row for every id; zero for special and unused tokens.
 
     Raises:
-        InputError: When the encoder gives NaN or infinity, or there is no token.
+        InputError: When the encoder gives NaN or infinity, there is no token, or one was added
+            beyond the encoder's own table.
     """
     from sentence_transformers.base.modules import Normalize
 
     real = real_tokens(encoder)
     if len(real) == 0:
         raise InputError(f"The model '{encoder.name}' has no tokens but special ones.")
+    if real[-1] >= known_tokens(encoder.model):
+        raise InputError(
+            f"The tokenizer of the model '{encoder.name}' has token {int(real[-1]):,}, its table"
+            f" {known_tokens(encoder.model):,.0f} tokens.",
+            "Take the tokenizer that it was trained with.",
+        )
     example = encoder.tokenizer.encode("a")
     marks = example.special_tokens_mask
     first = marks.index(0) if 0 in marks else len(marks)

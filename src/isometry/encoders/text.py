@@ -343,6 +343,12 @@ class TextEncoder(nn.Module):
         special = self.tokenizer.encode("a").special_tokens_mask
         ending = special[::-1].index(0) if 0 in special else 0
         ids = [cut(some, limit, ending) for some in self._tokenize(texts, role)]
+        if any(max(some, default=0) >= known_tokens(self.model) for some in ids):
+            raise InputError(
+                f"The model '{self.name}' has no vector for a token of the text"
+                f" {_first_beyond(texts, ids, known_tokens(self.model))[:60]!r}.",
+                "Its tokenizer has tokens that were added after it was trained: take its own.",
+            )
         lengths = [len(some) for some in ids]
 
         def collate(rows: list[int]) -> Batch:
@@ -437,6 +443,21 @@ class TextEncoder(nn.Module):
                     config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
             if card is not None:
                 (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def known_tokens(model: SentenceTransformer) -> float:
+    """How many tokens have a vector in a model; infinity where that cannot be seen."""
+    transformer: Any = model[0]
+    try:
+        table = transformer.model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return float("inf")
+    return table.num_embeddings if isinstance(table, nn.Embedding) else float("inf")
+
+
+def _first_beyond(texts: Sequence[str], ids: Sequence[Any], known: float) -> str:
+    """The first text with a token that is not known."""
+    return next(text for text, own in zip(texts, ids, strict=True) if max(own, default=0) >= known)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import Precision, TextEncoder
 from isometry.learners.distillation import DistillationRow
 from isometry.learners.learner import Learner
+from isometry.training.length_batches import length_batches
 from isometry.training.speed import Stopwatch, encode_speeds, step_seconds, worthwhile_precision
 
 # Shares of the time that is left: vectors of the teacher to learn from, and what is ranked.
@@ -28,6 +31,8 @@ class Kind:
         most_epochs: Passes over the texts at most.
         weight_decay: Of the optimiser.
         has_layers: Whether there are matrix products, which take time and may be in bfloat16.
+        tokens: In a step at most, padding included, but for a single text of more: what a step
+            keeps for its gradient grows with them.
     """
 
     batch: int
@@ -35,11 +40,16 @@ class Kind:
     most_epochs: int
     weight_decay: float
     has_layers: bool
+    tokens: int | None
 
 
-LAYERS = Kind(batch=32, learning_rate=1e-4, most_epochs=10, weight_decay=0.01, has_layers=True)
+LAYERS = Kind(
+    batch=32, learning_rate=1e-4, most_epochs=10, weight_decay=0.01, has_layers=True, tokens=8192
+)
 # A token that is not in the texts stays what the teacher made of it: nothing decays.
-TABLE = Kind(batch=64, learning_rate=2e-2, most_epochs=20, weight_decay=0.0, has_layers=False)
+TABLE = Kind(
+    batch=64, learning_rate=2e-2, most_epochs=20, weight_decay=0.0, has_layers=False, tokens=None
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class DistillPlan:
         texts: Texts to learn from, at most.
         pool: Documents that are ranked at most: all, or a sample with every answer.
         steps: Optimiser steps.
-        batch: Texts a step.
+        batch: Texts a step, at most.
         precision: Of encoding and, but for tables, of training.
         learning_rate: The peak.
         measured: Speeds.
@@ -65,6 +75,12 @@ class DistillPlan:
     learning_rate: float
     measured: dict[str, float]
     estimate_seconds: dict[str, float]
+
+
+def tokens_read(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> list[int]:
+    """How many tokens an encoder reads of each text, its document prompt included."""
+    most = encoder.max_tokens or math.inf
+    return [int(min(length, most)) for length in encoder.lengths(texts, "document")]
 
 
 def make_distill_plan(
@@ -99,9 +115,12 @@ def make_distill_plan(
     precision = worthwhile_precision(speeds)
     batch = min(kind.batch, max(2, len(rows) // 2))
     timed = rows[: 3 * batch]
+    read = tokens_read(teacher, [row.text for row in timed])
+    # A text, or a few, may fill a step: as many steps are timed as of short ones.
+    order = length_batches(read, batch, 3, 0, pooled=1, most=kind.tokens)
     step = step_seconds(
         learner(len(timed)),
-        [[timed[(turn * batch + i) % len(timed)] for i in range(batch)] for turn in range(3)],
+        [[timed[row] for row in one] for one in order],
         watch,
         learning_rate=kind.learning_rate,
         bfloat16=kind.has_layers and precision == "bfloat16",
@@ -124,7 +143,7 @@ def make_distill_plan(
         "targets": texts * encodings / passages_a_second,
     }
     left -= sum(estimate.values())
-    most = kind.most_epochs * -(-texts // batch)
+    most = kind.most_epochs * math.ceil(texts / np.mean([len(one) for one in order]))
     steps = min(most, max(_FEWEST_STEPS, int(left / step)))
     estimate["training"] = steps * step
     return DistillPlan(

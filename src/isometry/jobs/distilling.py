@@ -33,7 +33,13 @@ from isometry.evaluation.agreement import agreement
 from isometry.evaluation.retrieval import rank_documents, score_rankings
 from isometry.jobs import ranking
 from isometry.jobs.distill import DistillSettings
-from isometry.jobs.distill_plan import LAYERS, TABLE, DistillPlan, make_distill_plan
+from isometry.jobs.distill_plan import (
+    LAYERS,
+    TABLE,
+    DistillPlan,
+    make_distill_plan,
+    tokens_read,
+)
 from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
 from isometry.jobs.ranking import Collection
 from isometry.jobs.sampling import Sample
@@ -237,7 +243,8 @@ class Distilling:
         """The student at a point of the line untrained .. trained."""
         student = self._untrained(self.axes)
         if alpha > 0:
-            trained = load_file(self.work.path / "trained" / "model.safetensors")
+            device = str(next(student.parameters()).device)
+            trained = load_file(self.work.path / "trained" / "model.safetensors", device)
             models = [student.state_dict(), trained]
             student.load_state_dict(dict(average(models, [1 - alpha, alpha])))
         return student
@@ -245,7 +252,8 @@ class Distilling:
     def _learner(self, student: Student, targets: Float[np.ndarray, "texts dim"]) -> Distillation:
         # Of a teacher that keeps all vectors in a narrow cone, a student would learn the cone.
         center = torch.from_numpy(targets.mean(axis=0))
-        return Distillation(student, targets, FeatureDistillation("cosine", center=center))
+        learner = Distillation(student, targets, FeatureDistillation("cosine", center=center))
+        return learner.to(next(learner.parameters()).device)
 
     # -- the steps --------------------------------------------------------------------------
 
@@ -257,7 +265,7 @@ class Distilling:
             f" {len(self.held):,} to choose on."
         )
         say(
-            f"Plan: {plan.steps:,} steps of {plan.batch} texts, about"
+            f"Plan: {plan.steps:,} steps of up to {plan.batch} texts, about"
             f" {sum(plan.estimate_seconds.values()) / 60:.1f} minutes from here."
         )
 
@@ -270,12 +278,14 @@ class Distilling:
         def make() -> dict[str, Any]:
             targets = self.targets(self.texts)
             student = self._untrained(self.axes)
-            lengths = student.lengths([text for text, _ in self.texts], "document")
+            lengths = tokens_read(student, [text for text, _ in self.texts])
             trainer = Trainer(
                 self._learner(student, targets),
                 Batches(
                     _rows(self.texts),
-                    length_batches(lengths, plan.batch, plan.steps, self.settings.seed),
+                    length_batches(
+                        lengths, plan.batch, plan.steps, self.settings.seed, most=self.kind.tokens
+                    ),
                 ),
                 self.work.path / "checkpoints",
                 learning_rate=plan.learning_rate,
@@ -285,7 +295,11 @@ class Distilling:
                 seconds=_PATIENCE * max(60.0, plan.estimate_seconds["training"]),
             )
             trained = trainer.run()
-            state = {name: value.cpu().contiguous() for name, value in student.state_dict().items()}
+            # Copies: some names of a model may be of one tensor, which the format cannot say.
+            state = {
+                name: value.cpu().contiguous().clone()
+                for name, value in student.state_dict().items()
+            }
             self.work.discard("trained")
             self.work.folder("trained", lambda to: save_file(state, to / "model.safetensors"))
             return asdict(trained)
@@ -349,15 +363,20 @@ class Distilling:
             asking = encode(encoder, queries, "Encoding queries")
             answering = encode(encoder, passages, "Encoding passages")
             order, _ = rank_documents(asking, answering, ranked.owner, ranking.DEPTH)
+            # A query of which a table knows no token finds nothing.
+            order[~asking.any(axis=1)] = -1
             scores[name] = score_rankings(order, asked.relevance)
         groups = self.data.parts_of(asked)
+        # Between queries of one page there is nothing to see of others.
+        several = len(set(groups)) > 1
         return {
             "queries": len(queries),
             "documents": ranked.size,
             "kind": "artificial",
+            "groups": len(set(groups)),
             "rows": [ranking.row_of(name, values) for name, values in scores.items()],
             "differences": [
-                row
+                row if several else {**row, "low": None, "high": None}
                 for before, after in _COMPARED
                 for row in ranking.differences(
                     f"{after} - {before}", "dense", scores[before], scores[after], groups
@@ -370,17 +389,18 @@ class Distilling:
         return self.work.json("speed", lambda: self._speed(self.student(chosen["alpha"])))
 
     def _speed(self, student: TextEncoder | StaticEncoder) -> dict[str, float]:
+        teacher, student = _on_cpu(self.teacher), _on_cpu(student)
         sample = [text for text, role in self.texts if role == "document"][:_TIMED]
         repeats = max(1, int(_LEAST_SECONDS / max(1e-4, _cpu_seconds(student, sample))))
         repeated = sample * min(1000, repeats)
         teacher_seconds, student_seconds = float("inf"), float("inf")
         with track("Timing", _TURNS, "turns") as task:
             for _ in range(_TURNS):
-                teacher_seconds = min(teacher_seconds, _cpu_seconds(self.teacher, sample))
+                teacher_seconds = min(teacher_seconds, _cpu_seconds(teacher, sample))
                 student_seconds = min(student_seconds, _cpu_seconds(student, repeated))
                 task.advance()
         speeds = [len(sample) / teacher_seconds, len(repeated) / student_seconds]
-        lengths = self.teacher.lengths(sample, "document")
+        lengths = teacher.lengths(sample, "document")
         return {
             "teacher_texts_a_cpu_second": speeds[0],
             "student_texts_a_cpu_second": speeds[1],
@@ -444,6 +464,12 @@ def _rows(texts: Texts) -> list[DistillationRow]:
 def _unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
+def _on_cpu(encoder: TextEncoder | StaticEncoder) -> TextEncoder | StaticEncoder:
+    """An encoder where time is counted; the same one if it is there."""
+    there = next(encoder.parameters()).device.type == "cpu"
+    return encoder if there else copy.deepcopy(encoder).cpu()
 
 
 def _cpu_seconds(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> float:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from isometry.encoders.text import Precision, Role
 
 SHARD = 2048
+# Of a text, for each token that the model reads.
+_MOST_CHARACTERS = 16
 
 
 def encode(
@@ -62,9 +64,9 @@ def encode(
             settings. Work with the same ones goes on: to begin it anew, remove `NAME.partial`.
 
     Returns:
-        Figures: `texts`, `truncated` (texts that were longer than the model reads), `dim`,
-        `prompt` (what was put before each), `skipped` (files and rows), `skipped_first` (where and
-        why), `out`.
+        Figures: `texts`, `truncated` (texts that were longer than the model reads), `blank` (texts
+        of which a table knows no token, and whose vectors are zero), `dim`, `prompt` (what was put
+        before each), `skipped` (files and rows), `skipped_first` (where and why), `out`.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -104,8 +106,10 @@ def encode(
         encoder = load_sound(model, query_prompt=query_prompt, document_prompt=document_prompt)
         check_same_model(work, encoder)
         limit_of_model = encoder.max_tokens or float("inf")
+        # A token holds four characters or so.
+        most = _MOST_CHARACTERS * encoder.max_tokens if encoder.max_tokens else None
         report = ReadingReport()
-        truncated = 0
+        truncated = blank = 0
         shards: list[Path] = []
         documents = reader.documents(report)
         while block := list(islice(documents, SHARD)):
@@ -113,21 +117,27 @@ def encode(
 
             def make(block: list[Document] = block) -> pa.Table:
                 texts = [_text(document) for document in block]
-                lengths = encoder.lengths(texts, role)
-                vectors = encoder.encode(texts, role, precision=precision)
+                # What is far beyond the limit need not be tokenized to know that it is.
+                read = texts if most is None else [text[:most] for text in texts]
+                lengths = encoder.lengths(read, role)
+                vectors = encoder.encode(read, role, precision=precision)
                 flat = pa.array(vectors.ravel(), pa.float32())
                 return pa.table(
                     {
                         "id": [document.id for document in block],
                         "text": texts,
                         "vector": pa.FixedSizeListArray.from_arrays(flat, encoder.dim),
-                        "truncated": [length > limit_of_model for length in lengths],
+                        "truncated": [
+                            length > limit_of_model or len(part) < len(text)
+                            for length, part, text in zip(lengths, read, texts, strict=True)
+                        ],
                     }
                 )
 
             table = work.table(name, make)
             work.worth_keeping = True
             truncated += sum(table.column("truncated").to_pylist())
+            blank += _blank(table)
             shards.append(work.path / f"{name}.parquet")
         _join(shards, work.path / "joined.parquet")
         # Something may have come there since the work began.
@@ -137,6 +147,7 @@ def encode(
     return {
         "texts": report.documents,
         "truncated": truncated,
+        "blank": blank,
         "dim": encoder.dim,
         "prompt": encoder.prompts[role],
         "skipped": len(report.skipped),
@@ -153,6 +164,12 @@ def _check_out(path: Path, force: bool) -> None:
     """
     if path.exists() and not force:
         raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
+
+
+def _blank(table: pa.Table) -> int:
+    """How many vectors of a shard are zero."""
+    vectors = table.column("vector").combine_chunks().flatten().to_numpy()
+    return int((~vectors.reshape(table.num_rows, -1).any(axis=1)).sum())
 
 
 def _text(document: Document) -> str:

@@ -192,6 +192,8 @@ def _compare(
                 words = ranking.lexical_rankings(index, documents, texts)
             cached = CachedEncoder(encoder, Path(folder) / "vectors", precision)
             dense = ranking.dense_rankings(cached, ranked, texts)
+            # As in a search: a query of which a table knows no token finds nothing.
+            dense.order[~cached.encode(texts, "query").any(axis=1)] = -1
             weight = (
                 USUAL_WEIGHT if space is None else float(space.manifest["search"]["dense_weight"])
             )

@@ -102,7 +102,7 @@ def load_sound_text_encoder(
     Raises:
         InputError: As `TextEncoder.load` does, and for weights that are missing, quantised or of
             another shape than the configuration says, and for what gives no vector a text: a
-            cross-encoder, say. With a prompt also as `check_prompts` does.
+            cross-encoder, say. Also as `check_prompts` does.
     """
     place, is_local = locate(source)
     if is_local:
@@ -135,13 +135,12 @@ def load_sound_text_encoder(
     _make_usable(encoder)
     if document_prompt == "":
         _forget_other_prompts(encoder)
-    if query_prompt or document_prompt:
-        check_prompts(encoder)
+    check_prompts(encoder)
     return encoder
 
 
 def check_prompts(encoder: TextEncoder) -> None:
-    """Refuses prompts beside which an encoder would read little.
+    """Refuses prompts, given or its own, beside which an encoder would read little.
 
     Raises:
         InputError: When one takes more than half of the tokens that it reads.

@@ -118,8 +118,8 @@ def check_place(out: Path, models: Mapping[str, Path]) -> None:
 
 
 def as_typed(place: str) -> str:
-    """A source or a model as it is told apart: however the path of a folder is typed."""
-    return str(Path(place)) if Path(place).expanduser().is_dir() else place
+    """A source or a model as it is told apart: however its path is typed."""
+    return str(Path(place)) if Path(place).expanduser().exists() else place
 
 
 def file_of(source: str) -> Path:

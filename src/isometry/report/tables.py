@@ -77,6 +77,14 @@ def render_comparison(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return table
 
 
+def _change(row: Mapping[str, Any]) -> str:
+    """A difference in points, with its interval where there is one."""
+    change = f"{100 * row['difference']:+.1f}"
+    if row["low"] is not None:
+        change += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return change
+
+
 def render_distillation(record: Mapping[str, Any]) -> RenderableType:
     """Quality against size and speed: teacher, student, and the student before it learnt.
 
@@ -96,11 +104,7 @@ def render_distillation(record: Mapping[str, Any]) -> RenderableType:
     if test is not None:
         quality = {row["system"]: 100 * row["ndcg@10"] for row in test["rows"]}
         changes = {
-            row["what"]: "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-                *(100 * row[name] for name in ("difference", "low", "high"))
-            )
-            for row in test["differences"]
-            if row["metric"] == "ndcg@10"
+            row["what"]: _change(row) for row in test["differences"] if row["metric"] == "ndcg@10"
         }
     for name in ("teacher", "student", "untrained"):
         size = record["teacher" if name == "teacher" else "student"]
@@ -125,6 +129,11 @@ def render_distillation(record: Mapping[str, Any]) -> RenderableType:
         lines.append(
             f"{test['queries']:,} queries made from held-out documents,"
             f" {test['documents']:,} documents; training gained"
-            f" {changes['student - untrained']} points."
+            f" {changes['student - untrained']} points"
+            + (
+                ", all of pages that belong together, which says nothing of others."
+                if test.get("groups") == 1
+                else "."
+            )
         )
     return Group(table, Text(), *(Text(line) for line in lines))

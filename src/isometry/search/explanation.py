@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import category
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -117,7 +117,8 @@ def concept_names(query: str, headings: Sequence[str], texts: Sequence[str]) -> 
     """
     own = [heading.rpartition(" > ")[2].strip() for heading in headings]
     names = dict.fromkeys(name for name in own if name)
-    asked = dict.fromkeys(_words(query))
+    pieces = [piece for piece in _runs(query, "LMN") if _tells(piece) or _names(piece)]
+    asked = dict.fromkeys(piece.lower() for piece in pieces)
     shared: list[str] = []
     if len(names) < _FEW:
         counts = Counter(word for text in texts for word in set(_words(text)))
@@ -291,4 +292,23 @@ def query_words(query: str) -> dict[str, int]:
 
 
 def _words(text: str) -> list[str]:
-    return [word.lower() for word in re.findall(r"[^\W\d_]{3,}", text)]
+    return [word.lower() for word in _runs(text, "LM") if _tells(word)]
+
+
+def _runs(text: str, kinds: str) -> list[str]:
+    """Runs of letters with their marks, without which an Indian word would be in pieces."""
+    return "".join(mark if category(mark)[0] in kinds else " " for mark in text).split()
+
+
+def _tells(word: str) -> bool:
+    """Whether a word may be what something is about, and no "of" or "I".
+
+    Scripts without capitals say much in two letters.
+    """
+    letters = any(category(mark)[0] == "L" for mark in word)
+    return letters and (len(word) >= 3 or (len(word) == 2 and word.lower() == word.upper()))
+
+
+def _names(word: str) -> bool:
+    """Whether a short word is written as a name in a query: CI, or Go."""
+    return len(word) == 2 and word[0].isupper()

@@ -192,3 +192,12 @@ def test_a_projection_behind_the_normalisation_is_no_cut(tiny: TextEncoder) -> N
     once.model[2], once.model[3] = normalize, dense
     with pytest.raises(InputError, match="Pooling -> Normalize -> Dense"):
         truncate(once, 1)
+
+
+def test_layers_that_share_their_weights_are_not_cut(small_folder: Path) -> None:
+    """As ALBERT's: one stands for all of them."""
+    encoder = TextEncoder.load(small_folder)
+    transformer: Any = encoder.model[0]
+    transformer.model.config.num_hidden_layers = 4
+    with pytest.raises(InputError, match="share their weights: it cannot be cut"):
+        truncate(encoder, 1, 8)

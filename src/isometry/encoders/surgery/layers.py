@@ -12,6 +12,12 @@ from isometry.core.errors import InputError
 from isometry.encoders.text import TextEncoder
 
 
+def _passes(encoder: TextEncoder) -> int | None:
+    """How many layers a text goes through, of which some may be the same; None if not said."""
+    transformer: Any = encoder.model[0]
+    return getattr(transformer.model.config, "num_hidden_layers", None)
+
+
 def truncate(encoder: TextEncoder, keep: int, dim: int | None = None) -> TextEncoder:
     """A smaller encoder: the first `keep` layers, the vectors cut and then normalised.
 
@@ -44,6 +50,11 @@ def truncate(encoder: TextEncoder, keep: int, dim: int | None = None) -> TextEnc
     from sentence_transformers.util import batch_to_device
 
     stack, like = encoder.layers(), next(encoder.parameters())
+    if _passes(encoder) not in (None, len(stack)):
+        raise InputError(
+            f"The layers of the model '{encoder.name}' share their weights: it cannot be cut.",
+            "Give a model whose layers are its own, unlike ALBERT.",
+        )
     with torch.no_grad():
         batch = batch_to_device(encoder.collate(["a"], "document"), like.device)
         layers, _, width = encoder.pooled_layers(batch).shape

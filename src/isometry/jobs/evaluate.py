@@ -193,7 +193,8 @@ def _compare(
             cached = CachedEncoder(encoder, Path(folder) / "vectors", precision)
             dense = ranking.dense_rankings(cached, ranked, texts)
             # As in a search: a query of which a table knows no token finds nothing.
-            dense.order[~cached.encode(texts, "query").any(axis=1)] = -1
+            blank = ~cached.encode(texts, "query").any(axis=1)
+            dense.order[blank], dense.scores[blank] = -1, 0.0
             weight = (
                 USUAL_WEIGHT if space is None else float(space.manifest["search"]["dense_weight"])
             )

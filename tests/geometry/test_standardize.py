@@ -65,3 +65,11 @@ def test_many_vectors_in_half_precision_are_counted_to_the_end() -> None:
     np.testing.assert_allclose(found.mean, vectors.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(found.spread, vectors.std(axis=0), rtol=1e-3)
     assert found.apply(vectors.astype(np.float16)).dtype == np.float16
+
+
+@pytest.mark.parametrize("unit", [0.1, 5.0])
+def test_the_least_spread_is_a_share_of_the_median_whatever_the_unit(unit: float) -> None:
+    vectors = np.random.default_rng(0).normal(size=(100, 5)).astype(np.float32) * np.float32(unit)
+    vectors[:, 2] *= 1e-4
+    median = np.median(vectors.std(axis=0))
+    assert Standardizer.fit(vectors, floor=0.2).spread[2] == pytest.approx(0.2 * median)

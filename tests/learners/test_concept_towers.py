@@ -30,7 +30,9 @@ def rows() -> list[TaggedPair]:
 def test_the_loss_is_the_weighted_sum_of_its_terms(
     head: ConceptHead, rows: list[TaggedPair]
 ) -> None:
-    learner = ConceptTowers(head, InfoNCE(0.1), MultiLabel(), tag_weight=3.0, sparsity=0.5)
+    # In one direction: whoever confuses the sides gets another loss.
+    ranking = InfoNCE(0.1, a_to_b=1.0)
+    learner = ConceptTowers(head, ranking, MultiLabel(), tag_weight=3.0, sparsity=0.5)
     losses = learner.loss(learner.collate(rows))
     query, document = (
         torch.from_numpy(np.stack(side))
@@ -42,7 +44,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(
         for tag in tags:
             marks[item, tag] = 1
     expected = {
-        "ranking": InfoNCE(0.1)(head(query), head(document)),
+        "ranking": ranking(head(query), head(document)),
         # On logits: softplus would hide every no.
         "tagging": MultiLabel()(torch.cat([head.logits(query), head.logits(document)]), marks),
         "sparsity": torch.cat([head(query), head(document)]).mean(),

@@ -216,3 +216,24 @@ def test_what_cannot_be_built_is_refused(tiny: TextEncoder) -> None:
     path = r"0\.model\.encoder\.layer\.0\.intermediate\.dense"
     with pytest.raises(InputError, match=path):
         MixtureOfExperts(tiny, 2)
+
+
+def test_prompts_and_the_tokenizer_go_along(tiny: TextEncoder) -> None:
+    asking = TextEncoder(tiny.model, query_prompt="ask: ", document_prompt="read: ")
+    mixture = MixtureOfExperts(asking, 2)
+    for one in (mixture, mixture.split(1)):
+        assert one.prompts == {"query": "ask: ", "document": "read: "}
+        assert one.name == asking.name
+
+
+def test_what_is_split_off_shares_nothing(tiny: TextEncoder) -> None:
+    mixture = apart(MixtureOfExperts(tiny, 2))
+    own = {part.data_ptr() for part in mixture.parameters()}
+    assert not own & {part.data_ptr() for part in mixture.split(0).parameters()}
+
+
+def test_an_assignment_is_forgotten_after_its_batch(tiny: TextEncoder) -> None:
+    mixture = MixtureOfExperts(tiny, 3)
+    vectors(mixture, TEXTS, MIXED)
+    with pytest.raises(ValueError, match="expert"):
+        vectors(mixture, TEXTS)

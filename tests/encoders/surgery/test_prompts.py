@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from isometry.core.errors import InputError
-from isometry.encoders.surgery.prompts import Prompt, text_mask
+from isometry.encoders.surgery.prompts import Prompt, prompt_tokens, text_mask
 from isometry.encoders.text import TextEncoder
 
 PROMPT = Prompt(query="Instruct: name it\nQuery: ")
@@ -80,3 +80,10 @@ def test_texts_of_which_nothing_is_left_are_named(minilm: TextEncoder) -> None:
     enough = tokens(minilm, [PROMPT.query + text for text in TEXTS], length + 2)
     mask = PROMPT.mask(minilm.tokenizer, TEXTS, "query", enough["attention_mask"].bool())
     assert mask.sum(dim=1).tolist() == [2, 2, 2]
+
+
+def test_the_room_that_a_prompt_takes_has_no_special_tokens(minilm: TextEncoder) -> None:
+    asking = TextEncoder(minilm.model, query_prompt="one two three ", document_prompt="")
+    assert prompt_tokens(asking, "query") == 3 and prompt_tokens(asking, "document") == 0
+    (asked,), (alone,) = (asking.lengths(["x"], role) for role in ("query", "document"))
+    assert asked - alone == 3

@@ -22,12 +22,14 @@ from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs import distill as job
-from isometry.jobs import distilling
+from isometry.jobs import distill_plan, distilling
 from isometry.jobs.distill import RECORD, DistillSettings, distill
-from isometry.jobs.distill_plan import DistillPlan
+from isometry.jobs.distill_plan import LAYERS, DistillPlan
 from isometry.jobs.distilling import Distilling, choose_candidate
 from isometry.jobs.places import as_typed
 from isometry.jobs.preparation import Prepared
+from isometry.learners.distillation import DistillationRow
+from isometry.training.length_batches import length_batches
 
 Made = dict[str, tuple[Path, dict[str, Any]]]
 SENTENCES = ["Return the path.", "Open a file and read all of it, line by line.", "x"]
@@ -610,3 +612,37 @@ def test_a_file_is_one_source_however_its_path_is_typed(
     assert as_typed("./src/en.csv") == as_typed("src/en.csv") == as_typed("src//en.csv")
     assert as_typed("./src/") == as_typed("src")
     assert as_typed("sqlite:a//b.db") == "sqlite:a//b.db" and as_typed("owner/name") == "owner/name"
+
+
+@pytest.mark.parametrize("words", [(14, 14), (3, 60), (60, 60), (1, 9)])
+def test_a_plan_knows_how_long_steps_of_any_texts_take(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[int, int]
+) -> None:
+    """A step takes what its tokens take, padding included: a few long texts are a whole one."""
+    teacher, random = TextEncoder.load(small_folder), np.random.default_rng(0)
+    texts = ["word " * int(count) for count in random.integers(words[0], words[1] + 1, 900)]
+    rows = [DistillationRow(text, number) for number, text in enumerate(texts)]
+    read = distill_plan.tokens_read(teacher, texts)
+
+    def cost(batch: list[int]) -> float:
+        return 1e-4 * len(batch) * max(read[row] for row in batch)
+
+    def timed(_: Any, batches: Any, *__: Any, **___: Any) -> float:
+        # As `step_seconds` does, the best but the first.
+        return min(cost([row.target for row in batch]) for batch in batches[1:])
+
+    monkeypatch.setattr(distill_plan, "step_seconds", timed)
+    speeds = {"float32": 50_000.0, "bfloat16": 1.0}
+    monkeypatch.setattr(distill_plan, "encode_speeds", lambda *_: speeds)
+    for seconds in (20.0, 2000.0):
+        made = distill_plan.make_distill_plan(
+            teacher, lambda _: None, rows, texts, documents=900,
+            kind=replace(LAYERS, tokens=512), cost=0.5, candidates=3, fewest=1, seconds=seconds,
+        )  # fmt: skip
+        assert made.texts == 900 and made.tokens == 512
+        order = length_batches(read, made.batch, made.steps, 1, most=made.tokens)
+        taken = sum(map(cost, order))
+        assert made.estimate_seconds["training"] == pytest.approx(taken, rel=0.15)
+        passes = sum(map(len, order)) / 900
+        assert passes <= LAYERS.most_epochs + 0.5
+        assert seconds == 20.0 or passes > LAYERS.most_epochs - 0.5

@@ -294,10 +294,23 @@ def test_of_an_enormous_text_no_more_is_read_than_can_count(
         return whole(self, some, role)
 
     monkeypatch.setattr(TextEncoder, "_tokenize", counted)
-    some = ["a path", "word " * most, "a" + " " * most + "b"]
+    some = ["a path", "word " * most]
     figures = job.encode(small_folder, table(tmp_path, some), tmp_path / "v.parquet")
-    assert figures["truncated"] == 2 and max(seen) <= most
+    assert figures["truncated"] == 1 and max(seen) <= most
     found = pq.read_table(tmp_path / "v.parquet")
     assert found["text"].to_pylist() == [text.strip() for text in some]
-    expected = encoder.encode(["a path", "word " * encoder.max_tokens, "a"])
+    expected = encoder.encode(["a path", "word " * encoder.max_tokens])
     np.testing.assert_allclose(np.array(found["vector"].to_pylist()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("filler", [" " * 4200, "A" * 4200 + " ", "\n" * 1500 + "\t" * 1500])
+def test_a_long_text_of_few_tokens_is_read_to_its_end(
+    tmp_path: Path, small_folder: Path, filler: str
+) -> None:
+    encoder = TextEncoder.load(small_folder)
+    text = f"name {filler}value of the setting"
+    assert len(text) > 16 * encoder.max_tokens
+    figures = job.encode(small_folder, table(tmp_path, [text]), tmp_path / "v.parquet")
+    assert figures["truncated"] == 0
+    found = np.array(pq.read_table(tmp_path / "v.parquet")["vector"].to_pylist())
+    np.testing.assert_allclose(found, encoder.encode([text]), atol=1e-6)

@@ -23,7 +23,7 @@ from isometry.cli.main import main
 from isometry.core.progress import progress_shown
 from isometry.encoders.encoder import load_encoder
 from isometry.encoders.static import vocabulary_vectors
-from isometry.jobs.loading import load_sound, load_sound_text_encoder
+from isometry.jobs.loading import check_prompts, load_sound, load_sound_text_encoder
 
 
 @pytest.fixture
@@ -222,9 +222,14 @@ def test_a_table_knows_no_prompts(table: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["query", "document"])
-def test_a_prompt_of_its_own_that_fills_its_room_is_refused(model: Path, role: str) -> None:
+def test_a_prompt_of_its_own_that_fills_its_room_is_refused(model: Path, role: Any) -> None:
     """All texts would have one vector."""
     own = {"query": "", "document": "", role: "one word after another " * 20}
     change_json(model / "config_sentence_transformers.json", prompts=own)
+    encoder = load_sound(model)
     with pytest.raises(InputError, match=f"The {role} prompt has 80 tokens, and the model reads"):
-        load_sound(model)
+        check_prompts(encoder)
+    with pytest.raises(InputError, match=f"The {role} prompt has"):
+        check_prompts(encoder, role)
+    # What is not used is no matter.
+    check_prompts(encoder, "document" if role == "query" else "query")

@@ -655,3 +655,31 @@ def test_a_source_of_too_little_is_refused_before_the_merge(
     with pytest.raises(InputError, match="Too little text"):
         job.merge(parents, tmp_path / "out", evaluate=[docs])
     assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+
+
+def test_a_switch_that_a_recipe_leaves_empty_is_off(
+    parents: list[Path], tiny_folder: Path, tmp_path: Path
+) -> None:
+    models = "".join(f"- {folder}\n" for folder in parents[:2])
+    recipe = tmp_path / "r.yaml"
+    for value, elected in (("", False), ("1", True)):
+        text = f"method: dare\nbase: {tiny_folder}\nmodels:\n{models}elect_signs: {value}\n"
+        recipe.write_text(text, encoding="utf-8")
+        made = job.merge_by_recipe(recipe, tmp_path / "out", force=True)
+        assert made["recipe"]["elect_signs"] is elected
+
+
+def test_the_pooler_of_a_plain_model_is_left_out_beside_one_that_has_none(
+    copies: list[Path], tmp_path: Path
+) -> None:
+    for name in ("modules.json", PROMPTS, "sentence_bert_config.json"):
+        (copies[0] / name).unlink(missing_ok=True)
+    shutil.rmtree(copies[0] / "1_Pooling")
+
+    def behead(state: dict[str, Any]) -> None:
+        for name in [name for name in state if name.startswith("pooler.")]:
+            del state[name]
+
+    change_weights(copies[1], behead)
+    job.merge(copies[:2], tmp_path / "out")
+    assert not any("pooler." in name for name in weights_of(tmp_path / "out"))

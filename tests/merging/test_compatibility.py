@@ -423,6 +423,9 @@ def test_models_read_in_one_direction_or_in_both_whatever_their_base_does(
 
 
 def test_capitals_are_left_or_not_in_both(one: Path, other: Path) -> None:
+    for folder in (one, other):
+        normalizer = tokenizer(folder)["normalizer"]
+        change_json(folder / "tokenizer.json", normalizer={**normalizer, "lowercase": False})  # type: ignore[dict-item]
     change_json(other / "sentence_bert_config.json", do_lower_case=True)
     assert "do_lower_case is False" in refusal(one, other)
     change_json(one / "sentence_bert_config.json", do_lower_case=True)
@@ -516,3 +519,33 @@ def test_a_prefix_of_one_model_is_no_other_architecture(
     name = "encoder.layer.0.output.dense.weight"
     assert models[dressed].stored_name(name) == f"bert.{name}"
     assert torch.equal(models[0][name], models[1][name])
+
+
+def test_what_the_tokenizer_does_itself_need_not_be_said(one: Path, other: Path) -> None:
+    """Newer versions save no such flag, with which a model was published."""
+    assert tokenizer(one)["normalizer"]["lowercase"]  # type: ignore[index]
+    for value in (True, False):
+        change_json(other / "sentence_bert_config.json", do_lower_case=value)
+        assert notes(one, other) == notes(other, one) == []
+
+
+def test_a_tokenizer_that_says_nothing_of_added_tokens_adds_its_own(one: Path, other: Path) -> None:
+    """As DeBERTa's and T5's classes do."""
+    (loose(one, {"[MASK]": 3}), loose(other, {}))
+    (other / "added_tokens.json").unlink()
+    assert notes(one, one, base=other) == notes(other, one) == []
+
+
+def test_a_pooler_is_borrowed_by_whose_files_the_merge_has(one: Path, other: Path) -> None:
+    def behead(state: dict[str, Tensor]) -> None:
+        for name in [name for name in state if name.startswith("pooler.")]:
+            del state[name]
+
+    change_weights(other, behead)
+    models = [open_checkpoint(plain(one)), open_checkpoint(other)]
+    assert settings_model(models) is models[1]
+    (said,) = check_compatible(models)
+    assert "pooler.dense.bias" in said and "left out" in said
+    # Each name is of a file of its own folder.
+    assert {models[1].file(name) for name in models[1]} == {"model.safetensors"}
+    assert set(models[0]) == set(models[1])

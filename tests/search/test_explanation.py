@@ -315,5 +315,7 @@ def test_words_of_a_query_in_any_script_and_short_names() -> None:
     # With the signs of its vowels, without which it would be in pieces.
     assert of("हिन्दी भाषा में") == ["हिन्दी", "भाषा", "में"]
     assert of("Does CI of Go, k8s (v2) or C run?") == ["does", "ci", "go", "k8s", "run"]
+    # Where a sentence begins, only capitals throughout are a name.
+    assert of("Is it possible in Go? My CI fails. UI") == ["possible", "go", "ci", "fails", "ui"]
     texts = ["हिन्दी भाषा", "हिन्दी It", "It", "x"]
     assert concept_names("why", [""] * 4, texts) == ["why", "हिन्दी"]

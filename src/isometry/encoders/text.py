@@ -343,10 +343,10 @@ class TextEncoder(nn.Module):
         special = self.tokenizer.encode("a").special_tokens_mask
         ending = special[::-1].index(0) if 0 in special else 0
         ids = [cut(some, limit, ending) for some in self._tokenize(texts, role)]
-        if any(max(some, default=0) >= known_tokens(self.model) for some in ids):
+        if _first_beyond(texts, ids, known_tokens(self.model)) is not None:
             raise InputError(
                 f"The model '{self.name}' has no vector for a token of the text"
-                f" {_first_beyond(texts, ids, known_tokens(self.model))[:60]!r}.",
+                f" {str(_first_beyond(texts, ids, known_tokens(self.model)))[:60]!r}.",
                 "Its tokenizer has tokens that were added after it was trained: take its own.",
             )
         lengths = [len(some) for some in ids]
@@ -455,9 +455,10 @@ def known_tokens(model: SentenceTransformer) -> float:
     return table.num_embeddings if isinstance(table, nn.Embedding) else float("inf")
 
 
-def _first_beyond(texts: Sequence[str], ids: Sequence[Any], known: float) -> str:
-    """The first text with a token that is not known."""
-    return next(text for text, own in zip(texts, ids, strict=True) if max(own, default=0) >= known)
+def _first_beyond(texts: Sequence[str], ids: Sequence[Any], known: float) -> str | None:
+    """The first text with a token that is not known; None where all are."""
+    beyond = (text for text, own in zip(texts, ids, strict=True) if len(own) and own.max() >= known)
+    return next(beyond, None)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -218,7 +218,7 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
     """
     from isometry.encoders.finite import check_finite
     from isometry.encoders.surgery.layers import truncate
-    from isometry.jobs.loading import load_sound_text_encoder
+    from isometry.jobs.loading import check_prompts, load_sound_text_encoder
 
     encoder = load_sound_text_encoder(
         settings.teacher,
@@ -226,6 +226,7 @@ def load_teacher(settings: DistillSettings) -> TextEncoder:
         document_prompt=settings.document_prompt,
     )
     check_finite(encoder)
+    check_prompts(encoder)
     if settings.dim is not None and settings.dim > encoder.dim:
         raise InputError(
             f"The teacher '{settings.teacher}' has {encoder.dim} dimensions, so a student cannot"

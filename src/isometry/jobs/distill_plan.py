@@ -18,6 +18,8 @@ from isometry.training.speed import Stopwatch, encode_speeds, step_seconds, wort
 # Shares of the time that is left: vectors of the teacher to learn from, and what is ranked.
 _TARGETS, _EVALUATION = 0.35, 0.3
 _FEWEST_STEPS = 10
+# So many batches of texts are looked at to know how long steps are: as many as are drawn together.
+_SAMPLED = 16
 _SMALLEST_POOL = 200
 
 
@@ -65,6 +67,7 @@ class DistillPlan:
         learning_rate: The peak.
         measured: Speeds.
         estimate_seconds: The expected time of each phase.
+        tokens: In a step at most; see `Kind`.
     """
 
     texts: int
@@ -75,6 +78,13 @@ class DistillPlan:
     learning_rate: float
     measured: dict[str, float]
     estimate_seconds: dict[str, float]
+    tokens: int | None = None
+
+
+def _one_pass(order: Sequence[list[int]], rows: int) -> list[list[int]]:
+    """The batches in which every row comes once."""
+    ends = np.cumsum([len(one) for one in order])
+    return list(order[: int(np.searchsorted(ends, rows)) + 1])
 
 
 def tokens_read(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> list[int]:
@@ -114,17 +124,21 @@ def make_distill_plan(
     speeds = encode_speeds(teacher, [row.text for row in rows[:24]], watch)
     precision = worthwhile_precision(speeds)
     batch = min(kind.batch, max(2, len(rows) // 2))
-    timed = rows[: 3 * batch]
-    read = tokens_read(teacher, [row.text for row in timed])
-    # A text, or a few, may fill a step: as many steps are timed as of short ones.
-    order = length_batches(read, batch, 3, 0, pooled=1, most=kind.tokens)
+    sample = rows[: _SAMPLED * batch]
+    read = tokens_read(teacher, [row.text for row in sample])
+    order = _one_pass(length_batches(read, batch, len(sample), 0, most=kind.tokens), len(sample))
+    padded = np.array([len(one) * max(read[row] for row in one) for one in order])
+    # Steps are of very different size: those of the middle are timed, for as much as all have.
+    middle = np.argsort(padded, kind="stable")[len(order) // 2 - 1 :][:3]
+    timed = [int(middle[turn % len(middle)]) for turn in range(3)]
     step = step_seconds(
-        learner(len(timed)),
-        [[timed[row] for row in one] for one in order],
+        learner(len(sample)),
+        [[sample[row] for row in order[one]] for one in timed],
         watch,
         learning_rate=kind.learning_rate,
         bfloat16=kind.has_layers and precision == "bfloat16",
     )
+    step *= padded.mean() / padded[timed[1:]].mean()
 
     lengths = np.minimum(teacher.lengths(passages, "document"), teacher.max_tokens)
     passages_a_second = speeds[precision] / max(1.0, float(lengths.mean()))
@@ -143,7 +157,7 @@ def make_distill_plan(
         "targets": texts * encodings / passages_a_second,
     }
     left -= sum(estimate.values())
-    most = kind.most_epochs * math.ceil(texts / np.mean([len(one) for one in order]))
+    most = kind.most_epochs * math.ceil(texts * len(order) / len(sample))
     steps = min(most, max(_FEWEST_STEPS, int(left / step)))
     estimate["training"] = steps * step
     return DistillPlan(
@@ -155,7 +169,8 @@ def make_distill_plan(
         learning_rate=kind.learning_rate,
         measured={
             "encode_tokens_per_second": round(speeds[precision]),
-            "seconds_a_step": round(step, 4),
+            "seconds_a_step": round(float(step), 4),
         },
         estimate_seconds={name: round(value, 1) for name, value in estimate.items()},
+        tokens=kind.tokens,
     )

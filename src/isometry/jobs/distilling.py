@@ -284,7 +284,7 @@ class Distilling:
                 Batches(
                     _rows(self.texts),
                     length_batches(
-                        lengths, plan.batch, plan.steps, self.settings.seed, most=self.kind.tokens
+                        lengths, plan.batch, plan.steps, self.settings.seed, most=plan.tokens
                     ),
                 ),
                 self.work.path / "checkpoints",

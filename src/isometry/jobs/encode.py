@@ -101,9 +101,10 @@ def encode(
     if force:
         discard_other_work(partial, fingerprint)
     with Workspace(partial, fingerprint, of_command=True) as work:
-        from isometry.jobs.loading import check_same_model, load_sound
+        from isometry.jobs.loading import check_prompts, check_same_model, load_sound
 
         encoder = load_sound(model, query_prompt=query_prompt, document_prompt=document_prompt)
+        check_prompts(encoder, role)
         check_same_model(work, encoder)
         limit_of_model = encoder.max_tokens or float("inf")
         # A token holds four characters or so.
@@ -118,8 +119,13 @@ def encode(
             def make(block: list[Document] = block) -> pa.Table:
                 texts = [_text(document) for document in block]
                 # What is far beyond the limit need not be tokenized to know that it is.
-                read = texts if most is None else [text[:most] for text in texts]
+                read = [text[:most] for text in texts]
                 lengths = encoder.lengths(read, role)
+                # A very long word or many blanks are few tokens.
+                for row, length in enumerate(lengths):
+                    if len(read[row]) < len(texts[row]) and length <= limit_of_model:
+                        read[row] = texts[row]
+                        lengths[row] = encoder.lengths([texts[row]], role)[0]
                 vectors = encoder.encode(read, role, precision=precision)
                 flat = pa.array(vectors.ravel(), pa.float32())
                 return pa.table(
@@ -127,10 +133,7 @@ def encode(
                         "id": [document.id for document in block],
                         "text": texts,
                         "vector": pa.FixedSizeListArray.from_arrays(flat, encoder.dim),
-                        "truncated": [
-                            length > limit_of_model or len(part) < len(text)
-                            for length, part, text in zip(lengths, read, texts, strict=True)
-                        ],
+                        "truncated": [length > limit_of_model for length in lengths],
                     }
                 )
 

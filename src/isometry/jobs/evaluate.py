@@ -147,7 +147,7 @@ def _compare(
     from isometry.encoders.cached import CachedEncoder
     from isometry.evaluation.retrieval import score_rankings
     from isometry.jobs import ranking
-    from isometry.jobs.loading import load_sound
+    from isometry.jobs.loading import check_prompts, load_sound
     from isometry.jobs.preparation import groups_of, judged_together, word_language
     from isometry.search.fusion import USUAL_WEIGHT
     from isometry.search.lancedb import Lexical
@@ -178,6 +178,7 @@ def _compare(
         for model, space, (query, document) in zip(models, spaces, prompts, strict=True):
             say(f"Evaluating {model}")
             encoder = load_sound(model, query_prompt=query, document_prompt=document)
+            check_prompts(encoder)
             described.append(
                 {
                     "model": str(model),

@@ -20,7 +20,7 @@ from isometry.encoders.encoder import Encoder
 from isometry.encoders.locate import is_static, locate
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.surgery.prompts import prompt_tokens
-from isometry.encoders.text import TextEncoder
+from isometry.encoders.text import Role, TextEncoder
 from isometry.merging.checkpoints import Checkpoint, listed
 
 _AGAIN = "Fetch it again, whole."
@@ -102,7 +102,7 @@ def load_sound_text_encoder(
     Raises:
         InputError: As `TextEncoder.load` does, and for weights that are missing, quantised or of
             another shape than the configuration says, and for what gives no vector a text: a
-            cross-encoder, say. Also as `check_prompts` does.
+            cross-encoder, say. With a prompt also as `check_prompts` does.
     """
     place, is_local = locate(source)
     if is_local:
@@ -135,23 +135,31 @@ def load_sound_text_encoder(
     _make_usable(encoder)
     if document_prompt == "":
         _forget_other_prompts(encoder)
-    check_prompts(encoder)
+    if query_prompt or document_prompt:
+        check_prompts(encoder)
     return encoder
 
 
-def check_prompts(encoder: TextEncoder) -> None:
+def check_prompts(encoder: Encoder, *roles: Role) -> None:
     """Refuses prompts, given or its own, beside which an encoder would read little.
+
+    Args:
+        encoder: A table of vectors has none.
+        roles: Whose prompts will be used; both when not given.
 
     Raises:
         InputError: When one takes more than half of the tokens that it reads.
     """
-    for role in encoder.prompts:
+    if not isinstance(encoder, TextEncoder):
+        return
+    for role in roles or ("query", "document"):
         tokens = prompt_tokens(encoder, role)
         if 2 * tokens > encoder.max_tokens:
             raise InputError(
                 f"The {role} prompt has {tokens} tokens, and the model reads"
                 f" {encoder.max_tokens}: too little of a text would be left.",
-                f"Give a shorter --{role}-prompt.",
+                f"Give a shorter --{role}-prompt, or shorten it in the model's"
+                " config_sentence_transformers.json.",
             )
 
 

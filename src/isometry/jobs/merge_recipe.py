@@ -342,9 +342,9 @@ def _sources(values: Any) -> tuple[str, ...]:
 
 
 def _switch(value: Any) -> bool:
-    if not isinstance(value, bool):
+    if value not in (None, True, False):
         raise ValueError(f"elect_signs is neither true nor false: {value!r}")
-    return value
+    return bool(value)
 
 
 def _number(value: Any) -> float | None:

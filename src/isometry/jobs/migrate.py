@@ -70,9 +70,10 @@ def migrate(
             figures = _return(writer)
     else:
         place, precision = _found(model, opened)
-        from isometry.jobs.loading import load_sound
+        from isometry.jobs.loading import check_prompts, load_sound
 
         encoder = load_sound(place, query_prompt=query_prompt, document_prompt=document_prompt)
+        check_prompts(encoder)
         with Writer(space, f"migrate --model {model}") as writer:
             from isometry.encoders.cached import CachedEncoder
 

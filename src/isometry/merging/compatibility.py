@@ -35,6 +35,7 @@ _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "token
 _READS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "normalization")
 # Capitals, accents, digits, spaces and other scripts: where tokenizers of one vocabulary differ.
 _PROBE = "Naïve  café No. 3,141:\tЖизнь 東京 don't re-embed\nİstanbul’s"
+_CAPITALS = "A Text WITH capitals"
 # Pooling modes in the configurations of older versions, and what newer ones call them.
 _OLD_MODES = {
     "cls_token": "cls",
@@ -82,14 +83,14 @@ def check_compatible(models: Sequence[Checkpoint], base: Checkpoint | None = Non
         one.without([name for name in optional if name in one])
     # What stands behind the transformer pools its states: nothing reads the pooler that the library
     # adds to it, and masked language models are saved without one.
-    if settings_model(models).is_sentence_transformer:
-        for other in everyone[1:]:
-            notes += _share_pooler(first, other)
+    leading = settings_model(models)
+    if leading.is_sentence_transformer:
+        for other in everyone:
+            notes += _share_pooler(leading, other)
     for other in everyone[1:]:
         _check_architecture(first, other, is_base=other is base)
         notes += _check_tokenizers(first, other, needed=other is not base)
     # A plain transformers checkpoint has nothing behind it, and takes what the others have.
-    leading = settings_model(models)
     for other in models:
         if leading.is_sentence_transformer and other.is_sentence_transformer:
             notes += _check_modules(leading, other)
@@ -129,7 +130,12 @@ def _check_alone(model: Checkpoint) -> None:
 
 
 def _share_pooler(first: Checkpoint, other: Checkpoint) -> list[str]:
-    """Gives another the pooler of the first, or takes its own away, as the first has one."""
+    """Gives another the pooler of the first, or takes its own away, as the first has one.
+
+    Args:
+        first: The one whose files the merge has.
+        other: Any, that one too.
+    """
     mine, theirs = ({name for name in one if name.startswith("pooler.")} for one in (first, other))
     lacking, over = sorted(mine - theirs), sorted(theirs - mine)
     other.borrow(lacking, first)
@@ -247,8 +253,7 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint, *, needed: bool) -> 
             if len({hash_file(folder / name) for folder in folders}) > 1:
                 raise InputError(f"{pair} in {name}.", hint)
         if shared:
-            _check_loose(folders, pair, hint)
-            return []
+            return _check_loose(folders, pair, hint)
         has = list(map(_has_tokenizer, folders))
         if not any(has):
             return []
@@ -278,7 +283,7 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint, *, needed: bool) -> 
         if mine[number] != theirs.get(number):
             tokens = f"{mine[number]!r} and {theirs.get(number)!r}"
             raise InputError(f"{pair}: number {number} is {tokens}.", hint)
-    if _read(one) != _read(another):
+    if _read(one, _PROBE) != _read(another, _PROBE):
         raise InputError(
             f"{pair}: they have one vocabulary and read a text differently (case, accents, spaces"
             " or special tokens).",
@@ -287,7 +292,7 @@ def _check_tokenizers(first: Checkpoint, other: Checkpoint, *, needed: bool) -> 
     return []
 
 
-def _check_loose(folders: Sequence[Path], pair: str, hint: str) -> None:
+def _check_loose(folders: Sequence[Path], pair: str, hint: str) -> list[str]:
     """Compares what tokenizers of one vocabulary file have beside it."""
     settings = [
         read_object(path) if (path := folder / "tokenizer_config.json").is_file() else {}
@@ -298,31 +303,30 @@ def _check_loose(folders: Sequence[Path], pair: str, hint: str) -> None:
         if None not in values and values[0] != values[1]:
             raise InputError(f"{pair}: {key} is {values[0]} and {values[1]}.", hint)
     files = [
-        {number: token for token, number in read_object(path).items()}
-        if (path := folder / "added_tokens.json").is_file()
-        else {}
+        read_object(path) if (path := folder / "added_tokens.json").is_file() else None
         for folder in folders
     ]
+    decoders = [own.get("added_tokens_decoder") for own in settings]
+    # Some classes add tokens by themselves, of which nothing is said then.
+    if any(file is None and not own for file, own in zip(files, decoders, strict=True)):
+        return []
+    added = [{number: token for token, number in (file or {}).items()} for file in files]
     # Newer versions keep them in the settings, with the special tokens of the vocabulary.
-    known = [
-        {
-            int(number): token.get("content")
-            for number, token in own.get("added_tokens_decoder", {}).items()
-        }
-        | added
-        for own, added in zip(settings, files, strict=True)
-    ]
-    mine, theirs = known
-    for number in sorted({*files[0], *files[1], *(mine.keys() & theirs.keys())}):
+    mine, theirs = (
+        {int(number): token.get("content") for number, token in (own or {}).items()} | more
+        for own, more in zip(decoders, added, strict=True)
+    )
+    for number in sorted({*added[0], *added[1], *(mine.keys() & theirs.keys())}):
         if mine.get(number) != theirs.get(number):
             tokens = f"{mine.get(number)!r} and {theirs.get(number)!r}"
             raise InputError(f"{pair}: number {number} is {tokens}.", hint)
+    return []
 
 
-def _read(tokenizer: Tokenizer) -> list[int] | None:
-    """The probe's tokens; None where one without a token for what it does not know cannot."""
+def _read(tokenizer: Tokenizer, text: str) -> list[int] | None:
+    """A text's tokens; None where a tokenizer has none for what it does not know."""
     try:
-        return tokenizer.encode(_PROBE).ids
+        return tokenizer.encode(text).ids
     # The library raises a bare Exception.
     except Exception:
         return None
@@ -380,10 +384,20 @@ def _check_modules(first: Checkpoint, other: Checkpoint) -> list[str]:
 
 
 def _reading(model: Checkpoint) -> dict[str, Any]:
-    """What sentence-transformers puts before a tokenizer."""
-    path = model.folder / model.modules[0].path / "sentence_bert_config.json"
-    lower = (read_object(path) if path.is_file() else {}).get("do_lower_case")
-    return {"do_lower_case": bool(lower)}
+    """Whether a text is read without its capitals.
+
+    Older versions of sentence-transformers say so beside the tokenizer, and newer ones no more; it
+    does nothing where the tokenizer leaves them out itself.
+    """
+    folder = model.folder / model.modules[0].path
+    path = folder / "sentence_bert_config.json"
+    lower = bool((read_object(path) if path.is_file() else {}).get("do_lower_case"))
+    if not (folder / "tokenizer.json").is_file():
+        # What the class of an old tokenizer does by itself cannot be seen.
+        return {}
+    tokenizer = _read_tokenizer(folder / "tokenizer.json")
+    by_itself = _read(tokenizer, _CAPITALS) == _read(tokenizer, _CAPITALS.lower())
+    return {"do_lower_case": lower or by_itself}
 
 
 def _decisive(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:

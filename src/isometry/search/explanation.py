@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 from unicodedata import category
 
@@ -23,6 +25,12 @@ _SHARED_WORDS = 100
 _ROUNDING = 1e-4
 
 REST = "rest of the query"
+
+
+@cache
+def _kind(mark: str) -> str:
+    """The first letter of a character's category in Unicode: L, M, N, ..."""
+    return category(mark)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,12 @@ def concept_names(query: str, headings: Sequence[str], texts: Sequence[str]) -> 
     """
     own = [heading.rpartition(" > ")[2].strip() for heading in headings]
     names = dict.fromkeys(name for name in own if name)
-    pieces = [piece for piece in _runs(query, "LMN") if _tells(piece) or _names(piece)]
+    pieces = [
+        piece
+        for sentence in re.split("[.?!]", query)
+        for place, piece in enumerate(_runs(sentence, "LMN"))
+        if _tells(piece) or _names(piece, first=place == 0)
+    ]
     asked = dict.fromkeys(piece.lower() for piece in pieces)
     shared: list[str] = []
     if len(names) < _FEW:
@@ -297,7 +310,7 @@ def _words(text: str) -> list[str]:
 
 def _runs(text: str, kinds: str) -> list[str]:
     """Runs of letters with their marks, without which an Indian word would be in pieces."""
-    return "".join(mark if category(mark)[0] in kinds else " " for mark in text).split()
+    return "".join(mark if _kind(mark) in kinds else " " for mark in text).split()
 
 
 def _tells(word: str) -> bool:
@@ -305,10 +318,10 @@ def _tells(word: str) -> bool:
 
     Scripts without capitals say much in two letters.
     """
-    letters = any(category(mark)[0] == "L" for mark in word)
+    letters = any(_kind(mark) == "L" for mark in word)
     return letters and (len(word) >= 3 or (len(word) == 2 and word.lower() == word.upper()))
 
 
-def _names(word: str) -> bool:
-    """Whether a short word is written as a name in a query: CI, or Go."""
-    return len(word) == 2 and word[0].isupper()
+def _names(word: str, *, first: bool) -> bool:
+    """Whether a short word of a query is written as a name: CI, or Go where no sentence begins."""
+    return len(word) == 2 and (word.isupper() if first else word[0].isupper())

@@ -51,3 +51,8 @@ def test_rows_must_serve_all_ids() -> None:
     for frequent, shared in ((11, 0), (9, 0)):
         with pytest.raises(ValueError, match="do not serve 10 ids"):
             AdaptiveRows(10, 4, frequent, shared)
+
+
+def test_as_many_ids_have_rows_of_their_own_as_are_asked_for() -> None:
+    codec = AdaptiveRows.sized(torch.arange(6400), 16, 8192, share=0.25)
+    assert len(codec.own) == (len(codec.own) + len(codec.shared)) // 4

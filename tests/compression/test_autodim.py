@@ -109,3 +109,23 @@ def test_a_width_that_takes_what_the_whole_table_does_is_stepped_over() -> None:
     assert table.widths_for(500) == [4]
     with pytest.raises(InputError, match=f"takes {sizes[1]} bytes"):
         table.widths_for(sizes[1] - 1)
+
+
+def test_a_step_down_is_judged_by_its_bytes(table: AutoDim) -> None:
+    with torch.no_grad():
+        # It costs the first field 0.5, and 1 the last one, which has more than twice the bytes.
+        table.logits.copy_(torch.tensor([[-20, -20, 0, 0.5], [9, 0, 0, 0], [-20, -20, 0, 1.0]]))
+    assert table.widths_for(10**6) == [8, 1, 8]
+    assert table.widths_for(of_widths(FIELDS, [8, 1, 8], 8).nbytes - 1) == [8, 1, 4]
+
+
+def test_shares_are_sharper_the_lower_the_temperature_and_drawn_in_training_alone(
+    table: AutoDim,
+) -> None:
+    logits = torch.tensor([[0.0, 0.1, 0.0, 0.0]]).expand(3, 4)
+    assert not torch.allclose(table._shares(logits), logits.softmax(dim=1))
+    table.eval()
+    table.count.zero_()
+    torch.testing.assert_close(table._shares(logits), logits.softmax(dim=1))
+    table.count.fill_(10**6)
+    torch.testing.assert_close(table._shares(logits), (logits / 0.01).softmax(dim=1))

@@ -105,3 +105,23 @@ def test_which_ids_are_frequent_is_its_own() -> None:
     table = MGQE(600, DIM, PARTS, frequent)
     table.frequent.fill_(True)
     assert frequent.sum() == 60
+
+
+def test_responses_are_evened_out_over_the_batch() -> None:
+    """Without it, one centroid may answer for nearly all."""
+    torch.manual_seed(0)
+    table = MGQE(600, 8, 2, torch.ones(600, dtype=torch.bool)).train()
+    with torch.no_grad():
+        table.codebooks[:, 0] = 0
+    ids = torch.arange(600)
+    for part in range(2):
+        rows = table.rows.detach().view(600, 2, -1)[:, part]
+        response = -torch.cdist(rows, table.codebooks[part].detach()).square()
+        spread = (response.var(dim=0, correction=0) + 1e-5).sqrt()
+        expected = ((response - response.mean(dim=0)) / spread).argmax(dim=1)
+        assert (table.codes_of(ids)[:, part] == expected).float().mean() > 0.99
+        assert (response.argmax(dim=1) != expected).any()
+
+
+def test_as_many_ids_are_frequent_as_are_asked_for() -> None:
+    assert int(MGQE.sized(torch.arange(2000), 8, 40_000, share=0.3).frequent.sum()) == 600

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -169,3 +170,29 @@ def test_evolution_never_tries_what_does_not_fit() -> None:
     assert distance(found) == -5
     with pytest.raises(InputError, match="Even vectors of one number"):
         evolve(4, 8, distance, lambda _: False)
+
+
+def test_the_penalty_falls_with_the_thresholds(table: OptEmbed) -> None:
+    with torch.no_grad():
+        table.thresholds.copy_(torch.tensor([[1.0], [2.0]]))
+    expected = 1e-5 * (math.exp(-1) + math.exp(-2))
+    assert float(table.penalty().detach()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_evolution_gives_the_best_that_it_saw(seed: int) -> None:
+    target = torch.randint(1, 33, (6,), generator=torch.Generator().manual_seed(seed)).tolist()
+    tried: list[int] = []
+
+    def score(widths: Sequence[int]) -> float:
+        tried.append(-sum(abs(own - best) for own, best in zip(widths, target, strict=True)))
+        return tried[-1]
+
+    found = evolve(6, 32, score, lambda _: True, generations=6, seed=seed)
+    most = max(tried)
+    assert score(found) == most
+
+
+def test_what_fits_is_counted_with_the_ids_that_are_kept(table: OptEmbed) -> None:
+    size = table.frozen([3, 6]).nbytes
+    assert table.fitting(size)([3, 6]) and not table.fitting(size - 1)([3, 6])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from isometry.compression.robe import RobeArray
+from isometry.core.errors import InputError
 
 PRIME = 2_038_074_743
 
@@ -51,3 +52,8 @@ def test_it_takes_what_the_budget_allows() -> None:
     assert len(codec.array) == (1001 - 48) // 4
     with pytest.raises(ValueError, match="do not divide"):
         RobeArray(10, 8, 10, 3)
+
+
+def test_it_holds_one_vector_at_the_least() -> None:
+    with pytest.raises(InputError, match="at the least"):
+        RobeArray.sized(1000, 8, 48 + 4 * 7)

@@ -183,3 +183,25 @@ def test_a_real_model_knows_much_more_than_spelling():
     baseline = gloss_retention(bag_of_characters, limit=200)
     assert baseline < 10
     assert gloss_retention(encode, limit=200) > baseline + 35
+
+
+def test_a_name_behind_the_tenth_is_not_found() -> None:
+    rows = _read("glosses.tsv.xz")[:12]
+    place = {
+        row[column]: number for number, row in enumerate(rows) for column in ("lemmas", "gloss")
+    }
+    glosses = {row["gloss"] for row in rows}
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        vectors = np.zeros((len(texts), 12))
+        for row, text in enumerate(texts):
+            own = place[text]
+            if text in glosses and own == 0:
+                # Its own name comes eleventh; of all others it comes first.
+                vectors[row] = np.arange(12) + 1.0
+                vectors[row, 0] = 1.5
+            else:
+                vectors[row, own] = 1
+        return vectors
+
+    assert gloss_retention(encode, limit=12) == pytest.approx(100 * 11 / 12)

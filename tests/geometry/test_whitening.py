@@ -171,3 +171,17 @@ def test_directions_of_noise_are_left_out(kind: Kind, dtype: type, digits: np.nd
     np.testing.assert_allclose(variances[-4:], 1, atol=1e-4)
     np.testing.assert_allclose(variances[:-4], 0, atol=1e-4)
     assert np.abs(white).max() < 10
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1e7])
+@pytest.mark.parametrize("constant", [False, True])
+def test_what_counts_as_constant_or_dependent_is_so_in_any_unit(
+    unit: float, constant: bool
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(200, 5))
+    vectors[:, 2] = vectors[:, 0] + vectors[:, 4]
+    if constant:
+        vectors[:, 1] = 7 + 1e-9 * vectors[:, 1]
+    expected, found = Whitening.pca(vectors).matrix, Whitening.pca(unit * vectors).matrix
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(np.abs(found) * unit, np.abs(expected), rtol=1e-5, atol=1e-7)

@@ -646,3 +646,23 @@ def test_a_plan_knows_how_long_steps_of_any_texts_take(
         passes = sum(map(len, order)) / 900
         assert passes <= LAYERS.most_epochs + 0.5
         assert seconds == 20.0 or passes > LAYERS.most_epochs - 0.5
+
+
+def test_the_axes_are_the_principal_components_of_what_the_teacher_makes_of_the_texts(
+    tiny_docs: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.decomposition import PCA
+
+    monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
+    settings = DistillSettings(str(small_folder), str(tiny_docs), layers=1, dim=16)
+    with Workspace(tmp_path / "w", "test") as work:
+        job = Distilling(work, open_source(tiny_docs), settings, TextEncoder.load(small_folder))
+        assert job.axes is not None
+        vectors = job.by_teacher(job.texts)
+        found = np.abs(job.axes @ PCA(16, svd_solver="full").fit(vectors).components_.T)
+        np.testing.assert_allclose(found, np.eye(16), atol=1e-3)
+        # A teacher's vectors are cut to them, and of length 1 again.
+        targets = job.targets(job.texts[:9])
+        expected = vectors[:9] @ job.axes.T
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(targets, expected, atol=1e-5)

@@ -78,3 +78,9 @@ def test_cosines_are_whole_whatever_the_encoder_computes_in(tiny: TextEncoder) -
         losses = learner.loss(batch)
     assert len(seen) == 4
     assert {tensor.dtype for tensor in (*seen, *losses.values())} == {torch.float32}
+
+
+def test_names_are_cut_where_it_is_said(tiny: TextEncoder) -> None:
+    learner = ConceptSimilarity(tiny, GradedSimilarity(), tokens=6)
+    batch = learner.collate([ConceptName("a name " * 9, "x"), ConceptName("b " * 9, "x")])
+    assert batch["texts"]["input_ids"].shape == (2, 6)

@@ -126,3 +126,14 @@ def test_activations_are_whole_whatever_else_is_computed_in(
         found = learner.loss(batch)
     for name, value in found.items():
         assert torch.equal(value, expected[name]), name
+
+
+def test_sparsity_is_of_sizes_where_activations_have_signs(rows: list[TaggedPair]) -> None:
+    torch.manual_seed(0)
+    head = ConceptHead(NAMES, 6, activation="identity")
+    learner = ConceptTowers(head, InfoNCE(0.1), sparsity=0.5)
+    values = np.concatenate([[row.query, row.document] for row in rows])
+    active = head(torch.from_numpy(values))
+    assert (active < 0).any()
+    losses = learner.loss(learner.collate(rows))
+    torch.testing.assert_close(losses["sparsity"], active.abs().mean())

@@ -72,3 +72,20 @@ def test_the_end_of_a_batch_trains_the_search_alone() -> None:
     groups = set(table.group[[3, 4, 7]].tolist())
     moved = (table.gates.grad - penalty).abs().sum(dim=1) > 1e-9
     assert set(moved.nonzero().flatten().tolist()) == groups
+
+
+def test_a_search_learns_rows_and_gates_from_what_happened() -> None:
+    torch.manual_seed(0)
+    table = AutoSrh(torch.arange(10), 4)
+    learner = FactorizationMachine(table)
+    with torch.no_grad():
+        table.rows.normal_()
+        learner.bias.fill_(0.7)
+    ids = ([1, 5, 9], [2, 5, 8], [0, 6, 9], [3, 4, 7])
+    happened = (True, False, True, True)
+    batch = learner.collate([(np.array(own), is_so) for own, is_so in zip(ids, happened)])  # noqa: B905
+    cross = functional.binary_cross_entropy_with_logits
+    logits, marks = pair_products(table.rows[batch["ids"]]) + 0.7, batch["happened"]
+    # The last event is held back for the gates.
+    expected = cross(logits[:3], marks[:3]) + table.penalty() + cross(logits[3:], marks[3:])
+    torch.testing.assert_close(learner.loss(batch)["loss"], expected)

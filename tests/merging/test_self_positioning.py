@@ -406,3 +406,17 @@ def test_the_arc_of_whole_task_vectors_lies_in_the_span() -> None:
 def test_the_layer_of_a_tensor_is_read_off_its_name(name: str, layer: str) -> None:
     assert group_of(name, "layer") == layer
     assert group_of(name, "model") == "" and group_of(name, "tensor") == name
+
+
+def test_the_whole_probe_is_asked_on_the_way_too() -> None:
+    base = {"w": torch.zeros(4, dtype=torch.float64)}
+    models = [{"w": torch.eye(4, dtype=torch.float64)[number]} for number in range(2)]
+    asked: list[int | None] = []
+
+    def loss(state: Mapping[str, Tensor], step: int | None) -> Tensor:
+        asked.append(step)
+        return ((state["w"] - models[0]["w"]) ** 2).sum()
+
+    learn_weights(base, models, {"a": loss}, starts=[Position((0.5, 0.5))], steps=12)
+    # At the only start, and six times behind it.
+    assert asked.count(None) == 1 + 6

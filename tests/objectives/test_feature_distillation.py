@@ -157,3 +157,8 @@ def test_another_distance_or_reduction_is_refused(options: dict[str, Any]) -> No
     with pytest.raises(ValueError, match=f"'{next(iter(options.values()))}'"):
         make = FeatureDistillation.__init__.__wrapped__  # type: ignore[attr-defined]
         make(object.__new__(FeatureDistillation), **{"distance": "squared", **options})
+
+
+def test_one_zero_in_a_vector_leaves_it_its_direction() -> None:
+    found = FeatureDistillation()(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 1.0]]))
+    assert float(found) == pytest.approx(1 - 2**-0.5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -150,3 +151,28 @@ def test_two_clusters_settle_where_the_thresholds_of_their_distance_have_it() ->
     best = min((step / 1000 for step in range(-1000, 1001)), key=loss)
     assert best == pytest.approx(0.490, abs=0.002)
     assert loss(best) == pytest.approx(0.28038, abs=1e-4)
+
+
+def by_loops(vectors: Tensor, labels: Sequence[int], margin: float) -> float:
+    """Equations 10, 11 and 15 item by item: each anchor's own hardest pairs decide."""
+    unit = functional.normalize(vectors, dim=1)
+    like, everyone, total = (unit @ unit.T).tolist(), range(len(labels)), 0.0
+    for anchor in everyone:
+        own = [one for one in everyone if one != anchor and labels[one] == labels[anchor]]
+        others = [one for one in everyone if labels[one] != labels[anchor]]
+        hardest = max((like[anchor][one] for one in others), default=-math.inf)
+        easiest = min((like[anchor][one] for one in own), default=math.inf)
+        near = [like[anchor][one] for one in own if like[anchor][one] - margin < hardest]
+        far = [like[anchor][one] for one in others if like[anchor][one] + margin > easiest]
+        total += math.log(1 + sum(math.exp(-2 * (value - 0.5)) for value in near)) / 2
+        total += math.log(1 + sum(math.exp(50 * (value - 0.5)) for value in far)) / 50
+    return total / len(labels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_anchor_mines_its_own_pairs(seed: int) -> None:
+    labels = [0, 0, 0, 1, 1, 2, 2, 3]
+    own = torch.tensor(labels)
+    vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = GradedSimilarity(margin=0.1)(vectors, (own[:, None] != own[None]).long())
+    assert found.item() == pytest.approx(by_loops(vectors, labels, 0.1), abs=1e-9)

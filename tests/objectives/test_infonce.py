@@ -197,11 +197,16 @@ def test_a_learned_temperature_gets_the_gradient_of_its_logarithm() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"temperature": 0.0}, {"temperature": -1.0}, {"a_to_b": 1.5}, {"in_batch": False}],
+    ("options", "said"),
+    [
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"temperature": -1.0}, "temperature must be positive"),
+        ({"a_to_b": 1.5}, "a_to_b"),
+        ({"in_batch": False}, "a_to_b"),
+    ],
 )
-def test_settings_that_make_no_sense_raise(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):
+def test_settings_that_make_no_sense_raise(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         InfoNCE(**options)
 
 

@@ -597,3 +597,8 @@ def test_nothing_else_is_distilled_on() -> None:
     with pytest.raises(ValueError, match="'cosine'"):
         make = Matryoshka.__init__.__wrapped__  # type: ignore[attr-defined]
         make(object.__new__(Matryoshka), nn.Identity(), MRL((4,)), distil_on="cosine")
+
+
+def test_the_compression_of_ese_has_its_own_weight() -> None:
+    found = [cut.compress for cut in ESE(4, compress=0.5).cuts(3, 16)]
+    assert found == pytest.approx([0, 0.5, 0.25, 0.25 / (1 + math.log(2))])

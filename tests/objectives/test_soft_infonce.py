@@ -97,3 +97,10 @@ def test_what_has_no_target_is_refused() -> None:
         MNRPlus()(A[:1], B[:1], torch.zeros(1, 0, A.shape[1]))
     with pytest.raises(ValueError, match="log_q"):
         MNRPlus()(A, B, None, None, torch.zeros(3))
+
+
+def test_both_sides_say_who_is_near() -> None:
+    a, b = torch.tensor([[1.0, 0], [2, 0]]), torch.tensor([[3.0, 0], [0, 1]])
+    # By one side alone the first would be nearest to the second.
+    assert nearest_by_themselves(a, b).tolist() == [0, 1]
+    assert nearest_by_themselves(b, a).tolist() == [0, 1]

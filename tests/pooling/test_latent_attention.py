@@ -205,3 +205,23 @@ def test_nobody_else_asks() -> None:
     with pytest.raises(InputError, match="'state'"):
         make = LatentAttention.__init__.__wrapped__  # type: ignore[attr-defined]
         make(object.__new__(LatentAttention), 8, 3, 2, "state")
+
+
+def test_latents_ask_the_vectors_of_all_layers() -> None:
+    torch.manual_seed(0)
+    made = MultiLayer(4, 3, 5, 2, head_dim=3)
+    assert made.attention.latents.shape == (5, 4) and made.attention.heads == 2
+    assert made.attention.to_query.out_features == 2 * 3
+    torch.nn.init.zeros_(made.attention.to_out.weight)
+    # Without what attention gives nothing of the layers is left.
+    found = made(torch.randn(3, 2, 4))
+    assert torch.equal(found[0], found[1])
+
+
+def test_heads_share_the_width_and_places_start_small() -> None:
+    made = LatentAttention(8, 3, 2, "states")
+    assert made.to_query.out_features == 8 and made.to_out.in_features == 8
+    torch.manual_seed(0)
+    positions = LatentAttention(64, 3, 2, "latents", positions=32).positions
+    assert positions is not None
+    assert float(positions.detach().std()) == pytest.approx(0.02, rel=0.1)

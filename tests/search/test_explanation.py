@@ -319,3 +319,9 @@ def test_words_of_a_query_in_any_script_and_short_names() -> None:
     assert of("Is it possible in Go? My CI fails. UI") == ["possible", "go", "ci", "fails", "ui"]
     texts = ["हिन्दी भाषा", "हिन्दी It", "It", "x"]
     assert concept_names("why", [""] * 4, texts) == ["why", "हिन्दी"]
+
+
+def test_a_query_is_taken_apart_into_six_concepts_at_most() -> None:
+    rows, weights = express(np.full(9, 1 / 3), np.eye(9))
+    assert len(rows) == 6
+    np.testing.assert_allclose(weights, 1 / 3)

@@ -99,9 +99,10 @@ class HybridSearch:
         # So many are fused as were when it was evaluated; who wants more gets others behind them.
         limit = max(k, depth) if mode == "hybrid" else k
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        # A table knows no token of some queries: all documents would be as like them.
-        asked = vector if vector is not None and vector.any() else None
-        by_vectors = nothing if asked is None else passages.rank_dense(asked, limit)
+        by_vectors = nothing if vector is None else passages.rank_dense(vector, limit)
+        if vector is not None and not vector.any():
+            # A table knows no token of some queries: all documents are as like them.
+            by_vectors = nothing
         by_words = nothing if mode == "dense" else passages.rank_lexical(query, limit)
         return cls(passages, query, mode, vector, by_vectors, by_words, depth, dense_weight, k)
 

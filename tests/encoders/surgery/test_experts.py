@@ -237,3 +237,13 @@ def test_an_assignment_is_forgotten_after_its_batch(tiny: TextEncoder) -> None:
     vectors(mixture, TEXTS, MIXED)
     with pytest.raises(ValueError, match="expert"):
         vectors(mixture, TEXTS)
+
+
+def test_what_is_given_counts_more_than_what_a_batch_brings(tiny: TextEncoder) -> None:
+    mixture = apart(MixtureOfExperts(tiny, 2))
+    batch = mixture.collate(TEXTS, "document")
+    brought: Any = {**batch, "assignment": torch.zeros_like(batch["input_ids"])}
+    ones = torch.ones(len(TEXTS), dtype=torch.long)
+    with torch.no_grad():
+        assert torch.equal(mixture(brought, ones).vector, mixture(batch, ones).vector)
+        assert not torch.equal(mixture(brought, ones).vector, mixture(brought).vector)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from isometry.encoders.surgery.first_token import with_first_token
 from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.surgery.projection import project
 from isometry.encoders.text import TextEncoder
@@ -49,3 +50,9 @@ def test_what_a_model_cuts_off_itself_counts_for_nothing(tiny: TextEncoder) -> N
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(ValueError, match="do not fit"):
         project(tiny, np.eye(8, 20))
+
+
+def test_prompts_go_along_each_to_its_role(tiny: TextEncoder) -> None:
+    asking = TextEncoder(tiny.model, query_prompt="query: ", document_prompt="passage: ")
+    assert project(asking, np.eye(8, 32)).prompts == asking.prompts
+    assert with_first_token(asking, "[MASK]").prompts == asking.prompts

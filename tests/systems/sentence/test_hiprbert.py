@@ -182,3 +182,17 @@ def test_few_labels_tell_what_lies_apart_and_none_where_nothing_does() -> None:
     assert len(scores) == 10 and scores.min() > 0.95
     noise = random.normal(size=apart.shape).astype(np.float32)
     assert hierarchy_study._organ_systems(noise, systems).mean() < 0.5
+
+
+def test_organ_systems_are_told_of_terms_without_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    whole = hierarchy_study.probe
+
+    def look(vectors: Any, labels: Any, others: Any, answers: Any) -> Any:
+        asked.append((len(vectors), len(others)))
+        return whole(vectors, labels, others, answers)
+
+    monkeypatch.setattr(hierarchy_study, "probe", look)
+    named = np.random.default_rng(0).normal(size=(90, 8)).astype(np.float32)
+    hierarchy_study._organ_systems(named, [name for name in "abc" for _ in range(30)])
+    assert set(asked) == {(15, 75)}

@@ -127,7 +127,9 @@ def test_slug_keeps_the_signs_without_which_words_are_others() -> None:
     st.text(st.characters(codec="cp1252") | st.sampled_from("e\u0301⚠\ufe0f1\u20e3ıñ"), max_size=20)
 )
 def test_slug_of_latin_text_is_its_letters_and_digits(title: str) -> None:
-    letters = re.findall(r"\w+", title.replace("\u00ad", "").lower())
+    # However an accent was typed, a heading has one id.
+    whole = unicodedata.normalize("NFC", title.replace("\u00ad", ""))
+    letters = re.findall(r"\w+", whole.lower())
     assert slug(title) == ("-".join(letters) or "section")
 
 

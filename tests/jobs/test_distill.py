@@ -22,7 +22,7 @@ from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs import distill as job
-from isometry.jobs import distill_plan, distilling
+from isometry.jobs import distill_plan, distill_proof, distilling
 from isometry.jobs.distill import RECORD, DistillSettings, distill
 from isometry.jobs.distill_plan import LAYERS, DistillPlan
 from isometry.jobs.distilling import Distilling, choose_candidate
@@ -179,7 +179,7 @@ def test_a_killed_run_goes_on_to_the_same_student(
     killed(Distilling, "targets", 1)
     killed(Trainer, "compute_loss", 7)
     killed(Distilling, "_candidate", 2)
-    killed(Distilling, "_prove", 1)
+    killed(distill_proof, "prove", 1)
     again = distill(small_folder, tiny_docs, tmp_path / "killed", **options)
     assert again["student"]["fingerprint"] == whole["student"]["fingerprint"]
     for name in ("validation", "test", "alpha", "plan"):
@@ -454,14 +454,14 @@ def test_what_comes_to_the_place_meanwhile_is_not_replaced(
     small_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))
-    out, describe = tmp_path / "student", Distilling.describe
+    out, describe = tmp_path / "student", distill_proof.describe
 
     def meanwhile(*arguments: Any) -> dict[str, Any]:
         out.mkdir()
         (out / "thesis.txt").write_text("years of work")
         return describe(*arguments)
 
-    monkeypatch.setattr(Distilling, "describe", meanwhile)
+    monkeypatch.setattr(distill_proof, "describe", meanwhile)
     with pytest.raises(InputError, match="no distilled model; it is left alone"):
         distill(small_folder, tiny_docs, out, static=True, limit=300)
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]

@@ -134,6 +134,7 @@ def distill(
     if force:
         discard_other_work(partial, fingerprint)
     encoder = load_teacher(settings)
+    from isometry.jobs.distill_proof import describe
     from isometry.jobs.distilling import Distilling
     from isometry.jobs.loading import check_same_model
 
@@ -149,7 +150,7 @@ def distill(
             "isometry": __version__,
             "created": utc(),
             "fingerprint": fingerprint,
-            **job.describe(chosen),
+            **describe(job, chosen),
         }
         made = job.student(chosen["alpha"])
 

@@ -15,8 +15,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 
 from isometry.core.errors import InputError
-from isometry.core.machine import machine, versions
-from isometry.core.progress import progress_shown, say, track
+from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.corpora.readers import Source
 from isometry.encoders.cached import CachedEncoder
@@ -30,7 +29,6 @@ from isometry.encoders.surgery.layers import truncate
 from isometry.encoders.surgery.projection import project
 from isometry.encoders.text import Role, TextEncoder
 from isometry.evaluation.agreement import agreement
-from isometry.evaluation.retrieval import rank_documents, score_rankings
 from isometry.jobs import ranking
 from isometry.jobs.distill import DistillSettings
 from isometry.jobs.distill_plan import (
@@ -40,9 +38,8 @@ from isometry.jobs.distill_plan import (
     make_distill_plan,
     tokens_read,
 )
-from isometry.jobs.preparation import FEWEST_QUERIES, Prepared, prepare
+from isometry.jobs.preparation import Prepared, prepare
 from isometry.jobs.ranking import Collection
-from isometry.jobs.sampling import Sample
 from isometry.learners.distillation import Distillation, DistillationRow, Student
 from isometry.merging.average import average
 from isometry.objectives.feature_distillation import FeatureDistillation
@@ -56,12 +53,9 @@ Texts = list[tuple[str, Role]]
 _TABLE_DIM = 256
 # The points on the line untrained .. trained that are chosen from.
 _ALPHAS = (0.0, 0.5, 1.0)
-_COMPARED = (("teacher", "student"), ("untrained", "student"), ("teacher", "untrained"))
 _MOST_HELD = 500
 # Passages that held-out texts search.
 _MOST_AMONG = 1000
-# Texts whose encoding is timed; the student reads them again until its time can be measured.
-_TIMED, _TURNS, _LEAST_SECONDS = 64, 3, 0.2
 _PATIENCE = 1.5
 
 
@@ -189,12 +183,13 @@ class Distilling:
         return CachedEncoder(encoder, self.work.path / "vectors", self.plan.precision)
 
     @cached_property
-    def _taught_by(self) -> CachedEncoder | StaticEncoder:
+    def taught_by(self) -> CachedEncoder | StaticEncoder:
+        """The teacher, with the vectors that it has made so far."""
         return self.kept(self.teacher)
 
     def by_teacher(self, texts: Texts) -> Float[np.ndarray, "texts width"]:
         """What the teacher makes of texts."""
-        return encode(self._taught_by, texts, "Encoding with the teacher")
+        return encode(self.taught_by, texts, "Encoding with the teacher")
 
     def targets(self, texts: Texts) -> Float[np.ndarray, "texts dim"]:
         """What the teacher makes of texts, on the student's axes."""
@@ -341,97 +336,6 @@ class Distilling:
             ),
         }
 
-    def prove(self, chosen: dict[str, Any]) -> dict[str, Any] | None:
-        """Quality on the queries of the test side, which nothing was chosen on."""
-        return self.work.json("test", lambda: self._prove(chosen["alpha"]))
-
-    def _prove(self, alpha: float) -> dict[str, Any] | None:
-        asked = self.data.questions["test"]
-        if len(asked.queries) < FEWEST_QUERIES:
-            return None
-        sample = Sample(len(self.documents), self.plan.pool, len(asked.queries), self.settings.seed)
-        ranked = self.collection.only(sample.ranked([asked]))
-        encoders = {
-            "teacher": self._taught_by,
-            "student": self.kept(self.student(alpha)),
-            "untrained": self.kept(self.student(0.0)),
-        }
-        queries: Texts = [(query, "query") for query in asked.queries]
-        passages: Texts = [(text, "document") for text in ranked.passages]
-        scores: dict[str, ranking.PerQuery] = {}
-        for name, encoder in encoders.items():
-            asking = encode(encoder, queries, "Encoding queries")
-            answering = encode(encoder, passages, "Encoding passages")
-            order, _ = rank_documents(asking, answering, ranked.owner, ranking.DEPTH)
-            # A query of which a table knows no token finds nothing.
-            order[~asking.any(axis=1)] = -1
-            scores[name] = score_rankings(order, asked.relevance)
-        groups = self.data.parts_of(asked)
-        # Between queries of one page there is nothing to see of others.
-        several = len(set(groups)) > 1
-        return {
-            "queries": len(queries),
-            "documents": ranked.size,
-            "kind": "artificial",
-            "groups": len(set(groups)),
-            "rows": [ranking.row_of(name, values) for name, values in scores.items()],
-            "differences": [
-                row if several else {**row, "low": None, "high": None}
-                for before, after in _COMPARED
-                for row in ranking.differences(
-                    f"{after} - {before}", "dense", scores[before], scores[after], groups
-                )
-            ],
-        }
-
-    def speed(self, chosen: dict[str, Any]) -> dict[str, float]:
-        """Texts a CPU second of teacher and student, on the same texts, in turns."""
-        return self.work.json("speed", lambda: self._speed(self.student(chosen["alpha"])))
-
-    def _speed(self, student: TextEncoder | StaticEncoder) -> dict[str, float]:
-        teacher, student = _on_cpu(self.teacher), _on_cpu(student)
-        sample = [text for text, role in self.texts if role == "document"][:_TIMED]
-        repeats = max(1, int(_LEAST_SECONDS / max(1e-4, _cpu_seconds(student, sample))))
-        repeated = sample * min(1000, repeats)
-        teacher_seconds, student_seconds = float("inf"), float("inf")
-        with track("Timing", _TURNS, "turns") as task:
-            for _ in range(_TURNS):
-                teacher_seconds = min(teacher_seconds, _cpu_seconds(teacher, sample))
-                student_seconds = min(student_seconds, _cpu_seconds(student, repeated))
-                task.advance()
-        speeds = [len(sample) / teacher_seconds, len(repeated) / student_seconds]
-        lengths = teacher.lengths(sample, "document")
-        return {
-            "teacher_texts_a_cpu_second": speeds[0],
-            "student_texts_a_cpu_second": speeds[1],
-            "times_as_fast": speeds[1] / speeds[0],
-            "texts": len(sample),
-            "mean_tokens": float(np.mean(lengths)),
-        }
-
-    def describe(self, chosen: dict[str, Any]) -> dict[str, Any]:
-        """The record: what was made out of what, how, and how good it is."""
-        student = self.student(chosen["alpha"])
-        facts = self.data.facts
-        return {
-            "settings": asdict(self.settings),
-            "data": {
-                **{name: facts[name] for name in ("documents", "files", "skipped_count", "splits")},
-                "learnt_from": len(self.texts),
-                "chosen_on": len(self.held),
-            },
-            "teacher": _size(self.teacher),
-            "student": _size(student),
-            "plan": asdict(self.plan),
-            "training": self.train(),
-            "validation": {"candidates": chosen["candidates"]},
-            "alpha": chosen["alpha"],
-            "test": self.prove(chosen),
-            "speed": self.speed(chosen),
-            "versions": versions(),
-            "machine": machine(),
-        }
-
 
 def encode(
     encoder: CachedEncoder | StaticEncoder, texts: Texts, title: str
@@ -464,25 +368,3 @@ def _rows(texts: Texts) -> list[DistillationRow]:
 def _unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
-
-
-def _on_cpu(encoder: TextEncoder | StaticEncoder) -> TextEncoder | StaticEncoder:
-    """An encoder where time is counted; the same one if it is there."""
-    there = next(encoder.parameters()).device.type == "cpu"
-    return encoder if there else copy.deepcopy(encoder).cpu()
-
-
-def _cpu_seconds(encoder: TextEncoder | StaticEncoder, texts: Sequence[str]) -> float:
-    with progress_shown(False):
-        started = time.process_time()
-        encoder.encode(texts)
-        return max(1e-9, time.process_time() - started)
-
-
-def _size(encoder: TextEncoder | StaticEncoder) -> dict[str, Any]:
-    return {
-        "layers": len(encoder.layers()) if isinstance(encoder, TextEncoder) else 0,
-        "dim": encoder.dim,
-        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-        "fingerprint": encoder.fingerprint(),
-    }

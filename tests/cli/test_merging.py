@@ -132,5 +132,5 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
     lines = [line.split() for line in said.splitlines()]
     rows = [line[0] for line in lines if "dense" in line]
     assert rows == ["out", "a", "b"]
-    assert said.count("-3.1") == 3
+    assert said.count("\u22123.1 [\u22125.2, +1.3]") == 3
     assert str(tiny_docs) in said.replace("\n", "") and "Differences are to the merge" in said

@@ -23,6 +23,7 @@ from isometry.core.writing import (
     atomic_folder,
     clear_disk_errors,
     out_folder,
+    replace_folder,
     write_text,
 )
 
@@ -92,6 +93,18 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_there(
     with pytest.raises(KeyboardInterrupt), atomic_folder(path) as temporary:
         (temporary / "new").write_text("new")
     assert names(path) == ["old"] and names(tmp_path) == ["folder"]
+
+
+def test_what_was_there_comes_back_when_nothing_can_take_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("years of work")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(path, tmp_path / "nothing")
+    assert names(path) == ["old"] and names(tmp_path) == ["folder"]
+    (tmp_path / "new").mkdir()
+    replace_folder(path, tmp_path / "new")
+    assert names(path) == [] and names(tmp_path) == ["folder"]
 
 
 def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:

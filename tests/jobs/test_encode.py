@@ -205,6 +205,9 @@ def test_vectors_do_not_lie_among_what_they_are_made_of(tmp_path: Path, small_fo
         isometry.encode(small_folder, tmp_path / "docs", tmp_path / "docs/deep/v.parquet")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.md", "deep", "docs"]
     assert isometry.encode(small_folder, tmp_path / "docs", tmp_path / "v.parquet")["texts"] == 1
+    # What is hidden is not read.
+    hidden = tmp_path / "docs" / ".vectors" / "v.parquet"
+    assert isometry.encode(small_folder, tmp_path / "docs", hidden)["texts"] == 1
 
 
 def test_what_is_skipped_is_told(

@@ -132,6 +132,41 @@ def test_dense_figures_are_those_of_sentence_transformers(
     assert ours["recall@10"] == pytest.approx(theirs["cosine_recall@10"], abs=1e-6)
 
 
+def test_a_query_that_is_a_document_does_not_find_itself(
+    tmp_path: Path, small_folder: Path, pairs: list[tuple[str, str]]
+) -> None:
+    """As BEIR's evaluation has it, where the queries are documents; what is judged counts."""
+    folder = tmp_path / "same"
+    (folder / "qrels").mkdir(parents=True)
+    texts = [query for query, _ in pairs[:120]]
+    rows = [json.dumps({"_id": f"d{n}", "text": text}) for n, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    asked = range(0, len(texts), 2)
+    (folder / "queries.jsonl").write_text("\n".join(rows[::2]), encoding="utf-8")
+
+    def judge(lines: list[str]) -> None:
+        whole = "\n".join(["query-id\tcorpus-id\tscore", *lines])
+        (folder / "qrels" / "test.tsv").write_text(whole, encoding="utf-8")
+
+    def reached(metric: str) -> dict[str, float]:
+        rows = evaluate([small_folder], beir=folder)["rows"]
+        return {row["mode"]: row[metric] for row in rows}
+
+    judge([f"d{n}\td{n + 1}\t1" for n in asked])
+    found = reached("mrr@10")
+    encoder = TextEncoder.load(small_folder)
+    vectors = encoder.encode(texts)
+    places = (vectors[::2] @ vectors.T).argsort(axis=1)[:, ::-1]
+    ranks = []
+    for row, n in enumerate(asked):
+        others = [place for place in places[row].tolist() if place != n]
+        ranks.append(others.index(n + 1) + 1)
+    expected = sum(1 / rank for rank in ranks if rank <= 10) / len(ranks)
+    assert found["dense"] == pytest.approx(expected, abs=1e-6) and expected > 0
+    judge([f"d{n}\td{n}\t1" for n in asked])
+    assert min(reached("recall@1").values()) > 0.9
+
+
 def test_columns_are_not_named_twice(beir: Path, small_folder: Path) -> None:
     with pytest.raises(InputError, match="what its columns are called"):
         evaluate([small_folder], beir=beir, id="url")

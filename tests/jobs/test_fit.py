@@ -245,6 +245,21 @@ def test_a_seed_below_0_and_endless_minutes_are_refused(tiny_docs: Path) -> None
             plan_only(FitSettings(str(tiny_docs), **options))
 
 
+def test_files_are_found_however_their_paths_are_typed(
+    tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for typed, place in (("~/asked.jsonl", tmp_path / "asked.jsonl"), ("./a.jsonl", "a.jsonl")):
+        with pytest.raises(InputError, match=f"There is no file {re.escape(str(place))}"):
+            isometry.fit(tiny_docs, pairs=typed)
+        with pytest.raises(InputError, match=f"There is no file {re.escape(str(place))}"):
+            plan_only(FitSettings(str(tiny_docs), pairs=typed))
+    (tmp_path / "plan.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match="plan"):
+        isometry.fit(tiny_docs, plan="~/plan.json")
+
+
 def test_another_way_of_searching_is_refused(opened: Space) -> None:
     for search in (opened.search, opened.explain):
         with pytest.raises(ValueError, match="semantic"):

@@ -22,7 +22,7 @@ from isometry.jobs import merge as job
 from isometry.jobs import merge_evaluation, merge_probe, merge_tasks
 from isometry.jobs.batching import passage
 from isometry.jobs.merge_tasks import Task, open_tasks
-from isometry.jobs.preparation import Prepared
+from isometry.jobs.preparation import FEWEST_QUERIES, Prepared
 from isometry.learners.two_towers import PairRow
 from isometry.merging.average import average
 from isometry.merging.checkpoints import open_checkpoint
@@ -125,7 +125,7 @@ def test_a_gain_is_what_counts_and_hardly_any_is_none(
 ) -> None:
     models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
-    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows, "b": rows[::-1]})
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: ({"a": rows, "b": rows[::-1]}, []))
     monkeypatch.setattr(merge_probe, "_STEPS", 1)
     # Of the base, then of each model, on one task and then on the other.
     told = iter([[2.0, 1.0, 3.0], [2.0, 2.5, 1.95]])
@@ -172,9 +172,9 @@ def test_where_files_name_tensors_otherwise_all_have_one_position(
 ) -> None:
     models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
-    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: ({"a": rows}, []))
     monkeypatch.setattr(merge_probe, "_STEPS", 2)
-    monkeypatch.setattr(merge_probe, "_stored_names", lambda *_: {})
+    monkeypatch.setattr(merge_probe, "_stored_names", lambda *_: ({}, []))
     figures = job.merge(
         models, tmp_path / "out", method="self-positioning", base=tiny_folder, probe=[tiny_docs]
     )
@@ -217,7 +217,7 @@ def test_a_recipe_by_hand_is_learned_and_ends_as_the_other(
 
 
 def test_a_probe_is_what_fit_validates_on(task: Task, prepared: Prepared, tmp_path: Path) -> None:
-    (rows,) = merge_probe.probe_rows([task], 0, tmp_path).values()
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path)[0].values()
     asked = {text: next(iter(relevant)) for text, relevant in zip(
         prepared.questions["validation"].queries,
         prepared.questions["validation"].relevance, strict=True)}  # fmt: skip
@@ -236,12 +236,12 @@ def test_a_probe_is_what_fit_validates_on(task: Task, prepared: Prepared, tmp_pa
 def test_near_duplicates_are_one_example(
     task: Task, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (rows,) = merge_probe.probe_rows([task], 0, tmp_path / "a").values()
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path / "a")[0].values()
     clusters = prepared.clusters.copy()
     clusters[clusters == rows[0].key] = rows[1].key
     twins = replace(prepared, clusters=clusters)
     monkeypatch.setattr(Task, "prepared", lambda *_: twins)
-    (fewer,) = merge_probe.probe_rows([task], 0, tmp_path / "b").values()
+    (fewer,) = merge_probe.probe_rows([task], 0, tmp_path / "b")[0].values()
     assert len(fewer) == len(rows) - 1 == len({row.key for row in fewer})
 
 
@@ -256,7 +256,7 @@ def test_all_that_answers_a_query_is_known_and_the_best_is_learned_on(
     questions = replace(asked, queries=asked.queries[:-1], relevance=graded)
     judged = replace(prepared, questions={**prepared.questions, "validation": questions})
     monkeypatch.setattr(Task, "prepared", lambda *_: judged)
-    (rows,) = merge_probe.probe_rows([task], 0, tmp_path).values()
+    (rows,) = merge_probe.probe_rows([task], 0, tmp_path)[0].values()
     known = dict(zip(questions.queries, graded, strict=True))
     assert len(rows) > 20
     for row in rows:
@@ -266,25 +266,36 @@ def test_all_that_answers_a_query_is_known_and_the_best_is_learned_on(
         assert row.answers >= {prepared.clusters[document] for document in documents}
 
 
-def test_people_s_queries_are_the_probe_but_for_those_that_an_evaluation_asks(
+def test_people_s_queries_are_the_probe_but_for_those_that_were_trained_on_or_an_evaluation_asks(
     tmp_path: Path, pairs: list[tuple[str, str]]
 ) -> None:
     (task,) = open_tasks([write_beir(tmp_path / "asked", pairs)])
-    (rows,) = merge_probe.probe_rows([task], 0, tmp_path / "probe").values()
+    found, warnings = merge_probe.probe_rows([task], 0, tmp_path / "probe")
+    (rows,) = found.values()
     with Workspace(tmp_path / "w", "x") as work:
-        asked = set(merge_evaluation.held_out(work, task, 0).questions["test"].queries)
+        held = merge_evaluation.held_out(work, task, 0)
     answer = {query.strip(): code.strip() for query, code in pairs}
     assert all(row.document == answer[row.query] for row in rows)
-    assert len(asked) >= 20 and not asked & {row.query for row in rows}
-    # More than the validation side has: nobody was trained on what somebody gives for this.
-    assert len(rows) > 2 * len(asked)
+    chosen, asked = (set(held.questions[side].queries) for side in ("validation", "test"))
+    assert len(rows) >= 20 and {row.query for row in rows} <= chosen
+    assert len(asked) >= 20 and not asked & chosen and not warnings
+
+    # Few of them are not enough to learn on: then it is said what they may be.
+    (task,) = open_tasks([write_beir(tmp_path / "few", pairs[::6])])
+    found, warnings = merge_probe.probe_rows([task], 0, tmp_path / "other")
+    (rows,) = found.values()
+    with Workspace(tmp_path / "v", "x") as work:
+        held = task.prepared(work, 0)
+    chosen, asked = (set(held.questions[side].queries) for side in ("validation", "test"))
+    assert len(chosen) < FEWEST_QUERIES <= len(rows) and not asked & {row.query for row in rows}
+    assert len(warnings) == 1 and "would train on" in warnings[0]
 
 
 def test_every_source_has_as_many(task: Task, fewer_docs: Path, tmp_path: Path) -> None:
     (few,) = open_tasks([fewer_docs])
     names = [task.source.name, few.source.name]
-    alone = merge_probe.probe_rows([few], 0, tmp_path / "a")[names[1]]
-    both = merge_probe.probe_rows([task, few], 0, tmp_path / "b")
+    alone = merge_probe.probe_rows([few], 0, tmp_path / "a")[0][names[1]]
+    both, _ = merge_probe.probe_rows([task, few], 0, tmp_path / "b")
     assert list(both) == names
     assert {len(rows) for rows in both.values()} == {len(alone)}
     assert both[names[1]] == alone
@@ -314,7 +325,7 @@ def test_the_prompts_that_the_merge_will_have_are_put_before_the_probe(
     models = [tuned(tiny_folder, tmp_path / name, seed) for seed, name in enumerate("ab")]
     change_json(models[1] / PROMPTS, prompts={"query": "ask: ", "document": "read: "})
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
-    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: ({"a": rows}, []))
     monkeypatch.setattr(merge_probe, "_STEPS", 1)
     seen: list[str] = []
     collate = TextEncoder.collate
@@ -432,7 +443,7 @@ def test_models_that_are_the_base_come_back(
     tiny_folder: Path, tiny_docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: Any
 ) -> None:
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
-    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: ({"a": rows}, []))
     job.merge([tiny_folder] * 2, tmp_path / "out", method="self-positioning", base=tiny_folder,
               probe=[tiny_docs])  # fmt: skip
     ours, base = load_file(tmp_path / "out" / WEIGHTS), load_file(tiny_folder / WEIGHTS)
@@ -444,7 +455,7 @@ def test_a_password_stays_here(
 ) -> None:
     shown = "postgresql://me@host/db#mails"
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
-    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {shown: rows})
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: ({shown: rows}, []))
     monkeypatch.setattr(merge_probe, "_STEPS", 1)
     monkeypatch.setattr(merge_tasks, "open_source", lambda *_, **__: SimpleNamespace(name=shown))
     figures = job.merge(
@@ -463,7 +474,7 @@ def test_half_models_are_merged_in_their_own_type(
         change_weights(model, lambda state: state.update(
             {name: tensor.half() for name, tensor in state.items()}))  # fmt: skip
     rows = [PairRow(words, code, row) for row, (words, code) in enumerate(pairs[:12])]
-    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: {"a": rows})
+    monkeypatch.setattr(merge_probe, "probe_rows", lambda *_: ({"a": rows}, []))
     monkeypatch.setattr(merge_probe, "_STEPS", 2)
     job.merge(models, tmp_path / "out", method="self-positioning", base=tiny_folder,
               probe=[tiny_docs])  # fmt: skip

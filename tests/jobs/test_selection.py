@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from isometry.jobs.proof import verdict
+from isometry.corpora.documents import Document, views_of
+from isometry.jobs.preparation import Questions
+from isometry.jobs.proof import (
+    _examples,  # pyright: ignore[reportPrivateUsage]
+    verdict,
+)
+from isometry.jobs.ranking import Rankings
 from isometry.jobs.selection import choose_point, why_base, why_tuned
 from isometry.report.figures import certainty
 
@@ -91,7 +98,8 @@ def test_why_the_base_was_kept_names_the_interval_that_decided() -> None:
 
 def test_of_one_page_nothing_is_claimed_for_others() -> None:
     def headline(groups: int) -> str:
-        change = {"difference": 0.025, "low": 0.012, "high": 0.038}
+        ends = {"low": 0.012, "high": 0.038} if groups > 1 else dict.fromkeys(("low", "high"))
+        change = {"difference": 0.025, **ends}
         row = {"mode": "dense", "metric": "ndcg@10", **change}
         size = {"layers": 1, "dimensions": 48, **change}
         proof = {
@@ -101,7 +109,8 @@ def test_of_one_page_nothing_is_claimed_for_others() -> None:
         return verdict({"alpha": 1.0, "reasons": ["better"]}, proof)["headline"]
 
     def said(groups: int) -> str:
-        row = {"mode": "dense", "metric": "ndcg@10", "difference": 0.025, "low": 0.01, "high": 0.04}
+        ends = {"low": 0.01, "high": 0.04} if groups > 1 else dict.fromkeys(("low", "high"))
+        row = {"mode": "dense", "metric": "ndcg@10", "difference": 0.025, **ends}
         return certainty({"figures": {"test": {"groups": groups, "differences": [row]}}})
 
     assert "very likely show a gain" in said(2) and "nothing can be said" in said(1)
@@ -115,3 +124,21 @@ def test_of_one_page_nothing_is_claimed_for_others() -> None:
         " belong together, which says nothing of others. Smaller, against the base cut so: 1x48"
         " +2.5."
     )
+
+
+def test_of_several_answers_the_one_is_shown_that_stands_where_its_rank_says() -> None:
+    documents = [Document(f"d{n}", f"text {n}", title=f"Title {n}") for n in range(4)]
+    data = SimpleNamespace(documents=documents, views=views_of(documents))
+    asked = Questions(["better", "worse", "none"], [{0: 1, 1: 1}, {0: 1, 1: 1}, {3: 1}])
+    before = np.array([[2, 0, 3, 1], [1, 2, 3, 0], [0, 1, 2, -1]])
+    after = np.array([[1, 2, 3, 0], [2, 0, 3, 1], [0, 1, 2, -1]])
+    found = _examples(
+        cast(Any, SimpleNamespace(data=data)),
+        asked,
+        *(Rankings(order, np.zeros(order.shape)) for order in (before, after)),
+    )
+    (better,), (worse,) = found["improved"], found["worsened"]
+    # Document 0 fell from 2 to 4; it is 1 that stands first now.
+    shown = [(row["document"], row["base_rank"], row["tuned_rank"]) for row in (better, worse)]
+    assert shown == [("d1", 2, 1), ("d1", 1, 2)]
+    assert better["title"] == "Title 1" and better["text"] == "text 1"

@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,10 +23,15 @@ from tuned_folders import change_weights
 import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
+from isometry.core.workspace import Workspace
 from isometry.encoders.encoder import load_encoder
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
+from isometry.jobs import merge_evaluation
 from isometry.jobs.encode import encode
+from isometry.jobs.merge_tasks import open_tasks
+from isometry.jobs.preparation import Questions
+from isometry.jobs.ranking import Collection, collection, found_by_vectors
 
 
 def test_each_kind_of_model_is_loaded_as_what_it_is(table: Path, tiny_folder: Path) -> None:
@@ -156,3 +163,24 @@ def test_a_text_without_a_known_token_is_told_and_a_query_finds_nothing_by_it(
     rows = isometry.evaluate([table], beir=folder)["rows"]
     (dense,) = [row for row in rows if row["mode"] == "dense"]
     assert dense["queries"] == 12 and dense["ndcg@10"] == 0 and dense["recall@10"] == 0
+
+
+def test_an_evaluation_of_merged_tables_finds_nothing_for_what_they_do_not_know(
+    table: Path, tiny_docs: Path, tmp_path: Path
+) -> None:
+    (task,) = open_tasks([tiny_docs])
+    with Workspace(tmp_path / "work", "x") as work:
+        data = merge_evaluation.held_out(work, task, 0)
+    # Judged to what comes first among equals.
+    asked = Questions(["\ua66e", "sort a list"], [{0: 1}, {0: 1}])
+    data = replace(data, questions={**data.questions, "test": asked})
+    scores = merge_evaluation.scores_of(str(table), data, tmp_path / "vectors")
+    assert scores["ndcg@10"][0] == 0 and scores["recall@100"][0] == 0
+    ranked = found_by_vectors(StaticEncoder.load(table), passages(), ["\ua66e", "some words"])
+    assert (ranked.order[0] == -1).all() and (ranked.scores[0] == 0).all()
+    assert sorted(ranked.order[1][:2].tolist()) == [0, 1]
+
+
+def passages() -> Collection:
+    chunks = pa.table({"document": ["a", "b"], "position": [0, 0], "text": ["words", "a list"]})
+    return collection(["a", "b"], chunks)

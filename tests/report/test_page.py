@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
+from isometry.report.model_card import render_model_card
 from isometry.report.page import render_report
 
 
@@ -65,6 +66,19 @@ def test_pages_are_counted_where_the_interval_counts_them(manifest: dict[str, An
     html = render_report(manifest)
     assert [text for _, text in figures_of(html)["figures.test.groups"]] == ["41"]
     assert "over queries and over the" in html
+    check_figures(html, manifest)
+
+
+def test_of_one_page_there_is_no_interval(manifest: dict[str, Any]) -> None:
+    assert all(part in render_report(manifest) for part in ("<p>95 % interval", "result gain"))
+    manifest = copy.deepcopy(manifest)
+    manifest["figures"]["test"]["groups"] = 1
+    for row in [*manifest["figures"]["test"]["differences"], *manifest["figures"]["sizes"]]:
+        row["low"] = row["high"] = None
+    html = render_report(manifest)
+    assert "<p>95 % interval" not in html and "result gain" not in html
+    assert "of others nothing can be said" in html and "over queries." in html
+    assert render_model_card(manifest).count("| –") >= 2
     check_figures(html, manifest)
 
 

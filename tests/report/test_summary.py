@@ -27,8 +27,8 @@ def test_it_shows_the_verdict_the_systems_and_the_places(manifest: dict[str, Any
     for name, row in zip(names, manifest["figures"]["test"]["rows"], strict=True):
         line = next(line for line in text.splitlines() if line.strip().startswith(name))
         assert re.findall(r"\d+\.\d", line) == [f"{100 * row[metric]:.1f}" for metric in metrics]
-    assert "nDCG@10, dense: +12.6 points [+9.5, +15.5]" in text
-    assert "nDCG@10, fused: +8.1 points [+5.7, +10.6]" in text
+    assert "nDCG@10, dense: +12.6 [+9.5, +15.5]" in text
+    assert "nDCG@10, fused: +8.1 [+5.7, +10.6]" in text
     assert "Dictionary glosses 61.2 → 60.9" in text
     assert "out/space/report.html" in text
     assert "artificial" in text
@@ -52,6 +52,18 @@ def test_smaller_sizes_have_a_line_each(manifest: dict[str, Any]) -> None:
     assert "2x96 15.7 M 384 – 20.2 – –" in lines
     manifest["figures"]["sizes"] = []
     assert "isometry cut" not in printed(manifest)
+
+
+def test_of_one_page_no_interval_is_shown(manifest: dict[str, Any]) -> None:
+    manifest["figures"]["test"]["groups"] = 1
+    rows = [*manifest["figures"]["test"]["differences"], *manifest["figures"]["sizes"]]
+    for row in rows:
+        row["low"] = row["high"] = None
+    text = printed(manifest)
+    assert "of others nothing can be said" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "nDCG@10, dense: +12.6" in lines
+    assert "2x96 15.7 M 384 2.7 20.2 65.2 +45.0" in lines
 
 
 def test_a_kept_base_says_why(manifest: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from running import answering, until
 
 from isometry import Space
 from isometry.search.other_vectors import OtherVectors
+from isometry.search.overlay import LayeredIndex, TableWords
 from isometry.serving import searching
 from isometry.serving.searching import Searcher
 
@@ -55,6 +56,16 @@ def test_what_is_kept_is_no_larger_than_the_index(
     for dimensions in (32, 16, 8):
         search(dimensions)
         assert kept(space)[dimensions] is tables[dimensions]
+
+
+def test_words_of_a_shortened_table_are_the_tables(space: Space) -> None:
+    over = LayeredIndex(space.index, TableWords(space.index, space.lexical), [], [])
+    numbers = np.arange(40)
+    for index in (space.index, over):
+        cut = OtherVectors(index, numbers, space.index.vectors(numbers)[:, :8])
+        words = ["heap", "list"]
+        scores = cut.word_scores(words, numbers)
+        assert (scores == index.word_scores(words, numbers)).all() and scores.any()
 
 
 def test_a_width_that_is_there_does_not_wait_for_one_that_is_not(space: Space) -> None:

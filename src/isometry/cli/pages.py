@@ -29,33 +29,18 @@ def page(
     Example:
       isometry page docs-space
     """
-    from isometry.core.errors import InputError
     from isometry.core.writing import write_text
-    from isometry.corpora.readers.archives import SKIPPED_FOLDERS
-    from isometry.jobs.places import check_place
+    from isometry.jobs.places import check_new_file, check_outside, check_place
     from isometry.serving.offline import offline_page
     from isometry.space import Space
 
     name = space.resolve().name
-    place = out or Path(f"{name}.html")
-    if place.is_dir():
-        raise InputError(f"{place} is a folder.", "--out is the file that is written.")
+    place = Path(f"{name}.html") if out is None else out.expanduser()
     check_place(place, {})
-    if place.exists() and not force:
-        raise InputError(f"{place} exists.", "Replace it with --force, or choose another --out.")
+    check_new_file(place, force)
     opened = Space.open(space)
-    whole = opened.manifest["source"].get("place")
-    inside = Path()
-    if whole and Path(whole).is_dir() and Path(whole).resolve() in place.resolve().parents:
-        inside = place.resolve().relative_to(Path(whole).resolve())
-    # What is hidden is not read.
-    if inside.parts and not any(
-        part.startswith(".") or part in SKIPPED_FOLDERS for part in inside.parts
-    ):
-        raise InputError(
-            f"{place} lies in the source, where the next run would read it as a document.",
-            "Choose another --out.",
-        )
+    if source := opened.manifest["source"].get("place"):
+        check_outside(place, Path(source))
     with progress(quiet):
         text = offline_page(opened, name)
     write_text(place, text)

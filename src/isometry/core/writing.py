@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
@@ -138,8 +139,6 @@ def atomic_folder(path: Path, *, last_look: Callable[[], None] = lambda: None) -
     with clear_disk_errors(path, new=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    # A folder cannot be renamed onto a full one: the old one is put aside first.
-    aside = temporary.with_name(f"{temporary.name}.old")
     try:
         with clear_disk_errors(path):
             yield temporary
@@ -150,15 +149,31 @@ def atomic_folder(path: Path, *, last_look: Callable[[], None] = lambda: None) -
                     file.chmod(0o666 & ~_UMASK)
                     flush(file)
             last_look()
-            if path.is_dir():
-                path.replace(aside)
-            temporary.replace(path)
-            flush(path.parent)
+            replace_folder(path, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(path: Path, new: Path) -> None:
+    """Puts a finished folder in its place; what is there goes only once the new one is.
+
+    A kill at that moment may leave none in the place, and the old one hidden beside it.
+
+    Args:
+        path: The place, whether something is there or not.
+        new: The finished folder, on the same disk.
+    """
+    # A folder cannot be renamed onto a full one: the old one is put aside first.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+    try:
+        if path.is_dir():
+            path.replace(aside)
+        new.replace(path)
+        flush(path.parent)
     finally:
         if aside.exists() and not path.exists():
             aside.replace(path)
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -67,6 +67,16 @@ class Document:
         return "\n".join(part for part in (self.summary, self.text) if part)
 
 
+def views_of(documents: Iterable[Document]) -> list[tuple[str, str]]:
+    """The header and the body of each."""
+    return [(document.header(), document.body()) for document in documents]
+
+
+def passage(header: str, body: str) -> str:
+    """Both in one text, as an encoder reads it."""
+    return f"{header}\n{body}" if header else body
+
+
 def composed(document: Document) -> Document:
     """It, with each accented letter as one character (Unicode's form NFC).
 

@@ -10,17 +10,13 @@ from jaxtyping import Int
 
 from isometry.core.progress import track
 from isometry.corpora.curation.dedup import normalize
+from isometry.corpora.documents import passage
 from isometry.corpora.pairs.structure import Pair
 from isometry.encoders.cached import CachedEncoder
 from isometry.jobs.ranking import Collection
 from isometry.learners.two_towers import PairRow
 from isometry.training.negatives import unlabelled_answers
 from isometry.training.topic_batches import topic_batches
-
-
-def passage(header: str, body: str) -> str:
-    """A document as the encoder reads it."""
-    return f"{header}\n{body}" if header else body
 
 
 def make_batches(

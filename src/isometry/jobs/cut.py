@@ -42,7 +42,7 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
         InputError: For anything that the user can cause and cure.
     """
     wanted, folder = read_size(size), out_folder(out)
-    check_replaceable(folder, RECORD, "cut model", force)
+    check_replaceable(folder, (folder / RECORD).is_file(), "cut model", force)
     place, is_local = locate(model)
     check_place(folder, {str(model): Path(place)} if is_local else {})
     if is_local and folder.resolve() == Path(place).resolve():
@@ -78,7 +78,7 @@ def cut(model: str | Path, size: str, out: str | Path, *, force: bool = False) -
     }
 
     def last_look() -> None:
-        check_replaceable(folder, RECORD, "cut model", force)
+        check_replaceable(folder, (folder / RECORD).is_file(), "cut model", force)
         check_model_alone(folder)
 
     with atomic_folder(folder, last_look=last_look) as temporary:

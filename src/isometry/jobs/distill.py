@@ -130,7 +130,7 @@ def distill(
         discard_finished_work(partial, fingerprint)
         say(f"Nothing to do: {folder} was made from this source with these settings.")
         return finished
-    check_replaceable(folder, RECORD, "distilled model", force)
+    check_replaceable(folder, (folder / RECORD).is_file(), "distilled model", force)
     if force:
         discard_other_work(partial, fingerprint)
     encoder = load_teacher(settings)
@@ -155,7 +155,7 @@ def distill(
         made = job.student(chosen["alpha"])
 
         def last_look() -> None:
-            check_replaceable(folder, RECORD, "distilled model", force)
+            check_replaceable(folder, (folder / RECORD).is_file(), "distilled model", force)
             check_model_alone(folder)
 
         with atomic_folder(folder, last_look=last_look) as temporary:

@@ -14,9 +14,9 @@ from isometry.core.machine import machine, versions
 from isometry.core.progress import progress_shown, track
 from isometry.encoders.static import StaticEncoder
 from isometry.encoders.text import TextEncoder
-from isometry.evaluation.retrieval import rank_documents, score_rankings
+from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs import ranking
-from isometry.jobs.distilling import Distilling, Texts, encode
+from isometry.jobs.distilling import Distilling
 from isometry.jobs.preparation import FEWEST_QUERIES
 from isometry.jobs.sampling import Sample
 
@@ -37,27 +37,19 @@ def prove(job: Distilling, alpha: float) -> dict[str, Any] | None:
         "student": job.kept(job.student(alpha)),
         "untrained": job.kept(job.student(0.0)),
     }
-    queries: Texts = [(query, "query") for query in asked.queries]
-    passages: Texts = [(text, "document") for text in ranked.passages]
     scores: dict[str, ranking.PerQuery] = {}
     for name, encoder in encoders.items():
-        asking = encode(encoder, queries, "Encoding queries")
-        answering = encode(encoder, passages, "Encoding passages")
-        order, _ = rank_documents(asking, answering, ranked.owner, ranking.DEPTH)
-        # A query of which a table knows no token finds nothing.
-        order[~asking.any(axis=1)] = -1
-        scores[name] = score_rankings(order, asked.relevance)
+        found = ranking.found_by_vectors(encoder, ranked, asked.queries)
+        scores[name] = score_rankings(found.order, asked.relevance)
     groups = job.data.parts_of(asked)
-    # Between queries of one page there is nothing to see of others.
-    several = len(set(groups)) > 1
     return {
-        "queries": len(queries),
+        "queries": len(asked.queries),
         "documents": ranked.size,
         "kind": "artificial",
         "groups": len(set(groups)),
         "rows": [ranking.row_of(name, values) for name, values in scores.items()],
         "differences": [
-            row if several else {**row, "low": None, "high": None}
+            row
             for before, after in _COMPARED
             for row in ranking.differences(
                 f"{after} - {before}", "dense", scores[before], scores[after], groups

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isometry import __version__
 from isometry.core.errors import InputError
 from isometry.core.files import hash_value
 from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
 from isometry.core.writing import atomic_file, out_folder
-from isometry.corpora.documents import Document
+from isometry.corpora.documents import Document, passage
 from isometry.corpora.readers import ReadingReport, open_source
 from isometry.corpora.readers.reading import skipped_first
 from isometry.encoders.locate import locate, model_files
-from isometry.jobs.places import check_place, file_of
+from isometry.jobs.places import check_new_file, check_outside, check_place, file_of
 
 if TYPE_CHECKING:
     from isometry.encoders.text import Precision, Role
@@ -84,18 +84,23 @@ def encode(
         raise InputError(f"{out} is a folder.", "--out is the file that is written.")
     place, is_local = locate(model)
     check_place(path, {str(model): Path(place)} if is_local else {})
-    _check_out(path, force)
+    check_new_file(path, force)
     whole = file_of(str(source))
     if path.exists() and path.resolve() == whole.resolve():
         raise InputError(f"{path} is the source.", "Choose another --out.")
-    if whole.is_dir() and whole.resolve() in path.resolve().parents:
-        raise InputError(
-            f"{path} lies in the source, where the next run would read it as documents.",
-            "Choose another --out.",
-        )
+    check_outside(path, whole)
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
     fingerprint = hash_value(
-        [str(place), model_files(model), reader.fingerprint(), role, precision, limit, prompt]
+        [
+            __version__,
+            str(place),
+            model_files(model),
+            reader.fingerprint(),
+            role,
+            precision,
+            limit,
+            prompt,
+        ]
     )
     partial = path.with_name(f"{path.name}.partial")
     if force:
@@ -117,7 +122,7 @@ def encode(
             name = f"shard-{len(shards):06d}"
 
             def make(block: list[Document] = block) -> pa.Table:
-                texts = [_text(document) for document in block]
+                texts = [passage(document.header(), document.body()) for document in block]
                 # What is far beyond the limit need not be tokenized to know that it is.
                 read = [text[:most] for text in texts]
                 lengths = encoder.lengths(read, role)
@@ -144,7 +149,7 @@ def encode(
             shards.append(work.path / f"{name}.parquet")
         _join(shards, work.path / "joined.parquet")
         # Something may have come there since the work began.
-        _check_out(path, force)
+        check_new_file(path, force)
         (work.path / "joined.parquet").replace(path)
     discard_finished_work(work.path, work.fingerprint)
     return {
@@ -159,37 +164,17 @@ def encode(
     }
 
 
-def _check_out(path: Path, force: bool) -> None:
-    """Refuses a file that shall not be replaced.
-
-    Raises:
-        InputError: When there is one, and `force` is not given.
-    """
-    if path.exists() and not force:
-        raise InputError(f"{path} exists.", "Replace it with --force, or choose another --out.")
-
-
 def _blank(table: pa.Table) -> int:
     """How many vectors of a shard are zero."""
     vectors = table.column("vector").combine_chunks().flatten().to_numpy()
     return int((~vectors.reshape(table.num_rows, -1).any(axis=1)).sum())
 
 
-def _text(document: Document) -> str:
-    header, body = document.header(), document.body()
-    return f"{header}\n{body}" if header else body
-
-
 def _join(shards: list[Path], path: Path) -> None:
     """Streams the shards into one file."""
-
-    def tables() -> Iterator[pa.Table]:
-        for shard in shards:
-            yield pq.read_table(shard).drop_columns("truncated")
-
     with atomic_file(path) as temporary:
         schema = pq.read_schema(shards[0])
         schema = schema.remove(schema.get_field_index("truncated"))
         with pq.ParquetWriter(temporary, schema) as writer:
-            for table in tables():
-                writer.write_table(table)
+            for shard in shards:
+                writer.write_table(pq.read_table(shard).drop_columns("truncated"))

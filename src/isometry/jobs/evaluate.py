@@ -42,6 +42,7 @@ def evaluate(
     Fusion uses a Space's own weight, and the usual one for a plain model, for which nothing was
     tuned. The passages that are ranked by words are the first model's, and words are matched as the
     first Space does, or without one by the documents' language, so this mode is the same for all.
+    A query that has the id of a document does not find that, unless it is judged (as in BEIR).
 
     Args:
         models: Spaces, model folders, `packaged:NAME` or hub ids; differences are to the first.
@@ -143,6 +144,7 @@ def _compare(
     import numpy as np
 
     from isometry.corpora.curation.profile import languages
+    from isometry.corpora.documents import views_of
     from isometry.corpora.splits import independent_parts
     from isometry.encoders.cached import CachedEncoder
     from isometry.evaluation.retrieval import score_rankings
@@ -158,13 +160,21 @@ def _compare(
             word_language(languages(found), Counter(document.kind for document in found))
         )
     documents = [document.id for document in found]
-    views = [(document.header(), document.body()) for document in found]
+    views = views_of(found)
     number = {document: row for row, document in enumerate(documents)}
     texts = list(judged.queries.values())
     relevance = [
         {number[document]: grade for document, grade in judged.relevance[query].items()}
         for query in judged.queries
     ]
+    # A query may be a document, which finds itself: BEIR leaves that out.
+    itself = np.array(
+        [
+            number[query] if query in number and query not in judged.relevance[query] else -1
+            for query in judged.queries
+        ]
+    )
+    depth = ranking.DEPTH + int((itself >= 0).any())
     # No near-duplicates are looked for here: pages, and what answers one query.
     parts = independent_parts(
         groups_of(found), np.arange(len(found)), judged_together(list(own) for own in relevance)
@@ -190,12 +200,11 @@ def _compare(
             ranked = ranking.collection(documents, chunks)
             if words is None:
                 index = ranking.build_index(Path(folder) / "words", ranked.chunks, None, how)
-                words = ranking.lexical_rankings(index, documents, texts)
+                words = ranking.without(
+                    ranking.lexical_rankings(index, documents, texts, depth), itself
+                )
             cached = CachedEncoder(encoder, Path(folder) / "vectors", precision)
-            dense = ranking.dense_rankings(cached, ranked, texts)
-            # As in a search: a query of which a table knows no token finds nothing.
-            blank = ~cached.encode(texts, "query").any(axis=1)
-            dense.order[blank], dense.scores[blank] = -1, 0.0
+            dense = ranking.without(ranking.found_by_vectors(cached, ranked, texts, depth), itself)
             weight = (
                 USUAL_WEIGHT if space is None else float(space.manifest["search"]["dense_weight"])
             )

@@ -17,7 +17,7 @@ from isometry.core.errors import InputError
 from isometry.core.files import hash_file, hash_value, read_json
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace, discard_finished_work, discard_other_work
-from isometry.core.writing import clear_disk_errors, out_folder, write_text
+from isometry.core.writing import atomic_file, out_folder, replace_folder, write_text
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
@@ -158,12 +158,13 @@ def fit_by(
     Raises:
         InputError: For anything that the user can cause and cure.
     """
+    settings = _as_files(settings)
     reader = check(settings)
     # As the reader shows it: without a password.
     settings = replace(settings, source=reader.name)
     if settings.nested is not None:
         settings = replace(settings, nested=",".join(map(size_name, read_sizes(settings.nested))))
-    given_plan = None if plan is None else _read_plan(Path(plan))
+    given_plan = None if plan is None else _read_plan(Path(plan).expanduser())
     folder = out_folder(out if out is not None else default_out(settings.source))
     if folder.is_mount():
         # A finished Space is renamed into its place, and nothing can take that of a mount.
@@ -201,7 +202,7 @@ def plan_only(settings: FitSettings) -> tuple[Plan, dict[str, Any]]:
         The plan, and the figures about the data.
     """
     # A dry run sends nothing anywhere.
-    settings = replace(settings, query_writer=None, query_model=None)
+    settings = replace(_as_files(settings), query_writer=None, query_model=None)
     reader = check(settings)
     with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "w", "dry run") as work:
         from isometry.jobs.fitting import Fitting, threads_as_before
@@ -214,6 +215,18 @@ def plan_only(settings: FitSettings) -> tuple[Plan, dict[str, Any]]:
                     "fit would keep the base model and build an index.",
                 )
             return job.plan, job.data.facts
+
+
+def _as_files(settings: FitSettings) -> FitSettings:
+    """The same settings, whether a file is typed with `~` or `./` or without."""
+    files = {name: getattr(settings, name) for name in ("queries", "judgements", "pairs")}
+    return replace(
+        settings,
+        **{
+            name: None if path is None else str(Path(path).expanduser())
+            for name, path in files.items()
+        },
+    )
 
 
 def check(settings: FitSettings) -> Source:
@@ -315,18 +328,13 @@ def _read_plan(path: Path) -> Any:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """Puts a finished Space in its place; an old one goes only once the new one is there."""
+    """Puts a finished Space in its place, when nobody writes to an old one that is there."""
     from isometry.jobs.upkeep import Writer
 
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     is_space = (folder / MANIFEST).is_file()
     # What waits in the journal goes with the rest, and the index may be what is damaged.
     with Writer(folder, "fit --force", fold=False) if is_space else nullcontext():
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+        replace_folder(folder, new)
 
 
 def _finished(folder: Path, fingerprint: str, *, force: bool) -> Space | None:
@@ -398,8 +406,8 @@ def _fit(
     }
     manifest = make_manifest(job, reader, fingerprint, choice, figures)
     folder = work.path / "space"
-    with clear_disk_errors(folder):
-        shutil.copyfile(work.path / "documents.parquet", folder / DOCUMENTS)
+    with atomic_file(folder / DOCUMENTS) as temporary:
+        shutil.copyfile(work.path / "documents.parquet", temporary)
     write_text(folder / MODEL / "README.md", render_model_card(manifest))
     write_text(folder / REPORT, render_report(manifest))
     seal(folder, manifest)

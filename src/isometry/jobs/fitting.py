@@ -17,6 +17,7 @@ from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
 from isometry.core.writing import write_json
+from isometry.corpora.documents import views_of
 from isometry.corpora.pairs.query_writer import OpenAIWriter
 from isometry.corpora.pairs.tasks import Pair
 from isometry.corpora.readers import Source
@@ -185,7 +186,7 @@ class Fitting:
     @cached_property
     def served(self) -> Collection:
         """The documents as the finished Space has them."""
-        views = [(document.header(), document.body()) for document in self.data.documents]
+        views = views_of(self.data.documents)
         return self._passages("served", views)
 
     def _passages(self, name: str, views: list[tuple[str, str]]) -> Collection:

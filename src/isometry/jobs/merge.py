@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry.core.errors import InputError
-from isometry.core.progress import say, track
+from isometry.core.progress import say
+from isometry.core.workspace import Workspace
 from isometry.core.writing import (
     atomic_folder,
     check_writable,
@@ -30,17 +30,20 @@ from isometry.jobs.merge_recipe import (
     read_recipe,
     recipe_of,
 )
-from isometry.jobs.places import as_typed, check_model_alone, check_place
+from isometry.jobs.places import (
+    as_typed,
+    check_model_alone,
+    check_place,
+    check_replaceable,
+    is_model,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from isometry.jobs.merge_evaluation import Comparison
     from isometry.jobs.merge_tasks import Task
     from isometry.merging.checkpoints import Checkpoint
 
 __all__ = ["TensorWeights", "merge", "merge_by_recipe"]
-
-_FAR, _UNLIKE = 1.0, 0.5
 
 
 def merge(
@@ -90,8 +93,9 @@ def merge(
         probe: For self-positioning, sources as `fit` takes them, one for each task that the merge
             shall be good at: weights are learned on queries made from their documents, as many of
             each; those that a `fit` with this seed validates on, unless it had `queries`,
-            `pairs` or `limit`. A folder in BEIR's layout is asked its own queries, all but those
-            that `evaluate` asks. What counts of each task is the share of the best model's gain.
+            `pairs` or `limit`. A folder in BEIR's layout is asked its own queries, which no model
+            should have been tuned on, but those that `evaluate` asks. What counts of each task is
+            the share of the best model's gain.
         seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation;
             that of the fits that made the models.
         prompts_from: The model whose prompts to keep, where they differ.
@@ -195,36 +199,6 @@ def _several(sources: str | Path | Sequence[str | Path]) -> Sequence[str | Path]
     return [sources] if isinstance(sources, str | Path) else sources
 
 
-def _check_out(out: Path, force: bool) -> None:
-    """Refuses a folder that shall not be replaced.
-
-    Raises:
-        InputError: When it is not surely a model alone, or `force` is not given.
-    """
-    if not out.exists():
-        return
-    if not _is_model(out):
-        raise InputError(
-            f"{out} exists and is no model; it is left alone.", "Choose another --out."
-        )
-    if not force:
-        raise InputError(f"{out} exists.", "Replace it with --force, or choose another --out.")
-
-
-def _is_model(folder: Path) -> bool:
-    """Whether a folder has a model in it, and is no training's.
-
-    Weights must stand where such a model has them: programs call their own files config.json, too,
-    and have models somewhere below. A training's folder has its checkpoints in it.
-    """
-    if any(folder.glob("checkpoint-*")):
-        return False
-    weights = any(folder.glob("*.safetensors"))
-    if (folder / "modules.json").is_file():
-        return weights or any(folder.glob("*/*.safetensors"))
-    return weights and (folder / "config.json").is_file()
-
-
 def _check_parents(out: Path, parents: Mapping[str, Checkpoint], compared: bool) -> None:
     """Refuses to replace a folder that holds what is merged.
 
@@ -249,8 +223,9 @@ def _merge(
     wanted: Mapping[int, str],
 ) -> dict[str, Any]:
     check(settings)
-    _check_out(out, force)
+    check_replaceable(out, is_model(out), "model", force)
     asked, probes = _opened(evaluate, settings.probe if settings.learns else (), columns)
+    from isometry.jobs.merge_methods import look_at_base, look_at_weights, merged
     from isometry.merging.checkpoints import open_checkpoint
     from isometry.merging.compatibility import check_compatible, check_prompts, settings_model
     from isometry.merging.writing import write_merged
@@ -272,7 +247,7 @@ def _merge(
         check_prompts(models)
     else:
         prompts = opened[settings.prompts_from]
-    warnings += _look_at_weights(settings, models[0])
+    warnings += look_at_weights(settings, models[0])
     replaced = [name for name, one in opened.items() if one.folder.resolve() == out.resolve()]
     warnings += [
         f"The merge replaces '{name}', which it is made of: its recipe cannot be repeated."
@@ -285,13 +260,10 @@ def _merge(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Before the merge: a source or a model that cannot be used costs nothing.
-        comparisons = [
-            _Comparison(task, settings, stack, folder / str(number))
-            for number, task in enumerate(asked)
-        ]
+        comparisons = _compared(asked, settings, stack, folder)
         learned = None
         if base is not None:
-            warnings += _look_at_base(base, models)
+            warnings += look_at_base(base, models)
         if probes:
             from isometry.jobs.merge_probe import learn
 
@@ -302,16 +274,12 @@ def _merge(
         made = recipe_of(settings, fingerprints)
 
         def last_look() -> None:
-            _check_out(out, force)
+            check_replaceable(out, is_model(out), "model", force)
             check_model_alone(out, copied)
 
         with atomic_folder(out, last_look=last_look) as temporary:
             written = write_merged(
-                temporary,
-                _shown(_merged(settings, models, base), len(models[0])),
-                leading,
-                models[0],
-                prompts,
+                temporary, merged(settings, models, base), leading, models[0], prompts
             )
             write_json(temporary / RECIPE, made)
             write_text(temporary / "README.md", _card(settings, leading, bool(replaced)))
@@ -343,107 +311,23 @@ def _opened(
     return tasks[: len(evaluate)], tasks[len(evaluate) :]
 
 
-class _Comparison:
-    """Parents on one task, before there is a merge."""
-
-    def __init__(self, task: Task, settings: MergeSettings, stack: ExitStack, folder: Path) -> None:
-        from isometry.core.workspace import Workspace
-        from isometry.jobs.merge_evaluation import held_out, scores_of
-
-        self._task = task
-        self._cache = folder / "vectors"
-        work = stack.enter_context(Workspace(folder / "work", "merge"))
-        self._data = held_out(work, task, settings.seed)
-        self._parents = {
-            name: scores_of(name, self._data, self._cache)
-            for name in dict.fromkeys(settings.parents)
-        }
-
-    def with_merge(self, merge: str) -> dict[str, Any]:
-        """The task's name, and rows whose differences are to the merge."""
-        from isometry.jobs.merge_evaluation import compare, scores_of
-
-        scores = {merge: scores_of(merge, self._data, self._cache), **self._parents}
-        return {"source": self._task.source.name, "rows": compare(scores, self._data)}
-
-
-def _look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:
-    """Weights that do not sum to 1; a pattern that fits nothing is an error."""
-    for own in settings.tensors:
-        if not any(fnmatchcase(name, own.pattern) for name in model):
-            raise InputError(
-                f"No tensor's name fits '{own.pattern}'.", f"One is called {next(iter(model))}."
-            )
-    sums = [sum(weights) for weights in settings.all_weights()]
-    if not settings.of_shares:
+def _compared(
+    tasks: Sequence[Task], settings: MergeSettings, stack: ExitStack, folder: Path
+) -> list[Comparison]:
+    """The parents on each task."""
+    if not tasks:
         return []
+    from isometry.jobs.merge_evaluation import Comparison
+
     return [
-        f"The weights sum to {total:g}, not to 1"
-        + ("; their ratio is taken." if settings.takes_ratio else ".")
-        for total in sums
-        if abs(total - 1) > 1e-6
-    ]
-
-
-def _look_at_base(base: Checkpoint, models: Sequence[Checkpoint]) -> list[str]:
-    """Models that do not look as if they had been tuned from the base."""
-    from isometry.merging.tensors import relations
-
-    say("Comparing the models with their base ...")
-    return [
-        f"'{base.source}' does not look like the base of '{model.source}': their difference is"
-        f" {relation.distance:.2f} of its norm, their cosine {relation.cosine:.2f}."
-        for model, relation in zip(models, relations(base, models), strict=True)
-        if relation.distance > _FAR or relation.cosine < _UNLIKE
-    ]
-
-
-def _merged(
-    settings: MergeSettings, models: Sequence[Checkpoint], base: Checkpoint | None
-) -> Iterator[tuple[str, Tensor]]:
-    """The merge's tensors, as its method makes them."""
-    from isometry.merging.average import average
-    from isometry.merging.dare import dare
-    from isometry.merging.self_positioning import Position, self_positioning
-    from isometry.merging.slerp import slerp
-    from isometry.merging.task_arithmetic import task_arithmetic
-    from isometry.merging.ties import ties
-
-    count = len(models)
-    equal = tuple([1 / count if settings.of_shares else 1.0] * count)
-
-    def weights(name: str) -> tuple[float, ...]:
-        return settings.weights_of(name) or equal
-
-    if settings.method == "slerp":
-        return slerp(models[0], models[1], lambda name: weights(name)[1] / sum(weights(name)))
-    if settings.method == "average" or base is None:
-        return average(models, weights)
-    if settings.method == "self-positioning":
-        return self_positioning(
-            base, models, lambda name: Position(weights(name), settings.scale_of(name))
+        Comparison(
+            task,
+            settings.parents,
+            stack.enter_context(Workspace(folder / f"work-{number}", "merge")),
+            settings.seed,
         )
-    scale = settings.value("scale")
-    if settings.method == "task-arithmetic":
-        return task_arithmetic(base, models, weights, scale=scale)
-    if settings.method == "ties":
-        return ties(base, models, weights, keep=settings.value("keep"), scale=scale)
-    return dare(
-        base,
-        models,
-        weights,
-        drop=settings.value("drop"),
-        scale=scale,
-        seed=settings.seed,
-        elect_signs=settings.elect_signs,
-    )
-
-
-def _shown(tensors: Iterator[tuple[str, Tensor]], count: int) -> Iterator[tuple[str, Tensor]]:
-    with track("Merging", count, "tensors") as task:
-        for name, tensor in tensors:
-            yield name, tensor
-            task.advance()
+        for number, task in enumerate(tasks)
+    ]
 
 
 def _card(settings: MergeSettings, leading: Checkpoint, replaces: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,33 @@ from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs import ranking
 from isometry.jobs.merge_tasks import Task
 from isometry.jobs.preparation import FEWEST_QUERIES, Prepared
+
+
+class Comparison:
+    """Parents on one task, before there is a merge.
+
+    Args:
+        task: What is asked.
+        parents: What they are called.
+        work: Where the task is prepared and vectors are kept.
+        seed: Of the fits that made the parents.
+
+    Raises:
+        InputError: As `held_out` and `scores_of` do.
+    """
+
+    def __init__(self, task: Task, parents: Sequence[str], work: Workspace, seed: int) -> None:
+        self._task = task
+        self._cache = work.path / "vectors"
+        self._data = held_out(work, task, seed)
+        self._parents = {
+            name: scores_of(name, self._data, self._cache) for name in dict.fromkeys(parents)
+        }
+
+    def with_merge(self, merge: str) -> dict[str, Any]:
+        """The task's name, and rows whose differences are to the merge."""
+        scores = {merge: scores_of(merge, self._data, self._cache), **self._parents}
+        return {"source": self._task.source.name, "rows": compare(scores, self._data)}
 
 
 def held_out(work: Workspace, task: Task, seed: int) -> Prepared:
@@ -38,17 +65,19 @@ def scores_of(model: str, data: Prepared, cache: Path) -> ranking.PerQuery:
     Nothing is decided on these queries.
 
     Raises:
-        InputError: When the model cannot be loaded as an encoder.
+        InputError: When the model cannot be loaded as an encoder, or a prompt leaves it no room.
     """
     from isometry.encoders.cached import CachedEncoder
-    from isometry.jobs.loading import load_sound
+    from isometry.jobs.loading import check_prompts, load_sound
 
     say(f"Evaluating {model}")
     encoder = load_sound(model)
+    check_prompts(encoder)
     documents = [document.id for document in data.documents]
     ranked = ranking.collection(documents, ranking.passages_of(encoder, documents, data.views))
     asked = data.questions["test"]
-    found = ranking.dense_rankings(CachedEncoder(encoder, cache, "float32"), ranked, asked.queries)
+    cached = CachedEncoder(encoder, cache, "float32")
+    found = ranking.found_by_vectors(cached, ranked, asked.queries)
     return score_rankings(found.order, asked.relevance)
 
 

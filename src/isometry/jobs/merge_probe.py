@@ -18,8 +18,9 @@ from torch import Tensor
 from isometry.core.errors import InputError
 from isometry.core.progress import say
 from isometry.core.workspace import Workspace
+from isometry.corpora.documents import passage
+from isometry.corpora.pairs.structure import Pair
 from isometry.encoders.text import TextEncoder
-from isometry.jobs.batching import passage
 from isometry.jobs.loading import load_sound_text_encoder
 from isometry.jobs.merge_recipe import MergeSettings, TensorWeights
 from isometry.jobs.merge_tasks import Task
@@ -44,12 +45,14 @@ _TEMPERATURE = 0.05
 _LEAST_GAIN = 0.05
 
 
-def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list[PairRow]]:
-    """Queries with their documents, as many of each task, by its source's name.
+def probe_rows(
+    tasks: Sequence[Task], seed: int, folder: Path
+) -> tuple[dict[str, list[PairRow]], list[str]]:
+    """Queries with their documents, as many of each task, by its source's name; and warnings.
 
-    Queries made from documents are those that a fit with this seed validates on: models that it
-    tuned on the same source were not trained on them, and an evaluation asks others. Of people's
-    queries all are taken but those that an evaluation asks.
+    The queries are those that a fit with this seed validates on: models that it tuned on the same
+    source were not trained on them, and an evaluation asks others. Where people's are too few,
+    those that a fit would train on are taken, too.
 
     Args:
         tasks: What the merge shall be good at.
@@ -60,11 +63,19 @@ def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list
         InputError: When one gives too few.
     """
     found: dict[str, list[PairRow]] = {}
+    warnings: list[str] = []
     for number, task in enumerate(tasks):
         name = task.source.name
         with Workspace(folder / f"probe-{number}", "probe") as work:
             data = task.prepared(work, seed)
-        rows = _pairs(data)
+        rows = _pairs(data, ())
+        trained = [pair for pair in data.pairs if pair.task == GIVEN]
+        if len(rows) < FEWEST_QUERIES and trained:
+            rows = _pairs(data, trained)
+            warnings.append(
+                f"The probe {name} has few queries, so those that isometry fit would train on are"
+                " among them: the weights lean to a model that was tuned on these."
+            )
         if len(rows) < FEWEST_QUERIES:
             raise InputError(
                 f"Too little text in the probe {name}: it gives {len(rows)} pairs, and at"
@@ -73,11 +84,11 @@ def probe_rows(tasks: Sequence[Task], seed: int, folder: Path) -> dict[str, list
             )
         found[name] = random.Random(seed).sample(rows, len(rows))
     fewest = min(_MOST_PAIRS, *(len(rows) for rows in found.values()))
-    return {name: rows[:fewest] for name, rows in found.items()}
+    return {name: rows[:fewest] for name, rows in found.items()}, warnings
 
 
-def _pairs(data: Prepared) -> list[PairRow]:
-    """A source's queries with what answers them: one of each cluster of documents.
+def _pairs(data: Prepared, others: Iterable[Pair]) -> list[PairRow]:
+    """The validation's queries and others with what answers them: one of each document's cluster.
 
     Near-duplicates answer each other's queries.
     """
@@ -90,11 +101,10 @@ def _pairs(data: Prepared) -> list[PairRow]:
         answers[query].update(int(data.clusters[document]) for document in relevant)
         best = max(relevant, key=lambda document: relevant[document])
         found.append((query, passage(*data.views[best]), int(data.clusters[best])))
-    for pair in data.pairs:
-        if pair.task == GIVEN:
-            key = int(data.clusters[number_of[pair.document]])
-            answers[pair.query].add(key)
-            found.append((pair.query, passage(pair.header, pair.body), key))
+    for pair in others:
+        key = int(data.clusters[number_of[pair.document]])
+        answers[pair.query].add(key)
+        found.append((pair.query, passage(pair.header, pair.body), key))
     rows: dict[int, PairRow] = {}
     for query, text, key in found:
         rows.setdefault(key, PairRow(query, text, key, answers=frozenset(answers[query])))
@@ -139,7 +149,7 @@ def learn(
     # A base may have a head that was never theirs.
     base = {name: part for name, part in base.items() if name in models[0]}
     with tempfile.TemporaryDirectory() as folder:
-        rows = probe_rows(tasks, settings.seed, Path(folder))
+        rows, warnings = probe_rows(tasks, settings.seed, Path(folder))
     learner = TwoTowers(
         encoder,
         Matryoshka(InfoNCE(_TEMPERATURE, a_to_b=1.0), MRL((encoder.dim,))),
@@ -199,7 +209,7 @@ def learn(
         # As the readers show them: without a password.
         probe=tuple(task.source.name for task in tasks),
     )
-    warnings = [
+    warnings += [
         f"No model takes {_LEAST_GAIN:.0%} off the base's loss on the probe {task}"
         f" ({losses[task][0]:.3f}; the best has {min(losses[task][1:]):.3f}): there is hardly"
         " anything to keep."

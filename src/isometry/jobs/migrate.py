@@ -93,7 +93,7 @@ def _found(model: str | Path, space: Space) -> tuple[str | Path, Any]:
 
 def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]:
     """Builds the new generation beside the old one and makes it the current one."""
-    from isometry.corpora.documents import from_table
+    from isometry.corpora.documents import from_table, views_of
     from isometry.jobs.manifest import describe_encoder
     from isometry.jobs.ranking import build_index, passages_of
 
@@ -104,7 +104,7 @@ def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]
         return _figures(space, migrated=False, passages=0)
     table = held_documents(space.documents, space.manifest["source"]["name"])
     documents = from_table(table)
-    views = [(document.header(), document.body()) for document in documents]
+    views = views_of(documents)
     chunks = passages_of(encoder.encoder, [document.id for document in documents], views)
     vectors = encoder.encode(chunks.column("text").to_pylist(), title="Encoding passages")
     folders = writer.free(MODEL), writer.free(INDEX)

@@ -9,6 +9,7 @@ from pathlib import Path
 from isometry.core.errors import InputError
 from isometry.core.files import read_json
 from isometry.corpora.readers import Source
+from isometry.corpora.readers.archives import SKIPPED_FOLDERS
 from isometry.corpora.readers.folders import Folder
 from isometry.corpora.readers.kinds import refused_name
 from isometry.corpora.readers.sqlite_rows import parted
@@ -25,12 +26,12 @@ _OF_A_MODEL = (
 )
 
 
-def check_replaceable(folder: Path, record: str, kind: str, force: bool) -> None:
+def check_replaceable(folder: Path, is_one: bool, kind: str, force: bool) -> None:
     """Refuses a folder that is there and shall not be replaced.
 
     Args:
         folder: May be missing.
-        record: The file that says that it is of this kind.
+        is_one: Whether it is of this kind.
         kind: What it may be: "cut model".
         force: Whether one of this kind may be replaced.
 
@@ -39,12 +40,26 @@ def check_replaceable(folder: Path, record: str, kind: str, force: bool) -> None
     """
     if not folder.exists():
         return
-    if not (folder / record).is_file():
+    if not is_one:
         raise InputError(
             f"{folder} exists and is no {kind}; it is left alone.", "Choose another --out."
         )
     if not force:
         raise InputError(f"{folder} exists.", "Choose another --out, or replace it with --force.")
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder has a model in it, and is no training's.
+
+    Weights must stand where such a model has them: programs call their own files config.json, too,
+    and have models somewhere below. A training's folder has its checkpoints in it.
+    """
+    if any(folder.glob("checkpoint-*")):
+        return False
+    weights = any(folder.glob("*.safetensors"))
+    if (folder / "modules.json").is_file():
+        return weights or any(folder.glob("*/*.safetensors"))
+    return weights and (folder / "config.json").is_file()
 
 
 def check_model_alone(folder: Path, copied: Collection[str] = ()) -> None:
@@ -92,6 +107,40 @@ def check_apart(source: Source, *queries: str | Path | None) -> None:
                 " documents.",
                 "Move it out of there.",
             )
+
+
+def check_new_file(path: Path, force: bool) -> None:
+    """Refuses a place where no file can be written, or where there is one.
+
+    Raises:
+        InputError: When it is a folder; or there, and `force` is not given.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder.", "--out is the file that is written.")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists.", "Choose another --out, or replace it with --force.")
+
+
+def check_outside(path: Path, source: Path) -> None:
+    """Refuses a file that the next run over a source would read as a document.
+
+    Args:
+        path: Where it will be written.
+        source: The folder that is read; anything else has no files in it.
+
+    Raises:
+        InputError: When it lies in it, in no folder that is not read.
+    """
+    path, source = path.resolve(), source.resolve()
+    if not source.is_dir() or source not in path.parents:
+        return
+    inside = path.relative_to(source).parts
+    # What is hidden is not read.
+    if not any(part.startswith(".") or part in SKIPPED_FOLDERS for part in inside):
+        raise InputError(
+            f"{path} lies in the source, where the next run would read it as a document.",
+            "Choose another --out.",
+        )
 
 
 def check_place(out: Path, models: Mapping[str, Path]) -> None:

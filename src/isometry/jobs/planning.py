@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from isometry.corpora.documents import passage
 from isometry.corpora.pairs.tasks import Pair, SummaryBody
 from isometry.encoders.sizes import Size
 from isometry.encoders.surgery.prompts import prompt_tokens
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import gloss_texts
-from isometry.jobs.batching import passage
 from isometry.jobs.preparation import Prepared
 from isometry.jobs.ranking import Collection
 from isometry.learners.two_towers import PairRow

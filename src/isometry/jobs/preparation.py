@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from isometry.core.workspace import Workspace
 from isometry.core.writing import atomic_file
 from isometry.corpora.curation.dedup import near_duplicates, normalize
 from isometry.corpora.curation.profile import UNKNOWN, profile
-from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches
+from isometry.corpora.documents import SCHEMA, Document, from_table, to_batches, views_of
 from isometry.corpora.pairs.structure import (
     LinkPrediction,
     Pair,
@@ -254,6 +255,7 @@ def _pair(
     train, dropped = build_pairs(by_side["train"], builders, seed)
     asked: dict[str, Questions] = {}
     views = [judge.view(document) for document in documents]
+    several: set[str] = set()
     if given is None:
         held: dict[str, list[Pair]] = {}
         for side in ("validation", "test"):
@@ -276,19 +278,20 @@ def _pair(
                 [pair.query for pair in found],
                 [dict.fromkeys(answers[pair.document], 1) for pair in found],
             )
-        tested = {normalize(query) for part in asked.values() for query in part.queries}
-        kept = [pair for pair in train if normalize(pair.query) not in several | tested]
-        dropped += len(train) - len(kept)
-        train = kept
     else:
         why = f"queries and judgements were given; for training also: {why}"
-        views = [(document.header(), document.body()) for document in documents]
+        views = views_of(documents)
         asked, own = _given_questions(given, documents, sides, known, seed)
-        # What is asked of the test set is no question to learn, whichever document it names.
-        tested = {normalize(query) for part in asked.values() for query in part.queries}
-        found = [pair for pair in own + train if normalize(pair.query) not in tested]
-        dropped += len(own) + len(train) - len(found)
-        train = found
+        train = own + train
+    # What is asked of a held-out set is no question to learn, whichever document it names.
+    unlearnt = {_bare(query) for part in asked.values() for query in part.queries}
+    kept = [
+        pair
+        for pair in train
+        if normalize(pair.query) not in several and _bare(pair.query) not in unlearnt
+    ]
+    dropped += len(train) - len(kept)
+    train = kept
     schema = pa.schema([(name, pa.string()) for name in Pair.__dataclass_fields__])
     columns = {"header": [view[0] for view in views], "body": [view[1] for view in views]}
     for name, table in (
@@ -302,7 +305,7 @@ def _pair(
         "profile": profile(documents, clusters),
         "leakage": leakage(
             sides,
-            [document.group or document.id for document in documents],
+            groups_of(documents),
             clusters,
             [f"{header}\n{body}" for header, body in views],
             {side: questions.queries for side, questions in asked.items()}
@@ -371,6 +374,12 @@ def _sampled(given: Judgements, sides: Sequence[str], known: dict[str, int], see
         if side != "train"
         for row in generator.permutation(len(queries))[:MOST_QUERIES].tolist()
     }
+
+
+def _bare(query: str) -> str:
+    """A query without what is no word of it: with a question mark it asks the same."""
+    marks = (" " if unicodedata.category(one).startswith("P") else one for one in query)
+    return normalize("".join(marks)) or query
 
 
 def joined(given: Judgements) -> Judgements:

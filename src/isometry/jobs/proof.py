@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from isometry.encoders.cached import CachedEncoder
 from isometry.encoders.sizes import Size, size_name
 from isometry.evaluation.retention import gloss_retention, relation_retention
 from isometry.evaluation.retrieval import rank_documents, score_rankings
-from isometry.evaluation.significance import grouped_bootstrap
 from isometry.jobs import ranking
 from isometry.jobs.fitting import Fitting
 from isometry.jobs.preparation import Questions
@@ -184,7 +182,7 @@ def _size_row(
     reached = {name: scores[name]["ndcg@10"] for name in ("base", "tuned") if name in scores}
     change = {}
     if "tuned" in reached:
-        change = asdict(grouped_bootstrap(reached["base"], reached["tuned"], groups))
+        change = ranking.difference(reached["base"], reached["tuned"], groups)
     return {
         "layers": size[0],
         "dimensions": size[1],
@@ -207,8 +205,10 @@ def _examples(job: Fitting, asked: Questions, base: Rankings, tuned: Rankings) -
     """The queries whose answer moved most, by the change of its reciprocal rank."""
     rows: list[dict[str, Any]] = []
     for number, (query, known) in enumerate(zip(asked.queries, asked.relevance, strict=True)):
-        before, after = (_rank_of(found.order[number], known) for found in (base, tuned))
-        answer = next(iter(known))
+        before, old = _first_answer(base.order[number], known)
+        after, new = _first_answer(tuned.order[number], known)
+        # Of several answers the one that stands at the better of both ranks.
+        answer = new if after and after <= (before or after) else old
         document = job.data.documents[answer]
         rows.append(
             {
@@ -228,10 +228,12 @@ def _examples(job: Fitting, asked: Questions, base: Rankings, tuned: Rankings) -
     }
 
 
-def _rank_of(order: np.ndarray, known: dict[int, int]) -> int | None:
-    """The rank of the first answer, from 1; None beyond the depth that was looked at."""
+def _first_answer(order: np.ndarray, known: dict[int, int]) -> tuple[int | None, int]:
+    """The rank of the first answer, from 1, and which it is; None beyond what was looked at."""
     places = np.flatnonzero(np.isin(order, list(known)))
-    return int(places[0]) + 1 if len(places) else None
+    if not len(places):
+        return None, next(iter(known))
+    return int(places[0]) + 1, int(order[places[0]])
 
 
 def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
@@ -244,18 +246,22 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
             for row in proof["test"]["differences"]
             if row["mode"] == "dense" and row["metric"] == "ndcg@10"
         )
-        points, low, high = (100 * change[name] for name in ("difference", "low", "high"))
-        word = "Better" if low > 0 else "Worse" if high < 0 else "No sure difference"
-        interval, asked = f" [{low:+.1f}, {high:+.1f}]", f"{proof['test']['queries']} held-out"
-        alone = proof["test"]["groups"] == 1
-        if alone:
-            # Queries vary, but between pages there is nothing to see.
-            word, interval = "No sure difference", ""
-        headline = f"{word}: {points:+.1f} points of nDCG@10{interval} on {asked} queries"
-        headline += ", all of pages that belong together, which says nothing of others." * alone
-        headline += "" if alone else "."
+        low, high = change["low"], change["high"]
+        word = "No sure difference"
+        # Queries vary, but between pages of one group there is nothing to see.
+        alone = low is None
+        if not alone and (low > 0 or high < 0):
+            word = "Better" if low > 0 else "Worse"
+        headline = (
+            f"{word}: {_points(change)} on {proof['test']['queries']} held-out queries"
+            + (", all of pages that belong together, which says nothing of others" if alone else "")
+            + "."
+        )
         if smaller := proof["sizes"][:-1]:
-            gains = ", ".join(_gain(row, alone) for row in smaller)
+            gains = ", ".join(
+                f"{size_name((row['layers'], row['dimensions']))} {_points(row, '')}"
+                for row in smaller
+            )
             headline += f" Smaller, against the base cut so: {gains}."
     return {
         "kept": kept,
@@ -265,7 +271,9 @@ def verdict(choice: dict[str, Any], proof: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _gain(row: dict[str, Any], alone: bool) -> str:
-    points, low, high = (100 * row[name] for name in ("difference", "low", "high"))
-    interval = "" if alone else f" [{low:+.1f}, {high:+.1f}]"
-    return f"{size_name((row['layers'], row['dimensions']))} {points:+.1f}{interval}"
+def _points(row: dict[str, Any], unit: str = " points of nDCG@10") -> str:
+    """A difference, with its interval where there is one."""
+    interval = ""
+    if row["low"] is not None:
+        interval = f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"{100 * row['difference']:+.1f}{unit}{interval}"

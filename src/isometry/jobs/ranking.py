@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from isometry.encoders.cached import CachedEncoder
     from isometry.encoders.encoder import Encoder
+    from isometry.encoders.static import StaticEncoder
 
 DEPTH = 100
 # So many given queries move the weight half of the way to what they prefer.
@@ -215,6 +216,31 @@ def dense_rankings(
     return Rankings(order, np.where(order >= 0, scores, 0.0))
 
 
+def found_by_vectors(
+    encoder: CachedEncoder | StaticEncoder,
+    ranked: Collection,
+    queries: Sequence[str],
+    depth: int = DEPTH,
+) -> Rankings:
+    """What a search by vectors finds: nothing for a query of which a table knows no token."""
+    vectors = encoder.encode(ranked.passages, title="Encoding passages")
+    asked = encoder.encode(queries, "query", title="Encoding queries")
+    order, scores = rank_documents(asked, vectors, ranked.owner, depth)
+    order[~asked.any(axis=1)] = -1
+    return Rankings(order, np.where(order >= 0, scores, 0.0))
+
+
+def without(found: Rankings, documents: Int[np.ndarray, " queries"]) -> Rankings:
+    """Rankings of the usual depth without one document of each query; -1 for none."""
+    kept = (found.order != documents[:, None]) | (found.order < 0)
+    places = np.argsort(~kept, axis=1, kind="stable")[:, :DEPTH]
+    order, scores = (
+        np.take_along_axis(np.where(kept, part, blank), places, axis=1)
+        for part, blank in ((found.order, -1), (found.scores, 0.0))
+    )
+    return Rankings(order, scores)
+
+
 def fused_rankings(
     documents: Sequence[str], dense: Rankings, lexical: Rankings, dense_weight: float
 ) -> Rankings:
@@ -338,18 +364,13 @@ def row_against(
         mode: How it ranked: "dense", "lexical" or "hybrid".
         scores: Of every query.
         first: Those of the first model in the same mode.
-        groups: What each query belongs to; see `grouped_bootstrap`. What belongs to one page says
-            nothing about others: then there is no interval.
+        groups: As in `difference`.
     """
-    change = grouped_bootstrap(first["ndcg@10"], scores["ndcg@10"], groups)
-    several = len(set(groups)) > 1
     return {
         "model": model,
         "mode": mode,
         **_means(scores),
-        "difference": change.difference,
-        "low": change.low if several else None,
-        "high": change.high if several else None,
+        **difference(first["ndcg@10"], scores["ndcg@10"], groups),
         "queries": len(scores["ndcg@10"]),
         "groups": len(set(groups)),
     }
@@ -362,18 +383,30 @@ def _means(scores: PerQuery) -> dict[str, float]:
 def differences(
     what: str, mode: str, before: PerQuery, after: PerQuery, groups: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """After minus before for every metric, each with its `grouped_bootstrap` interval."""
-    rows: list[dict[str, Any]] = []
-    for metric in METRICS:
-        interval = grouped_bootstrap(before[metric], after[metric], groups)
-        rows.append(
-            {
-                "what": what,
-                "mode": mode,
-                "metric": metric,
-                "difference": interval.difference,
-                "low": interval.low,
-                "high": interval.high,
-            }
-        )
-    return rows
+    """After minus before for every metric, each as `difference` gives it."""
+    return [
+        {
+            "what": what,
+            "mode": mode,
+            "metric": metric,
+            **difference(before[metric], after[metric], groups),
+        }
+        for metric in METRICS
+    ]
+
+
+def difference(
+    before: Float[np.ndarray, " queries"],
+    after: Float[np.ndarray, " queries"],
+    groups: Sequence[int],
+) -> dict[str, float | None]:
+    """After minus before, `low` and `high` of its `grouped_bootstrap` interval.
+
+    Args:
+        before: A metric of every query.
+        after: The same of another ranking.
+        groups: What each query belongs to. What belongs to one page says nothing about others:
+            then there is no interval.
+    """
+    found = asdict(grouped_bootstrap(before, after, groups))
+    return found if len(set(groups)) > 1 else {**found, "low": None, "high": None}

@@ -297,7 +297,7 @@ def update_index(
     Returns:
         The new version, and how many passages were written.
     """
-    from isometry.corpora.documents import from_table
+    from isometry.corpora.documents import from_table, views_of
     from isometry.jobs.ranking import passages_of, rows_of
     from isometry.search.lancedb import chunk_schema
     from isometry.search.updates import replace_documents
@@ -309,7 +309,7 @@ def update_index(
     rows, passages = None, 0
     if written:
         documents = from_table(wanted)
-        views = [(document.header(), document.body()) for document in documents]
+        views = views_of(documents)
         chunks = passages_of(encoder.encoder, [document.id for document in documents], views)
         passages = chunks.num_rows
         vectors = encoder.encode(chunks.column("text").to_pylist(), title="Encoding passages")

@@ -106,6 +106,16 @@ def points(fraction: float | None, *, sign: bool = False) -> str:
     return decimal(None if fraction is None else 100 * fraction, sign=sign)
 
 
+def change(row: Mapping[str, Any]) -> str:
+    """A difference in points, with its interval where there is one: "+3.6 [+2.5, +4.8]"."""
+    text = points(row.get("difference"), sign=True)
+    ends = [row.get("low"), row.get("high")]
+    if row.get("difference") is None or None in ends:
+        return text
+    low, high = (points(end, sign=True) for end in ends)
+    return f"{text} [{low}, {high}]"
+
+
 def difference_place(manifest: Mapping[str, Any], mode: str, metric: str = "ndcg@10") -> int | None:
     """The position of a mode's difference among those of the test, if it was measured."""
     for place, row in enumerate(look_up(manifest, "figures.test.differences") or []):
@@ -121,10 +131,10 @@ def certainty(manifest: Mapping[str, Any]) -> str:
         return "No difference was measured on the test split."
     row = look_up(manifest, f"figures.test.differences.{place}")
     low, high = row.get("low"), row.get("high")
-    if low is None or high is None:
-        return "No interval was computed, so nothing can be said about chance."
     if look_up(manifest, "figures.test.groups") == 1:
         return "All queries are of pages that belong together: of others nothing can be said."
+    if low is None or high is None:
+        return "No interval was computed, so nothing can be said about chance."
     if low > 0:
         return (
             "Other queries of this kind would very likely show a gain too: the whole interval"
@@ -197,8 +207,6 @@ def advice(manifest: Mapping[str, Any]) -> list[str]:
 
 def size_cells(row: Mapping[str, Any]) -> list[str]:
     """What the report says of one size of a model: its size, what it costs, and how good it is."""
-    low, high = (points(row.get(end), sign=True) for end in ("low", "high"))
-    change = points(row.get("difference"), sign=True)
     return [
         size_name((row["layers"], row["dimensions"])),
         f"{row['parameters'] / 1e6:,.1f} M",
@@ -206,7 +214,7 @@ def size_cells(row: Mapping[str, Any]) -> list[str]:
         decimal(row.get("speed")),
         points(row.get("base")),
         points(row.get("tuned")),
-        change if row.get("difference") is None else f"{change} [{low}, {high}]",
+        change(row),
     ]
 
 

@@ -159,7 +159,7 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
             f"{METRICS.get(row['metric'], words(row['metric']))},"
             f" {MODES.get(row['mode'], words(row['mode']))}",
             points(row["difference"], sign=True),
-            f"{points(row.get('low'), sign=True)} to {points(row.get('high'), sign=True)}",
+            _ends(row),
         ]
         for row in differences
         if row.get("difference") is not None
@@ -171,6 +171,12 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
         parts.append(table(["Metric and search", "Difference", "95 % interval"], intervals))
         parts.append(figures.certainty(manifest))
     return "\n\n".join(parts)
+
+
+def _ends(row: Mapping[str, Any]) -> str:
+    if row.get("low") is None:
+        return "–"
+    return f"{points(row['low'], sign=True)} to {points(row['high'], sign=True)}"
 
 
 def _sizes(manifest: Mapping[str, Any]) -> str:

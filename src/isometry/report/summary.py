@@ -47,13 +47,12 @@ def render_summary(
         parts.append(Padding(_sizes(sizes), (0, 0, 1, 0)))
     lines = [
         f"{METRICS.get(row['metric'], row['metric'])}, {MODES.get(row['mode'], row['mode'])}:"
-        f" {points(row['difference'], sign=True)} points"
-        f" [{points(row.get('low'), sign=True)}, {points(row.get('high'), sign=True)}]"
+        f" {figures.change(row)}"
         for row in look_up(manifest, "figures.test.differences") or []
         if row.get("metric") == "ndcg@10" and row.get("difference") is not None
     ]
     if lines:
-        parts.append(Text("Tuned minus base, with 95 % intervals", style="bold"))
+        parts.append(Text("Tuned minus base in points, with 95 % intervals", style="bold"))
         parts += [Text(f"  {line}") for line in lines]
         parts.append(Padding(Text(figures.certainty(manifest)), (0, 2)))
     parts.append(Padding(Text(figures.query_kind(manifest), style="dim"), (0, 2)))

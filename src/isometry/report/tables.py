@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from isometry.encoders.sizes import size_names
 from isometry.evaluation.retrieval import METRICS
+from isometry.report import figures
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,24 +66,13 @@ def render_comparison(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_column(metric, justify="right")
     table.add_column("nDCG@10 difference", justify="right")
     for row in sorted(rows, key=lambda row: ("dense", "lexical", "hybrid").index(row["mode"])):
-        change = f"{100 * row['difference']:+.1f}"
-        if row["low"] is not None:
-            change += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
         table.add_row(
             Text(str(row["model"])),
             row["mode"],
             *(f"{100 * row[metric]:.1f}" for metric in METRICS),
-            change,
+            figures.change(row),
         )
     return table
-
-
-def _change(row: Mapping[str, Any]) -> str:
-    """A difference in points, with its interval where there is one."""
-    change = f"{100 * row['difference']:+.1f}"
-    if row["low"] is not None:
-        change += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return change
 
 
 def render_distillation(record: Mapping[str, Any]) -> RenderableType:
@@ -104,7 +94,9 @@ def render_distillation(record: Mapping[str, Any]) -> RenderableType:
     if test is not None:
         quality = {row["system"]: 100 * row["ndcg@10"] for row in test["rows"]}
         changes = {
-            row["what"]: _change(row) for row in test["differences"] if row["metric"] == "ndcg@10"
+            row["what"]: figures.change(row)
+            for row in test["differences"]
+            if row["metric"] == "ndcg@10"
         }
     for name in ("teacher", "student", "untrained"):
         size = record["teacher" if name == "teacher" else "student"]

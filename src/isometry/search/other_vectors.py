@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -62,6 +62,12 @@ class OtherVectors(ChunkIndex):
     def rank_lexical(self, query: str, k: int) -> Found:
         """As the table does."""
         return self._index.rank_lexical(query, k)
+
+    def word_scores(
+        self, words: Sequence[str], numbers: Int[np.ndarray, " rows"]
+    ) -> Float[np.ndarray, "rows words"]:
+        """As the table does."""
+        return self._index.word_scores(words, numbers)
 
     def fetch(self, found: Found) -> list[Hit]:
         """As the table does."""

@@ -437,8 +437,8 @@ function introduce() {
   if ($("proof").dataset.space !== space.id) prove(space.id);
 }
 
-const points = (value) => (100 * value).toFixed(1).replace("-", "−");
-const change = (value) => (value > 0 ? "+" : "") + points(value);
+const points = (value) => (100 * value).toFixed(1).replace(/^-0\.0$/, "0.0").replace("-", "−");
+const change = (value) => (points(value) !== "0.0" && value > 0 ? "+" : "") + points(value);
 
 async function prove(name) {
   $("proof").dataset.space = name;
@@ -457,7 +457,8 @@ async function prove(name) {
       element("td", {}, value === undefined ? "" : points(value)));
     const difference = found ? [
       element(found.low > 0 ? "strong" : "span", {}, change(found.difference)),
-      element("small", {}, `${change(found.low)} to ${change(found.high)}`),
+      // None where all queries are of pages that belong together.
+      element("small", {}, found.low === null ? "" : `${change(found.low)} to ${change(found.high)}`),
     ] : [];
     return element("tr", {}, element("th", { scope: "row" }, label), ...cells,
       element("td", {}, ...difference));

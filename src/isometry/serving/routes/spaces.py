@@ -36,8 +36,8 @@ class ProofDifference(BaseModel):
     what: str = Field(examples=["tuned - base"])
     metric: str = Field(examples=["ndcg@10"])
     difference: float
-    low: float
-    high: float
+    low: float | None = Field(description="None where all queries are of one group of pages.")
+    high: float | None
 
 
 class Proof(BaseModel):

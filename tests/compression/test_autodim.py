@@ -129,3 +129,8 @@ def test_shares_are_sharper_the_lower_the_temperature_and_drawn_in_training_alon
     torch.testing.assert_close(table._shares(logits), logits.softmax(dim=1))
     table.count.fill_(10**6)
     torch.testing.assert_close(table._shares(logits), (logits / 0.01).softmax(dim=1))
+
+
+@pytest.mark.parametrize(("dim", "widths"), [(6, [1, 2, 4]), (8, [1, 2, 4, 8]), (1, [1])])
+def test_no_width_is_above_the_length_of_a_vector(dim: int, widths: list[int]) -> None:
+    assert AutoDim(FIELDS, dim).widths == widths

@@ -48,3 +48,8 @@ def test_nothing_is_made_to_measure_it() -> None:
     rank(10**6)
     assert torch.equal(torch.get_rng_state(), before)
     assert FloatTable(2, 3).rows.device.type == "cpu"
+
+
+def test_exactly_what_the_smallest_takes_is_enough() -> None:
+    floor = LowRank(100, 8, 1).nbytes
+    assert solve(lambda rank: LowRank(100, 8, rank), range(1, 9), floor) == 1

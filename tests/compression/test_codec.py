@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,13 @@ import torch
 
 from isometry.compression.adaptive_rows import AdaptiveRows
 from isometry.compression.block_dedup import BlockDedup
-from isometry.compression.codec import Codec, FloatTable, as_served, generator_of
+from isometry.compression.codec import (
+    Codec,
+    FloatTable,
+    as_served,
+    generator_of,
+    lookup_milliseconds,
+)
 from isometry.compression.deep_hash import DeepHash
 from isometry.compression.integer_table import IntegerTable
 from isometry.compression.low_rank import LowRank
@@ -217,3 +224,37 @@ def test_a_lookup_leaves_each_part_in_its_own_mode() -> None:
         assert not any(part.training for part in network.modules())
         raise ZeroDivisionError
     assert {part: part.training for part in network.modules()} == before
+
+
+def test_only_what_is_halved_must_be_within_half_precision() -> None:
+    with pytest.raises(InputError, match="float16 does not reach"):
+        FloatTable.fit(-TABLE.abs() * 1e5, 2 * N * DIM)
+    whole = FloatTable.fit(TABLE * 1e5, 4 * N * DIM)
+    assert torch.equal(whole.lookup(torch.arange(N)), TABLE * 1e5)
+
+
+def test_a_table_without_a_row_is_refused() -> None:
+    with pytest.raises(InputError, match=r"not the shape \(0, 16\)"):
+        FloatTable.fit(torch.zeros(0, DIM), 100)
+
+
+@pytest.mark.parametrize("change", ["more", "type"])
+def test_a_file_with_other_tensors_is_refused(tmp_path: Path, change: str) -> None:
+    from safetensors.torch import save_file
+
+    path, codec = tmp_path / "codec.safetensors", ModuloHash(N, DIM, 3)
+    tensors = {name: tensor.contiguous() for name, tensor in codec.state_dict().items()}
+    if change == "more":
+        tensors["ghost"] = torch.zeros(2)
+    else:
+        tensors = {name: tensor.to(torch.int32) for name, tensor in tensors.items()}
+    header = {"codec": "ModuloHash", "settings": json.dumps(codec.settings)}
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(InputError, match="no saved codec"):
+        ModuloHash.load(path)
+
+
+def test_the_fastest_lookup_counts_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 3.0, 3.0, 5.0, 5.0, 9.0, 9.0, 10.0, 10.0, 14.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+    assert lookup_milliseconds(ModuloHash(N, DIM, 3), torch.arange(3)) == 1000

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from isometry.compression.codec import DEVIATION
 from isometry.compression.deep_hash import DeepHash, _primes
 
 
@@ -56,3 +57,21 @@ def test_an_id_that_occurs_twice_counts_once(codec: DeepHash) -> None:
     once = codec(torch.tensor([1, 2, 3]))
     twice = codec(torch.tensor([3, 1, 1, 2]))
     assert torch.allclose(twice, once[[2, 0, 0, 1]], atol=1e-6)
+
+
+def test_a_large_budget_makes_a_wide_network_of_as_many_hashes_as_in_the_paper() -> None:
+    budget = 4 * 10**6
+    wide = DeepHash.sized(10**6, 8, budget)
+    assert wide.hashes == DeepHash(9, 8, 4).hashes == 1024 and wide.width > 256
+    assert wide.nbytes <= budget < DeepHash(10**6, 8, wide.width + 1).nbytes
+
+
+def test_slopes_and_shifts_are_as_large_as_the_primes(codec: DeepHash) -> None:
+    assert codec.numbers[:2].float().mean().item() == pytest.approx(2**30, rel=0.15)
+
+
+def test_vectors_start_as_small_as_those_of_other_tables() -> None:
+    torch.manual_seed(0)
+    network = DeepHash(1000, 8, 64, hashes=64).train()
+    found = network(torch.arange(1000)).detach()
+    assert 0.2 * DEVIATION < float(found.std()) < 2 * DEVIATION

@@ -196,3 +196,38 @@ def test_evolution_gives_the_best_that_it_saw(seed: int) -> None:
 def test_what_fits_is_counted_with_the_ids_that_are_kept(table: OptEmbed) -> None:
     size = table.frozen([3, 6]).nbytes
     assert table.fitting(size)([3, 6]) and not table.fitting(size - 1)([3, 6])
+
+
+@pytest.mark.parametrize(("dim", "half"), [(1, 1), (5, 2)])
+def test_half_of_a_length_is_rounded_down_to_one_at_the_least(dim: int, half: int) -> None:
+    table = OptEmbed((160,), dim)
+    table.raise_thresholds(PrefixRows(160, dim, 50, half).nbytes)
+    assert table.kept().sum() == 50
+
+
+def test_one_field_alone_has_its_width() -> None:
+    assert evolve(1, 8, lambda widths: -abs(widths[0] - 6), lambda _: True) == [6]
+
+
+def test_no_width_falls_below_one() -> None:
+    with pytest.raises(InputError, match="Even vectors of one number"):
+        evolve(4, 8, distance, lambda widths: sum(widths) <= 3)
+
+
+def test_without_a_chance_a_mutant_is_its_parent() -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def score(widths: Sequence[int]) -> float:
+        tried.append(tuple(widths))
+        return distance(widths)
+
+    evolve(4, 8, score, lambda _: True, generations=2, chance=0.0)
+    best = sorted(tried[:20], key=distance)[-10:]
+    assert sorted(tried[20:30]) == sorted(best)
+
+
+def test_the_best_widths_use_the_budget_up(table: OptEmbed) -> None:
+    codec = table.best_within(1500, sum, generations=20)
+    widest = max(int(part.sum()) for part in table.kept().split(table.fields))
+    widths = [part.rows.shape[1] for part in codec.parts]
+    assert codec.nbytes > 1500 - 4 * widest or min(widths) == 8

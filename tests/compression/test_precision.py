@@ -72,3 +72,8 @@ def test_a_coarser_store_moves_scores_further() -> None:
 )
 def test_bytes(precision: Precision, size: int) -> None:
     assert bytes_per_vector(100, precision) == size
+
+
+def test_zero_counts_as_negative_in_bits() -> None:
+    found = round_trip(np.array([[0.0, -0.0, 1.0, -1.0]], np.float32), "binary")
+    assert found.tolist() == [[-0.5, -0.5, 0.5, -0.5]]

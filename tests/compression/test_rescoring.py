@@ -125,3 +125,10 @@ def test_what_does_not_fit_is_refused(words: np.ndarray, stores: dict[str, Coars
         search_with_rescoring(words[:2], words[100:], stores["int8"], k=0, depth=3)
     with pytest.raises(ValueError, match="50 vectors, but coarse scores"):
         search_with_rescoring(words[:2], words[:50], stores["int8"], k=1, depth=3)
+
+
+def test_among_no_vectors_nothing_is_found() -> None:
+    rows, scores = search_with_rescoring(
+        np.ones((2, 3)), np.ones((0, 3)), lambda some: np.ones((len(some), 0)), k=2, depth=4
+    )
+    assert rows.tolist() == [[-1, -1]] * 2 and (scores == -np.inf).all()

@@ -16,3 +16,10 @@ def test_agreement_by_hand() -> None:
     wider = np.hstack([student, np.zeros((2, 3))]), np.hstack([among, np.zeros((4, 3))])
     assert agreement((teacher, among), wider, 2) == 0.75
     assert agreement((teacher, among), (-teacher, among)) == 1
+
+
+def test_fewer_queries_than_the_depth_do_not_make_it_less() -> None:
+    among = np.eye(12)
+    teacher, student = np.arange(12.0)[None], np.roll(np.arange(12.0), 3)[None]
+    # The first ten of twelve: the teacher leaves out 0 and 1, the student 3 and 4.
+    assert agreement((teacher, among), (student, among)) == 0.8

@@ -29,3 +29,9 @@ def test_the_best_right_answer_counts() -> None:
     with pytest.raises(ValueError, match="zip"):
         answer_scores(["x"], [])
     assert answer_scores([], [])["f1"].tolist() == []
+
+
+def test_articles_are_whole_words_and_punctuation_is_taken_out_first() -> None:
+    found = ["an owl", "in Cuba", "theory", "The U.S.A.", "co-op", "'a' cat"]
+    right = [["owl"], ["in Cub"], ["ory"], ["usa"], ["coop"], ["cat"]]
+    assert answer_scores(found, right)["exact"].tolist() == [1, 0, 0, 1, 1, 1]

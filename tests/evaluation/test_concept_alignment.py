@@ -69,3 +69,18 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sparse" in caught.value.hint
     active[3, 3] = 0
     assert len(concept_alignment(active, csr_array(tags.astype(np.int8)))) == 9
+
+
+def test_a_concept_that_nobody_has_leaves_the_gap_of_the_others() -> None:
+    active, tags = example()
+    more = np.concatenate([tags, np.zeros((len(tags), 1), dtype=bool)], axis=1)
+    wide = np.concatenate([active, np.ones((len(active), 1))], axis=1)
+    assert np.isfinite(permutation_gap(wide, more))
+
+
+def test_any_weight_of_a_tag_but_zero_is_one() -> None:
+    active, tags = example()
+    weights = csr_array(np.where(tags, -0.5, 0.0))
+    np.testing.assert_array_equal(
+        concept_alignment(active, weights), concept_alignment(active, tags)
+    )

@@ -80,3 +80,10 @@ def test_vectors_that_say_nothing_are_refused(digits: np.ndarray) -> None:
     for few in (digits[:1], digits[:, 20:21]):
         with pytest.raises(ValueError, match="two vectors of two dimensions"):
             isotropy(few)
+
+
+def test_two_vectors_are_enough_and_half_precision_is_summed_in_double() -> None:
+    found = isotropy(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    assert found["mean_cosine"] == 0 and found["effective_rank"] == pytest.approx(1)
+    large = np.array([[300.0, 1], [1, 300], [300, 300]])
+    assert isotropy(large.astype(np.float16)) == pytest.approx(isotropy(large))

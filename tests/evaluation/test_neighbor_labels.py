@@ -43,3 +43,16 @@ def test_what_does_not_fit_raises() -> None:
     for vectors, labels in ((unit(3, 2), ["a"]), (unit(1, 2), ["a"])):
         with pytest.raises(ValueError, match="vectors and"):
             neighbor_labels(vectors, labels)
+
+
+def test_five_neighbours_are_asked_and_no_more() -> None:
+    angles = np.arange(7) / 10
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    # Of the first: three of the five nearest say "a"; of the three nearest two say "b".
+    assert neighbor_labels(vectors, list("abbaaac"))[0] == 1
+
+
+def test_of_copies_without_the_item_among_them_only_k_are_asked() -> None:
+    # Equal scores: an item's own copy may not be among the k + 1 that are found.
+    vectors = np.ones((6, 2))
+    assert neighbor_labels(vectors, list("abbaaa"), 2)[5] == 1

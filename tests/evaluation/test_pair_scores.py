@@ -121,3 +121,12 @@ def test_no_threshold_has_a_better_f1_and_none_parts_equal_scores() -> None:
     assert best_threshold(np.array([1.0, 1.0, 1.0, 0.0]), np.array([True, False, False, True])) == 0
     # Of two that are as good the higher.
     assert best_threshold(np.array([3.0, 2, 1, 0]), np.array([1.0, 0, 0, 1])) == 3
+
+
+def test_three_grades_are_not_two_classes_and_half_precision_is_enough() -> None:
+    a, b = at_angles([10, 40, 80])
+    assert set(pair_scores(a, b, np.array([1.0, 0.0, -1.0]))) == {"spearman", "pearson"}
+    a, b = (300 * each for each in at_angles([10, 40, 80]))
+    gold = np.array([1.0, 0.7, 0.0])
+    half = pair_scores(a.astype(np.float16), b.astype(np.float16), gold)
+    assert half["pearson"] == pytest.approx(pair_scores(a, b, gold)["pearson"], abs=1e-3)

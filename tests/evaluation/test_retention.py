@@ -13,7 +13,7 @@ import pytest
 
 from isometry.core.errors import InputError
 from isometry.core.files import hash_file
-from isometry.evaluation.retention import _read, gloss_retention, relation_retention
+from isometry.evaluation.retention import _read, gloss_retention, gloss_texts, relation_retention
 
 PROBES = Path(str(files("isometry.evaluation"))) / "probes"
 GLOSSES = _read("glosses.tsv.xz")
@@ -205,3 +205,14 @@ def test_a_name_behind_the_tenth_is_not_found() -> None:
         return vectors
 
     assert gloss_retention(encode, limit=12) == pytest.approx(100 * 11 / 12)
+
+
+def test_what_is_encoded_is_foreseen_whole() -> None:
+    asked: list[str] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        asked.extend(texts)
+        return all_the_same(texts)
+
+    gloss_retention(encode)
+    assert sorted(gloss_texts()) == sorted(asked)

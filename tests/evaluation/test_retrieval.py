@@ -188,3 +188,51 @@ def test_a_document_stands_where_its_best_passage_does() -> None:
     order, best = documents_of_passages(rows, scores, np.array([0, 0, 1, 1, 2, 2]))
     assert order.tolist() == [[2, 0, -1, -1, -1], [1, 0, 2, -1, -1]]
     assert best.tolist() == [[9, 8, 0, 0, 0], [5, 3, 1, 0, 0]]
+
+
+def test_a_judgement_below_zero_is_no_gain_and_no_loss() -> None:
+    # TREC's junk pages are judged -2.
+    for metric in METRICS:
+        found = score_rankings([["junk", "a"]], [{"junk": -2, "a": 1}], [metric])[metric]
+        assert found == score_rankings([["other", "a"]], [{"a": 1}], [metric])[metric]
+
+
+def test_recall_alone_is_of_all_that_is_relevant() -> None:
+    judged = dict.fromkeys(range(20), 1)
+    for metric, share in (("recall@1", 1 / 20), ("recall@10", 10 / 20)):
+        assert score_rankings([range(20)], [judged], [metric])[metric].tolist() == [share]
+
+
+def test_a_query_without_any_judgement_is_named() -> None:
+    with pytest.raises(ValueError, match="Query 0 has no relevant document"):
+        score_rankings([[1]], [{}])
+    with pytest.raises(ValueError, match="1 rankings, but 2 judgements"):
+        score_rankings([[1]], [{1: 1}, {1: 1}])
+    assert score_rankings([[1]], [{1: 1}], []) == {}
+
+
+def test_wider_queries_are_named_too() -> None:
+    with pytest.raises(InputError, match=r"query vectors have 4 .* passage vectors 3"):
+        rank_documents(np.ones((1, 4)), np.ones((1, 3)), np.array([0]), k=1)
+
+
+@pytest.mark.parametrize("single", ["queries", "passages", None])
+def test_double_precision_on_either_side_is_kept(single: str | None) -> None:
+    # In single precision both passages would score the same.
+    sides = {"queries": np.ones((1, 2)), "passages": np.array([[1, 0.0], [1, 1e-4]])}
+    sides["passages"][1] *= 1 + 1e-9 if single != "passages" else 1
+    if single is not None:
+        sides[single] = sides[single].astype(np.float32)
+    numbers, scores = rank_documents(**sides, owner=np.arange(2), k=2)
+    assert scores.dtype == np.float64 and numbers.tolist() == [[1, 0]]
+
+
+def test_an_answer_at_rank_ten_is_found_and_one_at_twelve_with_a_deeper_k() -> None:
+    queries = np.zeros((12, 12))
+    queries[0] = np.arange(12, 0, -1)
+    # The own answer of the first is at the place that is asked for.
+    for place, k, expected in ((10, None, 1 / 10), (11, None, 0), (12, 12, 1 / 12)):
+        answers = np.eye(12)
+        answers[[0, place - 1]] = answers[[place - 1, 0]]
+        found = own_ranks(queries, answers) if k is None else own_ranks(queries, answers, k)
+        assert found[0] == pytest.approx(expected)

@@ -351,3 +351,65 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(
 def test_what_is_no_p_value_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="p-value"):
         holm(np.array([0.5, wrong]))
+
+
+def test_two_groups_are_no_certainty_of_one() -> None:
+    a, groups = np.zeros(40), np.arange(40) // 20
+    b = np.where(groups == 0, 0.1, 0.5) + np.random.default_rng(0).normal(0, 0.01, 40)
+    plain, found = paired_bootstrap(a, b), grouped_bootstrap(a, b, groups)
+    assert found.high - found.low > 5 * (plain.high - plain.low)
+
+
+def test_a_drawn_group_counts_with_all_its_queries() -> None:
+    # Six draws of a long group of ones and two short ones of zeros: the mean over the queries
+    # drawn is 10 / 12 where each group came once, that over groups a third.
+    groups = ["long"] * 10 + ["short", "shorter"]
+    b = np.array([1.0] * 10 + [0.0, 0.0])
+    found = paired_bootstrap(np.zeros(12), b, groups=groups, confidence=0.2)
+    # Of 27 equally likely draws 8 have no long group, 12 one and 6 two: the median has one.
+    assert found.low == found.high == pytest.approx(10 / 12)
+
+
+def test_by_query_and_by_group_are_drawn_with_the_same_options() -> None:
+    chance = np.random.default_rng(0)
+    # Groups that are alike: what counts is the interval by query.
+    b = np.tile(chance.normal(size=10), 20)
+    a, groups = np.zeros(200), np.repeat(np.arange(20), 10)
+    options = {"samples": 400, "confidence": 0.5, "seed": 7}
+    plain = paired_bootstrap(a, b, **options)
+    found = grouped_bootstrap(a, b, groups, **options)
+    assert (found.low, found.high) == (plain.low, plain.high)
+
+
+def test_by_group_as_many_samples_are_drawn_as_asked() -> None:
+    a, b = np.zeros(20), np.repeat(np.array([0.1, -0.4, 0.9, 0.3]), 5)
+    found = grouped_bootstrap(a, b, np.arange(20) // 5, samples=1)
+    by_group = paired_bootstrap(a, b, samples=1, groups=np.arange(20) // 5)
+    factor = stats.t.ppf(0.975, 3) / stats.norm.ppf(0.975) * (4 / 3) ** 0.5
+    by_query = paired_bootstrap(a, b, samples=1)
+    moved = b.mean() + factor * (by_group.high - b.mean())
+    assert found.high == pytest.approx(max(by_query.high, moved))
+
+
+def test_one_seed_keeps_samples_and_confidence() -> None:
+    a, b = np.random.default_rng(4).random((2, 1, 60))
+    for options in ({"samples": 50}, {"confidence": 0.5}):
+        assert crossed_bootstrap(a, b, **options) == paired_bootstrap(a[0], b[0], **options)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2)])
+def test_two_figures_are_enough_for_a_spread(shape: tuple[int, int]) -> None:
+    found = crossed_bootstrap(np.zeros(shape), np.array([1.0, 3.0]).reshape(shape))
+    assert found.difference == 2 and found.low < 2 < found.high
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf])
+def test_an_endless_figure_is_refused(wrong: float) -> None:
+    for a, b in ((0.0, wrong), (wrong, 0.0)):
+        with pytest.raises(ValueError, match="not finite"):
+            paired_bootstrap(np.array([a, 0.0]), np.array([b, 0.0]))
+
+
+def test_differences_are_taken_in_double_precision() -> None:
+    a, b = np.array([1.0], np.float32), np.array([1e-9], np.float32)
+    assert paired_bootstrap(a, b, samples=5).difference == pytest.approx(1e-9 - 1, abs=1e-12)

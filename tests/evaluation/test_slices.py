@@ -87,3 +87,9 @@ def test_overlap_is_the_share_of_the_querys_words() -> None:
 def test_overlap_is_cut_into_quarters(shared: int, label: str) -> None:
     words = list("abcdefgh")
     assert overlap_slice(" ".join(words), " ".join(words[:shared])) == label
+
+
+def test_words_of_both_sides_are_folded_and_two_items_have_an_interval() -> None:
+    assert lexical_overlap("Straße", "STRASSE") == lexical_overlap("STRASSE", "Straße") == 1
+    (found,) = by_slice(np.array([0.2, 0.6]), ["a", "a"])
+    assert found.interval and found.interval.low < found.mean < found.interval.high

@@ -60,3 +60,9 @@ def test_a_word_is_the_mean_of_what_is_said_of_it() -> None:
         for a, b in zip(few.first, few.second, strict=True)
     ]
     assert found["few"] == pytest.approx(spearmanr(cosines, few.gold)[0])
+
+
+def test_words_are_sought_as_entries_are_normalized() -> None:
+    pairs = {"one": WordPairs([" ice  Cream"], ["sea"], np.array([1.0]))}
+    senses = {"ice cream": ["a sweet"], "sea": ["much water"]}
+    assert defined_words(pairs, senses).pairs["one"].first == ["ice cream"]

@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -666,3 +666,61 @@ def test_the_axes_are_the_principal_components_of_what_the_teacher_makes_of_the_
         expected = vectors[:9] @ job.axes.T
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
         np.testing.assert_allclose(targets, expected, atol=1e-5)
+
+
+def shares(
+    teacher: TextEncoder, monkeypatch: pytest.MonkeyPatch, texts: list[str], **options: Any
+) -> tuple[DistillPlan, dict[str, Any]]:
+    """A plan for a machine of known speeds, on which every step takes a hundredth of a second."""
+    said: dict[str, Any] = {}
+    monkeypatch.setattr(distill_plan, "step_seconds", lambda *_, **own: said.update(own) or 0.01)
+    speeds = {"float32": 50_000.0, "bfloat16": options.pop("half", 1.0)}
+    monkeypatch.setattr(distill_plan, "encode_speeds", lambda *_: speeds)
+    rows = [DistillationRow(text, number) for number, text in enumerate(texts)]
+    usual: dict[str, Any] = {"documents": len(texts) // 2, "kind": LAYERS, "cost": 0.5,
+                             "candidates": 3, "fewest": 1, "seconds": 1.0}  # fmt: skip
+    made = distill_plan.make_distill_plan(
+        teacher, lambda _: cast(Any, None), rows, texts, **(usual | options)
+    )
+    return made, said
+
+
+def test_the_time_is_shared_by_what_the_teacher_and_the_students_encode(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, texts = TextEncoder.load(small_folder), ["word " * 8] * 3000
+    (length,) = set(teacher.lengths(texts[:2], "document"))
+    a_second = 50_000 / length
+    made, _ = shares(teacher, monkeypatch, texts)
+    # A document has two passages; teacher, untrained and trained student rank them.
+    assert made.pool == int(0.3 * a_second / 2 / (1 + 2 * 0.5))
+    # Three students are chosen from, which encode what the teacher does.
+    assert made.texts == int(0.35 * a_second / (1 + 3 * 0.5))
+    spent = {name: made.estimate_seconds[name] for name in ("evaluation", "targets")}
+    assert spent == pytest.approx({"evaluation": 0.3, "targets": 0.35}, abs=0.06)
+    # What is left: 0.35 seconds.
+    assert 34 <= made.steps <= 36
+    assert shares(teacher, monkeypatch, texts, fewest=2500)[0].texts == 2500
+    assert shares(teacher, monkeypatch, texts, seconds=1e4)[0].pool == 1500
+    assert shares(teacher, monkeypatch, texts[:40])[0].batch == 20
+
+
+def test_a_table_is_not_trained_in_half_precision(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, texts = TextEncoder.load(small_folder), ["word " * 8] * 300
+    for kind, expected in ((LAYERS, True), (distill_plan.TABLE, False)):
+        made, said = shares(teacher, monkeypatch, texts, half=1e6, kind=kind)
+        assert made.precision == "bfloat16" and said["bfloat16"] is expected
+
+
+def test_a_few_long_texts_make_the_mean_step_longer_than_the_middle_one(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = TextEncoder.load(small_folder)
+    texts = ["word " * (60 if number % 10 == 0 else 3) for number in range(960)]
+    even, _ = shares(teacher, monkeypatch, ["word " * 3] * 960)
+    uneven, _ = shares(teacher, monkeypatch, texts)
+    assert even.measured["seconds_a_step"] == 0.01
+    # Timed are steps of short texts alone.
+    assert uneven.measured["seconds_a_step"] > 0.015

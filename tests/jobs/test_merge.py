@@ -683,3 +683,57 @@ def test_the_pooler_of_a_plain_model_is_left_out_beside_one_that_has_none(
     change_weights(copies[1], behead)
     job.merge(copies[:2], tmp_path / "out")
     assert not any("pooler." in name for name in weights_of(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "said"),
+    [
+        (["a", "b"], {"method": "dare", "elect_signs": True, "weights": [1.0, -0.5], **BASED},
+         "0 and more"),
+        (["a", "b"], {"method": "ties", "elect_signs": True, **BASED}, "takes no --elect-signs"),
+        (["a", "b"], {"tensors": [job.TensorWeights("*", (1.0, float("inf")))]}, "finite, not inf"),
+        (["a", "b"], {"weights": [0.5, 0.5], "tensors": [job.TensorWeights("*", (1.0,))]},
+         "2 models and 1 weights"),
+        (["a"], {"method": "self-positioning", "probe": "c", "base": "b",
+                 "tensors": [job.TensorWeights("*", (1.0,))]}, "it takes none"),
+        # What may be at the very end of what is allowed, or below 0 in sum.
+        (["a", "b"], {"method": "ties", "keep": 1.0, **BASED}, "no model 'a'"),
+        (["a", "b"], {"method": "dare", "drop": 0.0, **BASED}, "no model 'a'"),
+        (["a", "b"], {"weights": [0.5, -1.5]}, "no model 'a'"),
+        (["a"], {"method": "ties", **BASED}, "no model 'a'"),
+    ],
+)  # fmt: skip
+def test_what_stands_at_the_edge_is_refused_or_not(
+    tmp_path: Path, models: list[str], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        job.merge(models, tmp_path / "out", **options)
+
+
+def test_a_changed_base_is_noticed(parents: list[Path], tiny_folder: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_folder, tmp_path / "base"))
+    job.merge(parents[:1], tmp_path / "out", method="task-arithmetic", base=base)
+    change_weights(base, lambda state: state[WORDS].view(-1)[:1].add_(1))
+    with pytest.raises(InputError, match="base' is not the model"):
+        job.merge_by_recipe(tmp_path / "out", tmp_path / "again")
+
+
+def test_prompts_are_those_of_the_same_model_where_it_lies_now(
+    copies: list[Path], tmp_path: Path
+) -> None:
+    change_json(copies[1] / PROMPTS, prompts={"query": "ask: ", "document": ""})
+    job.merge(copies, tmp_path / "out", prompts_from=copies[1])
+    moved = [copies[0], copies[1].rename(tmp_path / "elsewhere")]
+    made = job.merge_by_recipe(tmp_path / "out", tmp_path / "again", models=moved)
+    assert made["recipe"]["prompts_from"] == str(moved[1])
+    assert TextEncoder.load(tmp_path / "again").prompts["query"] == "ask: "
+
+
+def test_weights_of_less_than_one_are_noted_and_yml_is_yaml(
+    parents: list[Path], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "r.yml"
+    models = "".join(f"- {folder}\n" for folder in parents[:2])
+    recipe.write_text(f"models:\n{models}weights: [0.5, 0.4]  # by hand\n", encoding="utf-8")
+    (said,) = job.merge_by_recipe(recipe, tmp_path / "out")["warnings"]
+    assert "sum to 0.9" in said

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from tuned_folders import WEIGHTS, change_json, change_weights, in_shards, with_dense
 
 from isometry.core.errors import InputError
-from isometry.merging.checkpoints import Checkpoint, open_checkpoint
+from isometry.merging.checkpoints import Checkpoint, listed, open_checkpoint
 
 WORDS = "embeddings.word_embeddings.weight"
 
@@ -195,3 +196,61 @@ def test_the_whole_file_is_read_where_shards_of_another_save_are_left(folder: Pa
 def test_what_a_tokenizer_is_read_from_goes_along(folder: Path, name: str) -> None:
     (folder / name).write_text("x", encoding="utf-8")
     assert folder / name in open_checkpoint(folder).settings_files
+
+
+@pytest.mark.parametrize("kind", ["own_code.Layer", "sentence_transformers_own.Layer"])
+def test_a_module_of_somebody_s_own_is_refused(folder: Path, kind: str) -> None:
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules.append({"idx": 2, "name": "2", "path": "2_Layer", "type": kind})
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    assert "needs code of its own for its module Layer" in refusal(folder)
+
+
+def test_code_of_a_type_that_nobody_knows_is_refused(folder: Path) -> None:
+    change_json(folder / "config.json", model_type="own", auto_map={"AutoConfig": "own.Config"})
+    assert "needs code of its own for its architecture" in refusal(folder)
+
+
+def test_shards_may_have_the_names_of_tensorflow(folder: Path, tiny_folder: Path) -> None:
+    def dress(state: dict[str, Tensor]) -> None:
+        for name in [name for name in state if "LayerNorm" in name]:
+            old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            state[old.replace("LayerNorm.bias", "LayerNorm.beta")] = state.pop(name)
+
+    change_weights(folder, dress)
+    assert set(open_checkpoint(in_shards(folder))) == set(open_checkpoint(tiny_folder))
+
+
+def test_a_readme_in_any_format_is_one_parents_own(folder: Path) -> None:
+    (folder / "README.txt").write_text("Mine.", encoding="utf-8")
+    assert "README.txt" not in {file.name for file in open_checkpoint(folder).settings_files}
+
+
+def test_a_default_prompt_is_the_one_that_is_named(folder: Path) -> None:
+    settings = folder / "config_sentence_transformers.json"
+    change_json(settings, prompts={"query": "ask: ", "document": ""}, default_prompt_name="query")
+    assert open_checkpoint(folder).prompts() == {"query": "ask: ", "default": "ask: "}
+    change_json(settings, default_prompt_name="document")
+    assert open_checkpoint(folder).prompts() == {"query": "ask: "}
+
+
+def test_a_length_is_the_models_or_else_its_tokenizers_or_none(folder: Path) -> None:
+    change_json(folder / "tokenizer_config.json", model_max_length=33)
+    change_json(folder / "sentence_bert_config.json", max_seq_length=21)
+    assert open_checkpoint(folder).max_tokens() == 21
+    change_json(folder / "sentence_bert_config.json", max_seq_length=None)
+    assert open_checkpoint(folder).max_tokens() == 33
+    # As a tokenizer says that has no limit.
+    change_json(folder / "tokenizer_config.json", model_max_length=int(1e30))
+    assert open_checkpoint(folder).max_tokens() is None
+
+
+def test_a_module_elsewhere_on_the_machine_is_refused(folder: Path, tmp_path: Path) -> None:
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": str(tmp_path)}]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    assert "names a module outside its folder" in refusal(folder)
+
+
+def test_five_names_are_all_listed() -> None:
+    assert listed(list("abcde")) == "a, b, c, d, e"
+    assert listed(list("abcdef")) == "a, b, c, d, e and 1 more"

@@ -549,3 +549,42 @@ def test_a_pooler_is_borrowed_by_whose_files_the_merge_has(one: Path, other: Pat
     # Each name is of a file of its own folder.
     assert {models[1].file(name) for name in models[1]} == {"model.safetensors"}
     assert set(models[0]) == set(models[1])
+
+
+def test_a_model_without_its_tokenizer_is_named_and_a_base_needs_none(
+    one: Path, other: Path
+) -> None:
+    (other / "tokenizer.json").unlink()
+    for pair in ((one, other), (other, one)):
+        assert f"The model '{other}' comes without its tokenizer" in refusal(*pair)
+    (said,) = notes(one, one, base=other)
+    assert said == f"'{other}' comes without its tokenizer, and none was compared."
+    # A base's cannot stand in for the models' own.
+    assert f"'{other}' comes without its tokenizer" in refusal(other, base=one)
+    (one / "tokenizer.json").unlink()
+    assert notes(one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("cls_token", "cls"), ("max_tokens", "max"), ("mean_sqrt_len_tokens",) * 2,
+     ("weightedmean_tokens", "weightedmean"), ("lasttoken", "lasttoken")],
+)  # fmt: skip
+def test_every_old_name_of_a_pooling_is_known(one: Path, other: Path, old: str, new: str) -> None:
+    # Two modes, in any order; that prompts are read is what both mean where nothing is said.
+    (one / POOLING).write_text(
+        json.dumps({f"pooling_mode_{old}": True, "pooling_mode_mean_tokens": True})
+    )
+    (other / POOLING).write_text(
+        json.dumps({"pooling_mode": ["mean", new], "include_prompt": True})
+    )
+    assert notes(one, other) == []
+
+
+def test_a_head_without_a_word_on_its_activation_has_tanh(one: Path, other: Path) -> None:
+    for folder in (one, other):
+        with_dense(folder)
+    config = json.loads((other / "2_Dense" / "config.json").read_text(encoding="utf-8"))
+    del config["activation_function"]
+    (other / "2_Dense" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert notes(one, other) == []

@@ -17,6 +17,8 @@ from isometry.core.errors import InputError
 from isometry.merging.checkpoints import Checkpoint, open_checkpoint
 from isometry.merging.writing import write_merged
 
+PROMPTS = "config_sentence_transformers.json"
+
 
 def written(like: Checkpoint, out: Path, tensors: dict[str, Tensor] | None = None) -> int:
     out.mkdir()
@@ -159,3 +161,48 @@ def test_it_is_loaded_in_the_type_that_it_is_written_in(
     assert json.loads((out / "config.json").read_text(encoding="utf-8"))[key] == "float32"
     loaded = SentenceTransformer(str(out), device="cpu")
     assert next(loaded.parameters()).dtype == torch.float32
+
+
+def test_prompts_of_another_take_nothing_else_along(tiny_folder: Path, tmp_path: Path) -> None:
+    asking, like = (Path(shutil.copytree(tiny_folder, tmp_path / name)) for name in ("a", "b"))
+    change_json(like / PROMPTS, similarity_fn_name="dot")
+    change_json(asking / PROMPTS, similarity_fn_name="cosine")
+    own, other = open_checkpoint(like), open_checkpoint(asking)
+    # The same prompts: the file stays as it is.
+    (same := tmp_path / "same").mkdir()
+    write_merged(same, own.items(), own, own, other)
+    assert (same / PROMPTS).read_bytes() == (like / PROMPTS).read_bytes()
+    change_json(asking / PROMPTS, prompts={"query": "ask: "})
+    (out := tmp_path / "out").mkdir()
+    write_merged(out, own.items(), own, own, open_checkpoint(asking))
+    settings = json.loads((out / PROMPTS).read_text(encoding="utf-8"))
+    assert settings["prompts"] == {"query": "ask: "} and settings["similarity_fn_name"] == "dot"
+
+
+def test_an_index_lists_its_own_modules_tensors_alone(tiny_folder: Path, tmp_path: Path) -> None:
+    source = in_shards(with_dense(Path(shutil.copytree(tiny_folder, tmp_path / "source"))))
+    written(open_checkpoint(source), tmp_path / "out")
+    names = [
+        set(json.loads((folder / f"{WEIGHTS}.index.json").read_text())["weight_map"])
+        for folder in (source, tmp_path / "out")
+    ]
+    assert names[0] == names[1]
+
+
+def test_the_type_is_said_where_the_transformer_has_its_settings(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    like = Path(shutil.copytree(tiny_folder, tmp_path / "like"))
+    modules = (like / "modules.json").read_text(encoding="utf-8")
+    (like / "0_Transformer").mkdir()
+    for file in [file for file in like.iterdir() if file.is_file()]:
+        if file.name not in ("modules.json", PROMPTS):
+            file.rename(like / "0_Transformer" / file.name)
+    changed = modules.replace('"path": ""', '"path": "0_Transformer"')
+    (like / "modules.json").write_text(changed, encoding="utf-8")
+    change_json(like / "0_Transformer" / "config.json", dtype="bfloat16")
+    types = open_checkpoint(tiny_folder)
+    (out := tmp_path / "out").mkdir()
+    write_merged(out, types.items(), open_checkpoint(like), types, types)
+    said = json.loads((out / "0_Transformer" / "config.json").read_text(encoding="utf-8"))
+    assert said["dtype"] == "float32" and not (out / "config.json").exists()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from isometry.jobs.export import export
     from isometry.jobs.fit import fit
     from isometry.jobs.history import history
-    from isometry.jobs.merge import merge
+    from isometry.jobs.merge import TensorWeights, merge
     from isometry.jobs.migrate import migrate
     from isometry.jobs.rollback import rollback
     from isometry.space import Space
@@ -28,6 +28,7 @@ __all__ = [
     "InputError",
     "IsometryError",
     "Space",
+    "TensorWeights",
     "TextEncoder",
     "add",
     "compact",
@@ -48,6 +49,7 @@ _HOMES = {
     "InputError": "isometry.core.errors",
     "IsometryError": "isometry.core.errors",
     "Space": "isometry.space",
+    "TensorWeights": "isometry.jobs.merge",
     "TextEncoder": "isometry.encoders.text",
     "add": "isometry.jobs.add",
     "compact": "isometry.jobs.compact",

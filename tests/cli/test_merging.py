@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,11 +120,13 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
     def compare(scores: dict[str, object], _: object) -> list[dict[str, object]]:
         figures = dict.fromkeys(METRICS, 0.5)
         change = {"difference": -0.031, "low": -0.052, "high": 0.013}
-        return [{"model": Path(model).name, "mode": "dense", **figures, **change}
+        size = {"queries": 40, "groups": 1}
+        return [{"model": Path(model).name, "mode": "dense", **figures, **change, **size}
                 for model in scores]  # fmt: skip
 
     # tests/jobs/test_merge.py has the figures.
-    monkeypatch.setattr(merge_evaluation, "held_out", lambda *_: "data")
+    data = SimpleNamespace(documents=[1] * 1200, facts={"skipped_count": 2}, given=False)
+    monkeypatch.setattr(merge_evaluation, "held_out", lambda *_: data)
     monkeypatch.setattr(merge_evaluation, "scores_of", lambda *_: {})
     monkeypatch.setattr(merge_evaluation, "compare", compare)
     arguments = (*parents, "--out", tmp_path / "out", "--evaluate", tiny_docs, "-q")
@@ -133,4 +136,9 @@ def test_the_evaluation_is_a_table_of_the_merge_and_each_parent(
     rows = [line[0] for line in lines if "dense" in line]
     assert rows == ["out", "a", "b"]
     assert said.count("\u22123.1 [\u22125.2, +1.3]") == 3
+    assert (
+        "40 queries made from held-out documents, 1,200 documents, all of pages that belong"
+        " together, which says nothing of others." in " ".join(said.split())
+    )
+    assert "Left out: 2 files or rows" in said
     assert str(tiny_docs) in said.replace("\n", "") and "Differences are to the merge" in said

@@ -6,7 +6,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -582,3 +582,12 @@ def test_a_model_that_was_saved_with_fewer_dimensions_gives_these(
     assert cut.fingerprint() != TextEncoder.load(tiny_folder).fingerprint()
     cut.save(tmp_path / "again")
     assert TextEncoder.load(tmp_path / "again").fingerprint() == cut.fingerprint()
+
+
+def test_one_text_and_other_roles_and_precisions_are_refused(tiny: TextEncoder) -> None:
+    with pytest.raises(InputError, match="a list of texts, not one text"):
+        tiny.encode("one text")
+    with pytest.raises(InputError, match="not 'passage'"):
+        tiny.encode(["a"], cast(Any, "passage"))
+    with pytest.raises(InputError, match="not 'fp16'"):
+        tiny.encode(["a"], precision=cast(Any, "fp16"))

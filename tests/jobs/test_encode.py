@@ -144,7 +144,11 @@ def test_what_comes_to_the_place_meanwhile_is_not_replaced(
     # Nothing that was encoded is lost.
     monkeypatch.setattr(job, "_join", join)
     monkeypatch.setattr(TextEncoder, "encode", lambda *_: pytest.fail("it encoded again"))
-    assert job.encode(small_folder, source, out, force=True)["texts"] == 5
+    with pytest.raises(InputError, match="another kind of file; it is left alone"):
+        job.encode(small_folder, source, out, force=True)
+    assert out.read_text() == "years of work"
+    out.unlink()
+    assert job.encode(small_folder, source, out)["texts"] == 5
 
 
 def test_from_the_command_line(
@@ -317,3 +321,13 @@ def test_a_long_text_of_few_tokens_is_read_to_its_end(
     assert figures["truncated"] == 0
     found = np.array(pq.read_table(tmp_path / "v.parquet")["vector"].to_pylist())
     np.testing.assert_allclose(found, encoder.encode([text]), atol=1e-6)
+
+
+def test_the_name_of_another_format_is_refused(tmp_path: Path, small_folder: Path) -> None:
+    source = table(tmp_path, ["one", "two"])
+    with pytest.raises(InputError, match=r"Call it v\.parquet"):
+        job.encode(small_folder, source, tmp_path / "v.csv")
+    assert not (tmp_path / "v.csv").exists()
+    for options in ({"role": "Document"}, {"precision": "fp16"}):
+        with pytest.raises(InputError, match=f"not '{next(iter(options.values()))}'"):
+            job.encode(small_folder, source, tmp_path / "v.parquet", **options)

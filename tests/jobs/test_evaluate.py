@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from beir_folders import write_beir
@@ -165,6 +166,19 @@ def test_a_query_that_is_a_document_does_not_find_itself(
     assert found["dense"] == pytest.approx(expected, abs=1e-6) and expected > 0
     judge([f"d{n}\td{n}\t1" for n in asked])
     assert min(reached("recall@1").values()) > 0.9
+
+
+def test_one_model_with_two_prompts_has_two_names(beir: Path, small_folder: Path) -> None:
+    result = evaluate([small_folder] * 2, beir=beir, query_prompts=["", "query: "])
+    names = [str(small_folder), f"{small_folder} (2)"]
+    assert [row["model"] for row in result["rows"]] == [names[0]] * 3 + [names[1]] * 3
+    assert [(one["model"], one["query_prompt"]) for one in result["models"]] == [
+        (names[0], ""), (names[1], "query: "),
+    ]  # fmt: skip
+    (alone,) = evaluate(str(small_folder), beir=beir)["models"]
+    assert alone["model"] == names[0]
+    with pytest.raises(InputError, match="not 'fp16'"):
+        evaluate([small_folder], beir=beir, precision=cast(Any, "fp16"))
 
 
 def test_columns_are_not_named_twice(beir: Path, small_folder: Path) -> None:

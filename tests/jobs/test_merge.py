@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from tuned_folders import WEIGHTS, change_json, change_weights, in_shards, tuned, with_dense
 
+from isometry import TensorWeights
 from isometry.core.errors import InputError
 from isometry.core.files import hash_folder
 from isometry.encoders.text import TextEncoder
@@ -86,7 +88,8 @@ def test_plain_sentence_transformers_loads_the_merge(
 ) -> None:
     twice = [parents[0], parents[0]]
     figures = job.merge(twice, tmp_path / "out", weights=[0.5, 0.5])
-    assert figures["warnings"] == [] and figures["evaluation"] == []
+    assert figures["warnings"] == [f"'{parents[0]}' is merged with itself."]
+    assert figures["evaluation"] == []
     assert figures["tensors"] == len(weights_of(parents[0]))
     vectors = [
         SentenceTransformer(str(folder), device="cpu").encode(texts[:5])
@@ -502,7 +505,10 @@ def test_a_recipe_asks_what_its_merge_was_asked(
 ) -> None:
     """With another seed the queries could be made from what its parents were trained on."""
     seeds: list[int] = []
-    monkeypatch.setattr(merge_evaluation, "held_out", lambda _, __, seed: seeds.append(seed) or 1)
+    data = SimpleNamespace(documents=[], facts={"skipped_count": 0}, given=True)
+    monkeypatch.setattr(
+        merge_evaluation, "held_out", lambda _, __, seed: seeds.append(seed) or data
+    )
     monkeypatch.setattr(merge_evaluation, "scores_of", lambda *_: {})
     monkeypatch.setattr(merge_evaluation, "compare", lambda *_: [])
     docs = tmp_path / "docs"
@@ -514,10 +520,70 @@ def test_a_recipe_asks_what_its_merge_was_asked(
     assert seeds == [3, 3] and first["recipe"]["seed"] == 3
 
 
+def test_one_model_under_two_names_is_told(parents: list[Path], tmp_path: Path) -> None:
+    same = Path(shutil.copytree(parents[0], tmp_path / "same"))
+    (said,) = job.merge([parents[0], same], tmp_path / "out")["warnings"]
+    assert said == f"{parents[0]}, {same} are one model."
+    options = {"method": "ties", "base": parents[0]}
+    notes = job.merge([parents[1], same], tmp_path / "other", **options)["warnings"]
+    assert f"{same}, {parents[0]} are one model." in notes
+    assert any("has the weights of its base" in note and str(same) in note for note in notes)
+    # Another card, say, is another fingerprint.
+    change_json(same / PROMPTS, prompts={"query": "", "document": ""})
+    notes = job.merge([parents[1], same], tmp_path / "third", **options)["warnings"]
+    assert not any("are one model" in note for note in notes)
+    assert any("has the weights of its base" in note for note in notes)
+
+
+def test_weights_of_tensors_may_be_as_in_a_recipe(parents: list[Path], tmp_path: Path) -> None:
+    own = {"pattern": "*LayerNorm*", "weights": [1, 0]}
+    made = job.merge(parents[:2], tmp_path / "a", tensors=[own])
+    same = job.merge(
+        parents[:2], tmp_path / "b", tensors=[TensorWeights("*LayerNorm*", (1.0, 0.0))]
+    )
+    assert made["recipe"] == same["recipe"]
+    assert made["recipe"]["tensors"] == [{"pattern": "*LayerNorm*", "weights": [1.0, 0.0]}]
+
+
+def test_a_source_is_asked_once_however_it_is_typed(
+    parents: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("One short text.", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="twice"):
+        job.merge(parents, "out", evaluate=["docs", "./docs/"])
+    options = {"method": "self-positioning", "base": parents[0]}
+    with pytest.raises(InputError, match="twice"):
+        job.merge(parents, "out", probe=["docs/", "docs"], **options)
+
+
+def test_queries_that_are_nowhere_in_beirs_layout_are_not_read_as_documents(
+    parents: list[Path], tmp_path: Path, pairs: list[tuple[str, str]]
+) -> None:
+    folder = write_beir(tmp_path / "asked", pairs[:60])
+    with pytest.raises(InputError, match="columns of tables"):
+        job.merge(parents, tmp_path / "out", evaluate=[folder], text="body")
+    with pytest.raises(InputError, match="evaluate --beir, which asks them all"):
+        few = write_beir(tmp_path / "few", pairs[:30])
+        job.merge(parents, tmp_path / "out", evaluate=[few])
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "validation.tsv")
+    (figures,) = job.merge(parents, tmp_path / "out", evaluate=[folder])["evaluation"]
+    assert (figures["kind"], figures["skipped"]) == ("given", 0)
+    assert figures["documents"] == len({code for _, code in pairs[:60]})
+    assert 10 <= figures["rows"][0]["queries"] < 60
+    (folder / "qrels" / "train.tsv").write_text("", encoding="utf-8")
+    (folder / "qrels" / "validation.tsv").rename(folder / "qrels" / "other.tsv")
+    with pytest.raises(InputError, match="not in BEIR's layout"):
+        job.merge(parents, tmp_path / "again", evaluate=[folder])
+
+
 def test_what_a_recipe_leaves_empty_is_not_given(parents: list[Path], tmp_path: Path) -> None:
     models = "".join(f"- {folder}\n" for folder in parents)
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(f"models:\n{models}weights:\ntensors:\nbase:\n", encoding="utf-8")
+    empty = ("weights", "tensors", "base", "seed", "probe", "method", "format", "elect_signs")
+    lines = "".join(f"{name}:\n" for name in empty)
+    recipe.write_text(f"models:\n{models}{lines}", encoding="utf-8")
     job.merge_by_recipe(recipe, tmp_path / "out")
     expected = dict(average([weights_of(folder) for folder in parents]))
     assert_same(weights_of(tmp_path / "out"), expected)
@@ -737,3 +803,14 @@ def test_weights_of_less_than_one_are_noted_and_yml_is_yaml(
     recipe.write_text(f"models:\n{models}weights: [0.5, 0.4]  # by hand\n", encoding="utf-8")
     (said,) = job.merge_by_recipe(recipe, tmp_path / "out")["warnings"]
     assert "sum to 0.9" in said
+
+
+@pytest.mark.parametrize(
+    "line", ["seed: 1.7", "seed: true", "weights: [true, false]", "scale: true", "seed: .inf"]
+)
+def test_a_recipe_s_numbers_are_numbers(parents: list[Path], tmp_path: Path, line: str) -> None:
+    models = "".join(f"- {folder}\n" for folder in parents[:2])
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"models:\n{models}{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is no recipe"):
+        job.merge_by_recipe(recipe, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def cut(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Cut an encoder to its first layers and dimensions: faster, and with a smaller index.
+    """Cut an encoder to its first layers, which is faster, and dimensions, for a smaller index.
 
     Cut a Space to a size that fit --nested trained it for: its report says how good each is. Other
     cuts are made too, and warned about. Makes a folder that plain sentence-transformers loads.
@@ -62,6 +63,6 @@ def cut(
             f" {record['dimensions']} of {whole['dimensions']} dimensions and"
             f" {record['parameters'] / 1e6:,.1f} M of {whole['parameters'] / 1e6:,.1f} M"
             " parameters. A Space goes over to it by: isometry migrate SPACE --model"
-            f" {out}"
+            f" {shlex.quote(str(out))}"
         )
     )

@@ -93,9 +93,10 @@ def evaluate(
     if as_json:
         print_json(result)
         return
-    from isometry.report.tables import render_comparison
+    from isometry.report.tables import comparison_size, render_comparison
 
     print_rich(render_comparison(result["rows"]))
+    print_rich(comparison_size(result["rows"], result["documents"]))
     for one in result["models"]:
         prompts = (("queries", one["query_prompt"]), ("documents", one["document_prompt"]))
         if said := [f"{prompt!r} before {whose}" for whose, prompt in prompts if prompt]:

@@ -116,7 +116,8 @@ def merge(
         typer.Option(
             help="A source as fit takes it, once for each task: compare each model and the merge on"
             " queries made from its documents: those that the test of fits without --queries,"
-            " --pairs and --limit asks. A folder in BEIR's layout is asked its own.",
+            " --pairs and --limit asks. Of a folder in BEIR's layout, those of its own queries that"
+            " a fit with them would hold out.",
             show_default=False,
             rich_help_panel=_EVALUATION,
         ),
@@ -188,11 +189,14 @@ def merge(
     from rich.text import Text
 
     if result["evaluation"]:
-        from isometry.report.tables import render_comparison
+        from isometry.report.tables import comparison_size, render_comparison
 
         for one in result["evaluation"]:
             print_rich(Text(one["source"], style="bold"))
             print_rich(render_comparison(one["rows"]))
+            print_rich(comparison_size(one["rows"], one["documents"], one["kind"]))
+            if one["skipped"]:
+                print_rich(f"Left out: {one['skipped']:,} files or rows that could not be read.")
         print_rich(Text("Differences are to the merge: what is below 0 is worse than it."))
     for warning in result["warnings"]:
         print_rich(Text(f"Note: {warning}", style="yellow"))

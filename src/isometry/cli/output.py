@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Generator, Mapping
@@ -51,6 +52,9 @@ def progress(quiet: bool) -> Generator[None]:
     """Shows progress on standard error inside the block, unless quiet."""
     from isometry.core.progress import progress_shown
 
+    if quiet:
+        # Of every try to reach the hub it tells on standard error.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with progress_shown(not quiet):
         yield
 

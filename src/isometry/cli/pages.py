@@ -37,7 +37,7 @@ def page(
     name = space.resolve().name
     place = Path(f"{name}.html") if out is None else out.expanduser()
     check_place(place, {})
-    check_new_file(place, force)
+    check_new_file(place, force, begins=b"<!doctype html>")
     opened = Space.open(space)
     if source := opened.manifest["source"].get("place"):
         check_outside(place, Path(source))

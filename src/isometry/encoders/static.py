@@ -257,7 +257,14 @@ class StaticEncoder(nn.Module):
             tokens: Cut after this many tokens; nothing is cut when not given.
             precision: Makes no difference here.
             title: What the progress bar says.
+
+        Raises:
+            InputError: For one text alone, and for another role.
         """
+        if isinstance(texts, str):
+            raise InputError("encode takes a list of texts, not one text.", "Put it in brackets.")
+        if role not in ("query", "document"):
+            raise InputError(f"The role is 'query' or 'document', not '{role}'.")
         del precision
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         device = self.table.device

@@ -393,8 +393,15 @@ class TextEncoder(nn.Module):
             title: What the progress bar says.
 
         Raises:
-            InputError: When the model gives NaN or infinity for a text.
+            InputError: When the model gives NaN or infinity for a text; for one text alone, and for
+                another role or precision.
         """
+        if isinstance(texts, str):
+            raise InputError("encode takes a list of texts, not one text.", "Put it in brackets.")
+        if role not in ("query", "document"):
+            raise InputError(f"The role is 'query' or 'document', not '{role}'.")
+        if precision not in ("float32", "bfloat16"):
+            raise InputError(f"The precision is 'float32' or 'bfloat16', not '{precision}'.")
         device = next(self.parameters()).device
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         lengths, collate = self._collator(texts, role, tokens)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from isometry.encoders.text import Precision, Role
 
 SHARD = 2048
+# What people expect to hold something else.
+_OTHERS = (".csv", ".tsv", ".json", ".jsonl", ".npy", ".npz", ".txt", ".safetensors", ".arrow")
+# What a Parquet file begins with.
+_MAGIC = b"PAR1"
 # Of a text, for each token that the model reads.
 _MOST_CHARACTERS = 16
 
@@ -60,8 +64,9 @@ def encode(
         id: The column that holds the id.
         limit: Encode only this many documents, the first.
         precision: Of the matrix products.
-        force: Replace an existing file, and discard unfinished work with another model, source or
-            settings. Work with the same ones goes on: to begin it anew, remove `NAME.partial`.
+        force: Replace an existing Parquet file, and discard unfinished work with another model,
+            source or settings. Work with the same ones goes on: to begin it anew, remove
+            `NAME.partial`.
 
     Returns:
         Figures: `texts`, `truncated` (texts that were longer than the model reads), `blank` (texts
@@ -72,6 +77,10 @@ def encode(
         InputError: For anything that the user can cause and cure.
     """
     given = {"query": query_prompt, "document": document_prompt}
+    if role not in given:
+        raise InputError(f"The role is 'query' or 'document', not '{role}'.")
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(f"The precision is 'float32' or 'bfloat16', not '{precision}'.")
     prompt = given.pop(role)
     for other, idle in given.items():
         if idle is not None:
@@ -84,11 +93,16 @@ def encode(
         raise InputError(f"{out} is a folder.", "--out is the file that is written.")
     place, is_local = locate(model)
     check_place(path, {str(model): Path(place)} if is_local else {})
-    check_new_file(path, force)
     whole = file_of(str(source))
     if path.exists() and path.resolve() == whole.resolve():
         raise InputError(f"{path} is the source.", "Choose another --out.")
     check_outside(path, whole)
+    if path.suffix.lower() in _OTHERS:
+        raise InputError(
+            f"{path} would hold Parquet, whatever its name says.",
+            f"Call it {path.with_suffix('.parquet').name}.",
+        )
+    check_new_file(path, force, begins=_MAGIC)
     reader = open_source(source, text=text, title=title, id=id, limit=limit)
     fingerprint = hash_value(
         [
@@ -149,7 +163,7 @@ def encode(
             shards.append(work.path / f"{name}.parquet")
         _join(shards, work.path / "joined.parquet")
         # Something may have come there since the work began.
-        check_new_file(path, force)
+        check_new_file(path, force, begins=_MAGIC)
         (work.path / "joined.parquet").replace(path)
     discard_finished_work(work.path, work.fingerprint)
     return {

@@ -14,7 +14,7 @@ from isometry.corpora.readers import ReadingReport, open_source
 from isometry.corpora.readers.judgements import Judgements, read_beir, read_judgements
 from isometry.corpora.readers.reading import skipped_first
 from isometry.encoders.locate import locate
-from isometry.jobs.places import check_apart
+from isometry.jobs.places import check_apart, several
 from isometry.space import Space
 from isometry.space_files import MANIFEST
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    models: Sequence[str | Path],
+    models: str | Path | Sequence[str | Path],
     *,
     beir: str | Path | None = None,
     documents: str | Path | None = None,
@@ -45,7 +45,8 @@ def evaluate(
     A query that has the id of a document does not find that, unless it is judged (as in BEIR).
 
     Args:
-        models: Spaces, model folders, `packaged:NAME` or hub ids; differences are to the first.
+        models: Spaces, model folders, `packaged:NAME` or hub ids; differences are to the first. One
+            may come again with another prompt: then it is called "NAME (2)".
         beir: A folder in BEIR's layout; or give the three that follow.
         documents: What `fit` takes as a source.
         queries: JSONL with `_id` and `text`, or TSV.
@@ -68,8 +69,11 @@ def evaluate(
     Raises:
         InputError: For anything that the user can cause and cure.
     """
+    models = several(models)
     if not models:
         raise InputError("Nothing to evaluate.", "Name a Space or a model.")
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(f"The precision is 'float32' or 'bfloat16', not '{precision}'.")
     for model in models:
         locate(model)
     places = [Path(model).expanduser() for model in models]
@@ -113,6 +117,15 @@ def evaluate(
         "skipped": len(report.skipped),
         "skipped_first": skipped_first(report),
     }
+
+
+def names_of(models: Sequence[str | Path]) -> list[str]:
+    """What each is called; one that comes again, with another prompt say, has its number."""
+    names = list(map(str, models))
+    return [
+        f"{name} ({names[: place + 1].count(name)})" if name in names[:place] else name
+        for place, name in enumerate(names)
+    ]
 
 
 def _for_each(
@@ -185,13 +198,15 @@ def _compare(
     first: dict[str, ranking.PerQuery] = {}
     words: ranking.Rankings | None = None
     with tempfile.TemporaryDirectory() as folder:
-        for model, space, (query, document) in zip(models, spaces, prompts, strict=True):
-            say(f"Evaluating {model}")
+        for name, model, space, (query, document) in zip(
+            names_of(models), models, spaces, prompts, strict=True
+        ):
+            say(f"Evaluating {name}")
             encoder = load_sound(model, query_prompt=query, document_prompt=document)
             check_prompts(encoder)
             described.append(
                 {
-                    "model": str(model),
+                    "model": name,
                     "query_prompt": encoder.prompts["query"],
                     "document_prompt": encoder.prompts["document"],
                 }
@@ -216,7 +231,7 @@ def _compare(
             for mode, ordered in orders.items():
                 scores = score_rankings(ordered.order, relevance)
                 reference = first.setdefault(mode, scores)
-                rows.append(ranking.row_against(str(model), mode, scores, reference, groups))
+                rows.append(ranking.row_against(name, mode, scores, reference, groups))
     return {
         "rows": rows,
         "models": described,

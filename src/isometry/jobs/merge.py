@@ -29,6 +29,7 @@ from isometry.jobs.merge_recipe import (
     check_fingerprints,
     read_recipe,
     recipe_of,
+    tensor_weights,
 )
 from isometry.jobs.places import (
     as_typed,
@@ -36,6 +37,7 @@ from isometry.jobs.places import (
     check_place,
     check_replaceable,
     is_model,
+    several,
 )
 
 if TYPE_CHECKING:
@@ -47,13 +49,13 @@ __all__ = ["TensorWeights", "merge", "merge_by_recipe"]
 
 
 def merge(
-    models: Sequence[str | Path],
+    models: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     method: Method = "average",
     base: str | Path | None = None,
     weights: Sequence[float] | None = None,
-    tensors: Sequence[TensorWeights] = (),
+    tensors: Sequence[TensorWeights | Mapping[str, Any]] = (),
     scale: float | None = None,
     keep: float | None = None,
     drop: float | None = None,
@@ -84,8 +86,9 @@ def merge(
         weights: One for each model. For `average` and `slerp` (where the second's share is the
             place on the arc) and `dare` equal shares of 1 when not given; else 1 each. Learned by
             `self-positioning`, with the scale, for each tensor.
-        tensors: Other weights for some tensors (`isometry.jobs.merge.TensorWeights`: a pattern and
-            weights); the first pattern that fits counts.
+        tensors: Other weights for some tensors: `isometry.TensorWeights`, or as a recipe has them,
+            {"pattern": "encoder.layer.0.*", "weights": [0.7, 0.3]}. The first pattern that fits
+            counts.
         scale: How far from the base; 0.3 for task arithmetic, 1 for TIES and DARE.
         keep: For TIES, the fraction of what a model changed that is kept; 0.2.
         drop: For DARE, the fraction that is dropped; 0.9.
@@ -101,7 +104,8 @@ def merge(
         prompts_from: The model whose prompts to keep, where they differ.
         evaluate: Sources as `fit` takes them: on each, parents and merge are compared on queries
             made from its documents; those that a `fit` with this seed holds out as its test, unless
-            it had `queries`, `pairs` or `limit`. A folder in BEIR's layout is asked its own.
+            it had `queries`, `pairs` or `limit`. Of a folder in BEIR's layout, those of its own
+            that a fit with them would hold out.
         text: The column that holds the text, of those sources that are tables.
         title: The column that holds the title.
         id: The column that holds the id.
@@ -111,8 +115,10 @@ def merge(
         `out`, `recipe`, `tensors` (how many), `repeatable` (not so where it took the place of a
         model that it was made of), `warnings`; `learned`, what
         `jobs.merge_probe.learn` says of the weights, None where none were learned; and
-        `evaluation`: for each source that was asked for its `source`, and `rows` as
-        `isometry.evaluate` gives them, with the difference of each parent to the merge.
+        `evaluation`: for each source that was asked for its `source`, how many `documents` it has
+        and how many files and rows were `skipped`, the `kind` of its queries ("given" or
+        "artificial"), and `rows` as `isometry.evaluate` gives them, with the difference of each
+        parent to the merge.
 
     Raises:
         InputError: For anything that the user can cause and cure.
@@ -120,21 +126,21 @@ def merge(
     if method == "self-positioning" and weights is not None:
         raise InputError("self-positioning learns the weights; it takes none.")
     settings = MergeSettings(
-        models=tuple(map(str, models)),
+        models=tuple(map(str, several(models))),
         method=method,
         base=None if base is None else str(base),
         weights=None if weights is None else tuple(weights),
-        tensors=tuple(tensors),
+        tensors=tuple(map(tensor_weights, tensors)),
         scale=scale,
         keep=keep,
         drop=drop,
         elect_signs=elect_signs,
-        probe=tuple(map(str, _several(probe))),
+        probe=tuple(map(str, several(probe))),
         seed=seed,
-        prompts_from=None if prompts_from is None else _one_of(models, str(prompts_from)),
+        prompts_from=None if prompts_from is None else _one_of(several(models), str(prompts_from)),
     )
     columns = {"text": text, "title": title, "id": id}
-    return _merge(settings, out_folder(out), _several(evaluate), columns, force, {})
+    return _merge(settings, out_folder(out), several(evaluate), columns, force, {})
 
 
 def merge_by_recipe(
@@ -185,18 +191,13 @@ def merge_by_recipe(
         else moved.get(settings.prompts_from, settings.prompts_from),
     )
     columns = {"text": text, "title": title, "id": id}
-    return _merge(settings, out_folder(out), _several(evaluate), columns, force, fingerprints)
+    return _merge(settings, out_folder(out), several(evaluate), columns, force, fingerprints)
 
 
 def _one_of(models: Sequence[str | Path], typed: str) -> str:
     """A model as it is called among the models, however its path is typed here."""
     names = map(str, models)
     return next((name for name in names if as_typed(name) == as_typed(typed)), typed)
-
-
-def _several(sources: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    """One source, or several."""
-    return [sources] if isinstance(sources, str | Path) else sources
 
 
 def _check_parents(out: Path, parents: Mapping[str, Checkpoint], compared: bool) -> None:
@@ -225,7 +226,12 @@ def _merge(
     check(settings)
     check_replaceable(out, is_model(out), "model", force)
     asked, probes = _opened(evaluate, settings.probe if settings.learns else (), columns)
-    from isometry.jobs.merge_methods import look_at_base, look_at_weights, merged
+    from isometry.jobs.merge_methods import (
+        look_at_base,
+        look_at_copies,
+        look_at_weights,
+        merged,
+    )
     from isometry.merging.checkpoints import open_checkpoint
     from isometry.merging.compatibility import check_compatible, check_prompts, settings_model
     from isometry.merging.writing import write_merged
@@ -256,6 +262,7 @@ def _merge(
     say("Fingerprinting the models ...")
     fingerprints = {name: checkpoint.fingerprint() for name, checkpoint in opened.items()}
     check_fingerprints(settings, fingerprints, wanted)
+    warnings += look_at_copies(fingerprints, settings.models)
     check_writable(out)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -305,7 +312,7 @@ def _opened(
         return [], []
     from isometry.jobs.merge_tasks import open_tasks
 
-    if len(set(map(str, evaluate))) < len(evaluate):
+    if len({as_typed(str(one)) for one in evaluate}) < len(evaluate):
         raise InputError("A source is given to --evaluate twice.")
     tasks = open_tasks([*evaluate, *probe], **columns)
     return tasks[: len(evaluate)], tasks[len(evaluate) :]

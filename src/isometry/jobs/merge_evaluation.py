@@ -37,9 +37,15 @@ class Comparison:
         }
 
     def with_merge(self, merge: str) -> dict[str, Any]:
-        """The task's name, and rows whose differences are to the merge."""
+        """The task's name and size, and rows whose differences are to the merge."""
         scores = {merge: scores_of(merge, self._data, self._cache), **self._parents}
-        return {"source": self._task.source.name, "rows": compare(scores, self._data)}
+        return {
+            "source": self._task.source.name,
+            "documents": len(self._data.documents),
+            "skipped": self._data.facts["skipped_count"],
+            "kind": "given" if self._data.given else "artificial",
+            "rows": compare(scores, self._data),
+        }
 
 
 def held_out(work: Workspace, task: Task, seed: int) -> Prepared:
@@ -50,6 +56,12 @@ def held_out(work: Workspace, task: Task, seed: int) -> Prepared:
     """
     data = task.prepared(work, seed)
     queries = len(data.questions["test"].queries)
+    if queries < FEWEST_QUERIES and task.judged is not None:
+        raise InputError(
+            f"Too few judged queries in {task.source.name}: {queries} of them are held out, which"
+            f" no fit with seed {seed} trains on, and at least {FEWEST_QUERIES} are needed.",
+            "Compare the merge with its parents by isometry evaluate --beir, which asks them all.",
+        )
     if queries < FEWEST_QUERIES:
         raise InputError(
             f"Too little text in {task.source.name}: it gives {queries} held-out queries, and at"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from isometry.core.errors import InputError
 from isometry.core.progress import say, track
 from isometry.jobs.merge_recipe import MergeSettings
 from isometry.merging.average import average
-from isometry.merging.checkpoints import Checkpoint
+from isometry.merging.checkpoints import Checkpoint, listed
 from isometry.merging.dare import dare
 from isometry.merging.self_positioning import Position, self_positioning
 from isometry.merging.slerp import slerp
@@ -41,13 +41,37 @@ def look_at_weights(settings: MergeSettings, model: Checkpoint) -> list[str]:
     ]
 
 
+def look_at_copies(fingerprints: Mapping[str, str], models: Sequence[str]) -> list[str]:
+    """Models that are merged with themselves.
+
+    Args:
+        fingerprints: Of every parent by its name.
+        models: What is merged, as often as it was named.
+    """
+    names: dict[str, list[str]] = {}
+    for name in [*models, *(name for name in fingerprints if name not in models)]:
+        names.setdefault(fingerprints[name], []).append(name)
+    return [
+        f"'{same[0]}' is merged with itself."
+        if len(set(same)) == 1
+        else f"{listed(list(dict.fromkeys(same)))} are one model."
+        for same in names.values()
+        if len(same) > 1
+    ]
+
+
 def look_at_base(base: Checkpoint, models: Sequence[Checkpoint]) -> list[str]:
     """Models that do not look as if they had been tuned from the base."""
     say("Comparing the models with their base ...")
+    found = relations(base, models)
     return [
+        f"'{model.source}' has the weights of its base '{base.source}': it adds nothing."
+        for model, relation in zip(models, found, strict=True)
+        if relation.distance == 0
+    ] + [
         f"'{base.source}' does not look like the base of '{model.source}': their difference is"
         f" {relation.distance:.2f} of its norm, their cosine {relation.cosine:.2f}."
-        for model, relation in zip(models, relations(base, models), strict=True)
+        for model, relation in zip(models, found, strict=True)
         if relation.distance > _FAR or relation.cosine < _UNLIKE
     ]
 

@@ -196,7 +196,9 @@ def _check_probe(settings: MergeSettings) -> None:
         )
     if settings.scale is not None or settings.tensors:
         raise InputError("self-positioning learns weights and scale; it takes none.")
-    if len(set(settings.probe)) < len(settings.probe):
+    from isometry.jobs.places import as_typed
+
+    if len(set(map(as_typed, settings.probe))) < len(settings.probe):
         raise InputError("A --probe is given twice.", "Each is a task of its own.")
 
 
@@ -270,7 +272,7 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
     values = _read_yaml(path) if path.suffix in _YAML else read_json(path)
     if not isinstance(values, dict) or not isinstance(values.get("models"), list):
         raise InputError(f"{path} is no recipe: it has no list of models.")
-    if values.get("format", FORMAT) != FORMAT:
+    if values.get("format") not in (None, FORMAT):
         raise InputError(f"{path} has format {values['format']}; this version reads {FORMAT}.")
     known = {"format", "base", *MergeSettings.__dataclass_fields__}
     if unknown := sorted(set(values) - known):
@@ -280,21 +282,16 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
         base = None if values.get("base") is None else _parent(values["base"])
         settings = MergeSettings(
             models=tuple(source for source, _ in parents),
-            method=_method(values.get("method", "average")),
+            method=_method(values.get("method") or "average"),
             base=None if base is None else base[0],
             weights=_numbers(values.get("weights")),
-            tensors=tuple(
-                TensorWeights(
-                    str(own["pattern"]), _numbers(own["weights"]) or (), _number(own.get("scale"))
-                )
-                for own in values.get("tensors") or ()
-            ),
+            tensors=tuple(map(tensor_weights, values.get("tensors") or ())),
             scale=_number(values.get("scale")),
             keep=_number(values.get("keep")),
             drop=_number(values.get("drop")),
             elect_signs=_switch(values.get("elect_signs", False)),
-            probe=_sources(values.get("probe", [])),
-            seed=int(values.get("seed", 0)),
+            probe=_sources(values.get("probe") or []),
+            seed=_whole(values.get("seed") or 0),
             prompts_from=None
             if values.get("prompts_from") is None
             else str(values["prompts_from"]),
@@ -307,6 +304,20 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
         raise InputError(f"{path} is no recipe: {error}.", _START) from error
     everyone = parents if base is None else [*parents, base]
     return settings, {number: own for number, (_, own) in enumerate(everyone) if own is not None}
+
+
+def tensor_weights(own: TensorWeights | Mapping[str, Any]) -> TensorWeights:
+    """Weights of some tensors, as they are or as a recipe has them.
+
+    Raises:
+        KeyError: When pattern or weights are missing.
+        ValueError: When a number is none.
+    """
+    if isinstance(own, TensorWeights):
+        return own
+    return TensorWeights(
+        str(own["pattern"]), _numbers(own["weights"]) or (), _number(own.get("scale"))
+    )
 
 
 def _read_yaml(path: Path) -> Any:
@@ -347,11 +358,21 @@ def _switch(value: Any) -> bool:
     return bool(value)
 
 
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or value != int(value):
+        raise ValueError(f"seed is no whole number: {value!r}")
+    return int(value)
+
+
 def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
     return None if value is None else float(value)
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
     if isinstance(value, str):
         raise ValueError(f"weights are no list: {value!r}")
-    return None if value is None else tuple(float(number) for number in value)
+    if value is None:
+        return None
+    return tuple(number for one in value if (number := _number(one)) is not None)

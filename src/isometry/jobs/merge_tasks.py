@@ -54,9 +54,11 @@ def open_tasks(
         id: The column that holds the id.
 
     Raises:
-        InputError: As `open_source` does; and for columns where no source is a table.
+        InputError: As `open_source` and `beir_judgements` do; and for columns where no source is a
+            table.
     """
     tasks: list[Task] = []
+    tables = False
     refused: list[InputError] = []
     for one in map(str, sources):
         judged = beir_judgements(Path(one).expanduser())
@@ -70,9 +72,16 @@ def open_tasks(
                 raise
             refused.append(error)
             source = plain
+        else:
+            tables = tables or not judged
         tasks.append(Task(source, judged))
-    if refused and len(refused) == len(tasks):
+    if refused and not tables:
         raise refused[0]
+    if tasks and not tables and (text, title, id) != (None, None, None):
+        raise InputError(
+            "--text, --title and --id name columns of tables, and BEIR's layout says them itself.",
+            "Leave them out.",
+        )
     return tasks
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -109,16 +109,29 @@ def check_apart(source: Source, *queries: str | Path | None) -> None:
             )
 
 
-def check_new_file(path: Path, force: bool) -> None:
+def check_new_file(path: Path, force: bool, begins: bytes) -> None:
     """Refuses a place where no file can be written, or where there is one.
 
+    Args:
+        path: The place.
+        force: Whether a file of the same kind may be replaced.
+        begins: What such a file begins with.
+
     Raises:
-        InputError: When it is a folder; or there, and `force` is not given.
+        InputError: When it is a folder; or there, and `force` is not given or it is another kind.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder.", "--out is the file that is written.")
-    if path.exists() and not force:
+    if not path.exists():
+        return
+    if not force:
         raise InputError(f"{path} exists.", "Choose another --out, or replace it with --force.")
+    with path.open("rb") as file:
+        if file.read(len(begins)) not in (begins, b""):
+            raise InputError(
+                f"{path} exists and is another kind of file; it is left alone.",
+                "Choose another --out.",
+            )
 
 
 def check_outside(path: Path, source: Path) -> None:
@@ -164,6 +177,11 @@ def check_place(out: Path, models: Mapping[str, Path]) -> None:
             raise InputError(
                 f"{out} would replace '{name}', which lies in it.", "Choose another --out."
             )
+
+
+def several(named: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """Sources or models as a list, where one alone may be given."""
+    return [named] if isinstance(named, str | Path) else named
 
 
 def as_typed(place: str) -> str:

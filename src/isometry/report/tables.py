@@ -75,6 +75,20 @@ def render_comparison(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return table
 
 
+def comparison_size(rows: Sequence[Mapping[str, Any]], documents: int, kind: str = "") -> str:
+    """A line on what a comparison stands on.
+
+    Args:
+        rows: What `isometry.evaluate` returns under "rows".
+        documents: How many were ranked.
+        kind: "artificial" where the queries were made from documents.
+    """
+    made = " made from held-out documents" if kind == "artificial" else ""
+    line = f"{rows[0]['queries']:,} queries{made}, {documents:,} documents"
+    alone = ", all of pages that belong together, which says nothing of others"
+    return f"{line}{alone if rows[0]['groups'] == 1 else ''}."
+
+
 def render_distillation(record: Mapping[str, Any]) -> RenderableType:
     """Quality against size and speed: teacher, student, and the student before it learnt.
 
@@ -120,7 +134,7 @@ def render_distillation(record: Mapping[str, Any]) -> RenderableType:
     else:
         lines.append(
             f"{test['queries']:,} queries made from held-out documents,"
-            f" {test['documents']:,} documents; training gained"
+            f" {test['documents']:,} of {record['data']['documents']:,} documents; training gained"
             f" {changes['student - untrained']} points"
             + (
                 ", all of pages that belong together, which says nothing of others."

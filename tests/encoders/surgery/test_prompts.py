@@ -82,8 +82,8 @@ def test_texts_of_which_nothing_is_left_are_named(minilm: TextEncoder) -> None:
     assert mask.sum(dim=1).tolist() == [2, 2, 2]
 
 
-def test_the_room_that_a_prompt_takes_has_no_special_tokens(minilm: TextEncoder) -> None:
-    asking = TextEncoder(minilm.model, query_prompt="one two three ", document_prompt="")
+def test_the_room_that_a_prompt_takes_has_no_special_tokens(tiny: TextEncoder) -> None:
+    asking = TextEncoder(tiny.model, query_prompt="one two three ", document_prompt="")
     assert prompt_tokens(asking, "query") == 3 and prompt_tokens(asking, "document") == 0
     (asked,), (alone,) = (asking.lengths(["x"], role) for role in ("query", "document"))
     assert asked - alone == 3

@@ -156,20 +156,31 @@ def read_beir(folder: Path) -> tuple[Path, Judgements]:
 
 
 def beir_judgements(folder: Path) -> tuple[Path, Path] | None:
-    """The queries and the judgements of a folder in BEIR's layout; None where it is no such."""
+    """The queries and the judgements of a folder in BEIR's layout; None where it is no such.
+
+    Raises:
+        InputError: When it has queries and judgements, but not where that layout has them.
+    """
     corpus, queries = folder / "corpus.jsonl", folder / "queries.jsonl"
     judged = _split(folder / "qrels")
-    if judged is None or not (corpus.is_file() and queries.is_file()):
-        return None
-    return queries, judged
+    if judged is not None and corpus.is_file() and queries.is_file():
+        return queries, judged
+    if (folder / "qrels").is_dir() and queries.is_file():
+        # Its queries would be read as documents, and others be made.
+        raise InputError(
+            f"{folder} has queries and judgements, but is not in BEIR's layout.",
+            "That is corpus.jsonl, queries.jsonl and qrels/test.tsv.",
+        )
+    return None
 
 
 def _split(folder: Path) -> Path | None:
-    """The judgements of the test split, else of the development split, else the only ones."""
+    """The judgements of the test split, else of the development's, else the only ones."""
     splits = sorted(folder.glob("*.tsv"))
     by_name = {path.name: path for path in splits}
     only = splits[0] if len(splits) == 1 else None
-    return by_name.get("test.tsv") or by_name.get("dev.tsv") or only
+    names = ("test.tsv", "dev.tsv", "validation.tsv")
+    return next((by_name[name] for name in names if name in by_name), only)
 
 
 def _queries(path: Path) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ PAGE = "docs/how-it-works.md"
 COMMAND = "python scripts/write_constants.py"
 MODULES = (
     "corpora.splits", "corpora.pairs.structure", "jobs.preparation", "training.budget",
-    "training.speed", "jobs.fitting", "search.fusion", "jobs.ranking", "jobs.selection",
+    "training.speed", "jobs.training", "search.fusion", "jobs.ranking", "jobs.selection",
 )  # fmt: skip
 
 

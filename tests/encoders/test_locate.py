@@ -134,14 +134,13 @@ def test_after_a_migration_the_current_model_of_a_space_is_meant(tmp_path: Path)
     assert locate(tmp_path) == (tmp_path / "model", True)
 
 
-def test_where_the_first_half_is_a_folder_the_whole_is_no_name_of_the_hub(
+def test_what_a_space_has_not_is_no_name_of_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs-space").mkdir()
-    with pytest.raises(InputError, match=r"no folder docs-space/modle.* model of the hub"):
-        locate("docs-space/modle")
+    assert locate("docs-space/modle") == ("docs-space/modle", False)
     (tmp_path / "docs-space" / "space.json").write_text("{}")
-    with pytest.raises(InputError, match="or the Space docs-space itself"):
+    with pytest.raises(InputError, match=r"docs-space has no folder modle.* its model is meant"):
         locate("docs-space/modle")
     assert locate("other/modle") == ("other/modle", False)

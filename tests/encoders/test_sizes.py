@@ -16,6 +16,7 @@ def test_sizes_are_layers_and_dimensions() -> None:
     assert read_size("2x96") == (2, 96)
     assert read_size(" 10X256 ") == (10, 256)
     assert read_sizes("2x96,4x192") == read_sizes(" 2x96 , 4X192") == ((2, 96), (4, 192))
+    assert read_sizes("1x2") == ((1, 2),)
     assert size_name((2, 96)) == "2x96"
     assert size_names([(2, 96), [4, 192]]) == "2x96, 4x192"
     assert size_names([]) == ""

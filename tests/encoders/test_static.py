@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 from tokenizers import Tokenizer
+from tokenizers.normalizers import NFC
 
 from isometry.core.errors import InputError
 from isometry.encoders.packaged_models import packaged_folder
@@ -351,3 +352,16 @@ def test_a_table_and_weights_must_fit_the_tokens(tiny: TextEncoder) -> None:
     for weights in (torch.ones(30521), -torch.ones(30522)):
         with pytest.raises(ValueError, match="weights must"):
             StaticEncoder(table, tiny.tokenizer, weights)
+
+
+def test_the_tokenizer_is_part_of_the_fingerprint_and_the_table_is_a_copy(
+    small: StaticEncoder,
+) -> None:
+    given = small.table.detach().clone()
+    one = StaticEncoder(given, small.tokenizer)
+    before = one.fingerprint()
+    cased = Tokenizer.from_str(small.tokenizer.to_str())
+    cased.normalizer = NFC()
+    assert StaticEncoder(given, cased).fingerprint() != before
+    given.zero_()
+    assert one.fingerprint() == before

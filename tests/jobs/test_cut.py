@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import isometry
 from isometry import InputError, Space
 from isometry.cli.main import main
 from isometry.encoders.text import TextEncoder
+from isometry.jobs import cut
 from isometry.jobs.cut import RECORD
 from isometry.jobs.loading import load_sound
 
@@ -145,6 +147,46 @@ def test_the_command_warns_and_says_how_to_go_on(
     assert main([*command, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["out"] == out and printed["dimensions"] == 32
+
+
+def test_the_card_says_what_there_is_to_know_of_a_size(
+    space: Path, tiny_space: Path, tmp_path: Path
+) -> None:
+    test = isometry.cut(space, "1x48", tmp_path / "trained")["test"]
+    card = (tmp_path / "trained" / "README.md").read_text(encoding="utf-8")
+    assert f"the whole {100 * test['whole']:.1f}." in card and test["whole"] > test["ndcg@10"]
+    (warning,) = isometry.cut(tiny_space, "1x32", tmp_path / "other")["warnings"]
+    assert warning.endswith(" was trained for 2x32, 2x64.")
+    assert warning in (tmp_path / "other" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_model_is_not_replaced_by_its_own_cut(tiny_folder: Path, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    isometry.cut(tiny_folder, "2x16", done)
+    with pytest.raises(InputError, match="is the model that is cut"):
+        isometry.cut(done, "1x8", done, force=True)
+    assert TextEncoder.load(done).dim == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("done", r"holds notes\.md, which is no part"), ("new", "no cut model; it is left alone")],
+)
+def test_what_comes_to_the_place_meanwhile_is_not_replaced(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    isometry.cut(tiny_folder, "2x16", tmp_path / "done")
+    folder, work = tmp_path / name, cut._smaller
+
+    def meanwhile(*arguments: Any) -> TextEncoder:
+        folder.mkdir(exist_ok=True)
+        (folder / "notes.md").write_text("days of work")
+        return work(*arguments)
+
+    monkeypatch.setattr(cut, "_smaller", meanwhile)
+    with pytest.raises(InputError, match=said):
+        isometry.cut(tiny_folder, "1x8", folder, force=True)
+    assert (folder / "notes.md").read_text() == "days of work"
 
 
 def test_bad_input(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +10,14 @@ from beir_folders import write_beir
 
 from isometry import InputError
 from isometry.cli.main import main
+from isometry.core.workspace import Workspace
 from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retrieval import METRICS
 from isometry.jobs.evaluate import evaluate
+from isometry.jobs.merge_evaluation import scores_of
+from isometry.jobs.merge_tasks import open_tasks
+from isometry.jobs.preparation import Questions
+from isometry.jobs.ranking import asked_documents
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +170,23 @@ def test_a_query_that_is_a_document_does_not_find_itself(
         ranks.append(others.index(n + 1) + 1)
     expected = sum(1 / rank for rank in ranks if rank <= 10) / len(ranks)
     assert found["dense"] == pytest.approx(expected, abs=1e-6) and expected > 0
+    # So does a merge with its parents.
+    (task,) = open_tasks([folder])
+    with Workspace(tmp_path / "work", "x") as work:
+        data = task.prepared(work, 0)
+    questions = Questions(texts[::2], [{n + 1: 1} for n in asked])
+    data = replace(data, questions={**data.questions, "test": questions})
+    scores = scores_of(str(small_folder), data, tmp_path / "vectors")
+    assert scores["mrr@10"].mean() == pytest.approx(expected, abs=1e-6)
     judge([f"d{n}\td{n}\t1" for n in asked])
     assert min(reached("recall@1").values()) > 0.9
+
+
+def test_an_id_alone_makes_no_query_a_document() -> None:
+    views = [("", "One text."), ("Title", "another"), ("", "one  TEXT.")]
+    asked = ["one text.", "Another", "Title", "one text."]
+    found = asked_documents(asked, [{1: 1}, {1: 2}, {0: 1}, {2: 1}], views)
+    assert found.tolist() == [0, -1, -1, 0]
 
 
 def test_one_model_with_two_prompts_has_two_names(beir: Path, small_folder: Path) -> None:

@@ -256,7 +256,7 @@ def test_files_are_found_however_their_paths_are_typed(
         with pytest.raises(InputError, match=f"There is no file {re.escape(str(place))}"):
             plan_only(FitSettings(str(tiny_docs), pairs=typed))
     (tmp_path / "plan.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(InputError, match="plan"):
+    with pytest.raises(InputError, match="no plan of this version"):
         isometry.fit(tiny_docs, plan="~/plan.json")
 
 

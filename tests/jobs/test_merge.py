@@ -543,6 +543,13 @@ def test_weights_of_tensors_may_be_as_in_a_recipe(parents: list[Path], tmp_path:
     )
     assert made["recipe"] == same["recipe"]
     assert made["recipe"]["tensors"] == [{"pattern": "*LayerNorm*", "weights": [1.0, 0.0]}]
+    wrong: Any
+    for wrong in (
+        {"pattern": "x"}, {"pattern": "x", "weights": "0.5"}, {"pattern": "x", "weights": ["a"]},
+        {"pattern": "x", "weights": [1, 0], "sclae": 1}, "x",
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="are no weights of tensors"):
+            job.merge(parents[:2], tmp_path / "c", tensors=[wrong])
 
 
 def test_a_source_is_asked_once_however_it_is_typed(
@@ -806,8 +813,10 @@ def test_weights_of_less_than_one_are_noted_and_yml_is_yaml(
 
 
 @pytest.mark.parametrize(
-    "line", ["seed: 1.7", "seed: true", "weights: [true, false]", "scale: true", "seed: .inf"]
-)
+    "line",
+    ["seed: 1.7", "seed: true", "weights: [true, false]", "scale: true", "seed: .inf",
+     "weights: [0.7, null]", "weights: [null, null]"],
+)  # fmt: skip
 def test_a_recipe_s_numbers_are_numbers(parents: list[Path], tmp_path: Path, line: str) -> None:
     models = "".join(f"- {folder}\n" for folder in parents[:2])
     recipe = tmp_path / "r.yaml"

@@ -6,7 +6,8 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -212,3 +213,18 @@ def test_sizes_that_cannot_be_trained_cost_nothing(
         with pytest.raises(InputError, match=match):
             isometry.fit(tiny_docs, out=tmp_path / "out", **{"base": small_folder, **options})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dense"]
+
+
+def test_a_point_on_the_line_is_as_far_from_the_base_as_it_says(
+    tiny: TextEncoder, tiny_folder: Path, tmp_path: Path
+) -> None:
+    tuned = TextEncoder.load(tiny_folder)
+    with torch.no_grad():
+        for part in tuned.parameters():
+            part += 1
+    tuned.save(tmp_path / "tuned")
+    job = cast(Any, SimpleNamespace(base_encoder=tiny, work=SimpleNamespace(path=tmp_path)))
+    for alpha in (0.0, 0.25, 1.0):
+        found = dict(Fitting.merged(job, alpha).named_parameters())
+        for name, part in tiny.named_parameters():
+            torch.testing.assert_close(found[name], part + alpha)

@@ -7,12 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isometry.core.errors import InputError
 from isometry.core.workspace import Workspace
 from isometry.corpora.curation.dedup import normalize
+from isometry.corpora.documents import views_of
 from isometry.corpora.readers import open_source
+from isometry.corpora.readers.judgements import Judgements
 from isometry.evaluation.retention import gloss_texts
 from isometry.jobs import preparation
-from isometry.jobs.preparation import Prepared, prepare
+from isometry.jobs.preparation import (
+    Prepared,
+    _bare,  # pyright: ignore[reportPrivateUsage]
+    _too_little,  # pyright: ignore[reportPrivateUsage]
+    joined,
+    judged_together,
+    prepare,
+    word_language,
+)
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +217,118 @@ def test_what_is_asked_of_the_test_set_is_no_heading_to_learn(tmp_path: Path, ma
     held = {query for part in found.questions.values() for query in part.queries}
     trained = {pair.query.rstrip(" ?!") + "?" for pair in found.pairs if pair.task != "given"}
     assert held and trained and not trained & held
+
+
+def test_a_heading_of_two_documents_is_no_question_wherever_they_stand(tmp_path: Path) -> None:
+    texts = sentences(480)
+    pages = {
+        f"p{number}.md": f"# {texts[number // 2 if number < 60 else number]}\n\n"
+        f"{texts[160 + number]} {texts[320 + number]}\n"
+        for number in range(160)
+    }
+    found = prepared_of(folder_of(tmp_path / "docs", pages), tmp_path / "work")
+    assert found.facts["pairs"]["task"] == "heading"
+    shared = {normalize(text) for text in texts[:30]}
+    asked = [query for part in found.questions.values() for query in part.queries]
+    assert len(asked) >= 20 and not shared & set(map(normalize, asked))
+    assert not shared & {normalize(pair.query) for pair in found.pairs}
+    assert found.facts["pairs"]["dropped_ambiguous"] == 60
+
+
+def test_a_document_is_asked_for_once_and_very_many_are_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = sentences(240)
+    pages = {f"{n}.txt": " ".join(texts[3 * n : 3 * n + 3]) for n in range(80)}
+    folder = folder_of(tmp_path / "docs", pages)
+    found = prepared_of(folder, tmp_path / "a")
+    assert found.facts["pairs"]["task"] == "inverse_cloze"
+    for part in found.questions.values():
+        answers = [next(iter(known)) for known in part.relevance]
+        assert len(set(answers)) == len(answers) > 3
+    monkeypatch.setattr(preparation, "MOST_QUERIES", 3)
+    few = prepared_of(folder, tmp_path / "b").questions
+    assert {len(part.queries) for part in few.values()} == {3}
+
+
+def test_peoples_queries_are_asked_of_whole_documents(tmp_path: Path) -> None:
+    texts = sentences(120)
+    pages = {f"p{n}.md": f"# {text}\n\n{texts[60 + n]}\n" for n, text in enumerate(texts[:60])}
+    folder = folder_of(tmp_path / "docs", pages)
+    documents = prepared_of(folder, tmp_path / "a").documents
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"query": f"What is {n}?", "document": one.id} for n, one in enumerate(documents)]
+    pairs.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    found = prepared_of(folder, tmp_path / "b", pairs=pairs)
+    assert found.views == views_of(found.documents)
+    assert all(header for header, _ in found.views)
+
+
+def test_documents_that_are_trained_on_are_counted_and_not_their_queries(tmp_path: Path) -> None:
+    texts = sentences(60)
+    pages = {f"p{n}.txt": f"{text} {texts[30 + n]}" for n, text in enumerate(texts[:30])}
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [
+        {"query": f"What is {n} of {m}?", "document": f"p{n}.txt#p{n}"}
+        for n in range(30)
+        for m in range(8)
+    ]
+    pairs.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    found = prepared_of(folder_of(tmp_path / "docs", pages), tmp_path / "work", pairs=pairs)
+    assert len(found.pairs) > 100 and found.too_little is not None
+    count = len({pair.document for pair in found.pairs})
+    assert f"{count} documents to train on" in found.too_little
+
+
+def test_either_side_may_have_too_few_queries() -> None:
+    assert _too_little(40, {"validation": 10, "test": 10}) is None
+    for few in ((39, 10, 10), (40, 9, 10), (40, 10, 9)):
+        train, validation, test = few
+        assert _too_little(train, {"validation": validation, "test": test}) is not None
+
+
+def test_twenty_documents_are_enough_to_begin_with(tmp_path: Path) -> None:
+    pages = {f"{n}.txt": text for n, text in enumerate(sentences(20))}
+    folder = folder_of(tmp_path / "docs", pages)
+    assert len(prepared_of(folder, tmp_path / "a").documents) == 20
+    (folder / "0.txt").unlink()
+    with pytest.raises(InputError, match="19 documents, and a held-out proof needs at least 20"):
+        prepared_of(folder, tmp_path / "b")
+
+
+def test_skipped_files_are_counted_beyond_those_that_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "docs", {f"{n}.txt": t for n, t in enumerate(sentences(20))})
+    for number in range(3):
+        (folder / f"{number}.pdf").write_text("no page")
+    monkeypatch.setattr(preparation, "_MOST_LISTED", 2)
+    facts = prepared_of(folder, tmp_path / "work").facts
+    assert (len(facts["skipped"]), facts["skipped_count"]) == (2, 3)
+
+
+def test_a_document_keeps_its_best_grade_where_queries_of_one_text_are_joined() -> None:
+    for grades in ((1, 2), (2, 1)):
+        given = {name: {"d": grade} for name, grade in zip("ab", grades, strict=True)}
+        found = joined(Judgements({"a": "What is it?", "b": "what  is IT?"}, given))
+        assert found.queries == {"a": "What is it?"} and found.relevance == {"a": {"d": 2}}
+
+
+def test_all_that_answer_one_query_are_joined() -> None:
+    assert judged_together([[3, 1], [5], [4, 2, 6]]) == [(1, 3), (2, 4), (2, 6)]
+
+
+def test_code_is_matched_by_english_words_only_where_no_prose_has_a_language() -> None:
+    code = {"code": 9, "prose": 1}
+    assert word_language({"de": 5, "en": 1}, code) == "de"
+    assert word_language({"unknown": 10}, code) == "en"
+    assert word_language({"unknown": 10}, {"code": 1, "prose": 1}) == "unknown"
+
+
+def test_marks_around_words_ask_nothing_else_and_those_of_names_do() -> None:
+    same = ["How is it done?", "how is  it done", "“How is it done”?!", "How, is it: done"]
+    assert {_bare(query) for query in same} == {"how is it done"}
+    for one, other in (("C", "C#"), ("init", "__init__"), ("NET", ".NET"), ("50", "50%"),
+                       ("= operator", "!= operator"), ("-5 degrees", "5 degrees")):  # fmt: skip
+        assert _bare(one) != _bare(other)
+    assert _bare("???") == _bare("??? ") == "???"

@@ -142,3 +142,52 @@ def test_of_several_answers_the_one_is_shown_that_stands_where_its_rank_says() -
     shown = [(row["document"], row["base_rank"], row["tuned_rank"]) for row in (better, worse)]
     assert shown == [("d1", 2, 1), ("d1", 1, 2)]
     assert better["title"] == "Title 1" and better["text"] == "text 1"
+
+
+def test_of_unsure_points_the_one_is_named_that_is_best_over_the_sizes() -> None:
+    best = row(all_sizes={"ndcg@10": 0.7, "low": -0.01, "high": 0.2})
+    better_whole = row(all_sizes=sizes(-0.03, 0.1), **{"ndcg@10": 0.9})
+    assert "[-1.0, +20.0]" in why_base([better_whole, best], 80)
+
+
+def test_examples_are_the_five_on_each_side_whose_answer_moved_most() -> None:
+    documents = [Document(f"d{n}", "word " * 200) for n in range(12)]
+    data = SimpleNamespace(documents=documents, views=views_of(documents))
+    moved = [(10, 5), (2, 1), (5, 4), (3, 2), (6, 5), (4, 3)]
+    moved += [(after, before) for before, after in moved]
+    asked = Questions([f"query {n}" for n in range(12)], [{0: 1}] * 12)
+
+    def rankings(places: list[int]) -> Rankings:
+        order = np.array([np.insert(np.arange(1, 12), place - 1, 0) for place in places])
+        return Rankings(order, np.zeros(order.shape))
+
+    before, after = (rankings(list(places)) for places in zip(*moved, strict=True))
+    found = _examples(cast(Any, SimpleNamespace(data=data)), asked, before, after)
+    most = [(2, 1), (3, 2), (10, 5), (4, 3), (5, 4)]
+    ranks = {
+        side: [(row["base_rank"], row["tuned_rank"]) for row in rows]
+        for side, rows in found.items()
+    }
+    assert ranks == {"improved": most, "worsened": [(after, before) for before, after in most]}
+    assert found["improved"][0]["gain"] == 0.5
+    assert {len(row["text"]) for row in found["improved"]} == {400}
+
+
+def test_what_got_worse_is_said_to_be_worse_by_vectors() -> None:
+    def change(mode: str, metric: str, low: float) -> dict[str, Any]:
+        ends = {"low": low, "high": low + 0.02}
+        return {"mode": mode, "metric": metric, "difference": low + 0.01, **ends}
+
+    rows = [
+        change("hybrid", "ndcg@10", 0.3),
+        change("dense", "mrr@10", 0.2),
+        change("dense", "ndcg@10", -0.04),
+    ]
+    proof = {"test": {"queries": 60, "groups": 9, "differences": rows}, "sizes": []}
+    said = verdict({"alpha": 1.0, "reasons": ["better"]}, proof)["headline"]
+    assert said == "Worse: -3.0 points of nDCG@10 [-4.0, -2.0] on 60 held-out queries."
+
+
+def test_a_point_that_changes_nothing_is_not_kept() -> None:
+    same = {"alpha": 1.0, "ndcg@10": 0.6, "allowed": True, "low": 0.0, "high": 0.0}
+    assert choose_point([same], SCORES) is None

@@ -131,7 +131,7 @@ def test_a_damaged_table_is_named(
     damage(folder)
     texts = tmp_path / "texts.jsonl"
     texts.write_text('{"text": "one text"}\n')
-    out = tmp_path / "vectors.npy"
+    out = tmp_path / "vectors.parquet"
     assert main(["encode", str(folder), str(texts), "--out", str(out)]) == 2
     assert re.search(said, " ".join(capsys.readouterr().err.split()))
     assert not out.exists()

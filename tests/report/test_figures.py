@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isometry.report.figures import (
+    advice,
     best_rows,
     decimal,
     difference_place,
@@ -18,6 +19,7 @@ from isometry.report.figures import (
     points,
     safe_line,
     safe_text,
+    were_given,
 )
 
 any_text = st.text(st.characters(codec=None))
@@ -86,6 +88,8 @@ def test_differences_are_found_by_mode_and_metric(manifest: dict[str, Any]) -> N
     assert place is not None
     assert rows[place]["difference"] == 0.1258
     assert difference_place(manifest, "other") is None
+    rows[place]["difference"] = None
+    assert difference_place(manifest, "dense") is None
     assert difference_place({}, "dense") is None
 
 
@@ -115,3 +119,34 @@ def test_flatten_keeps_order_and_paths(manifest: dict[str, Any]) -> None:
     ]
     for path, _, value in flatten(manifest["plan"], "plan"):
         assert look_up(manifest, path) == value
+
+
+def test_lines_of_other_systems_end_as_ours_do() -> None:
+    assert safe_text("one\r\ntwo") == "one\ntwo"
+
+
+def test_a_list_with_a_dictionary_among_its_values_is_no_leaf() -> None:
+    assert flatten([1, {"y": 2}], "top") == [("top.0", "0", 1), ("top.1.y", "1 · y", 2)]
+
+
+def test_advice_is_for_what_a_fit_lacked() -> None:
+    *said, last = advice({})
+    assert last.startswith("Use the Space as it is")
+    assert [line.partition(":")[0] for line in said] == [
+        "Give queries with the documents that answer them, if you have any"
+    ]
+    pairs = {"task": "given queries", "train": 999}
+    lacking = {"figures": {"data": {"pairs": pairs}}, "plan": {"epochs": 0.5, "nested": [[1, 8]]}}
+    assert [line.partition(":")[0] for line in advice(lacking)[:-1]] == [
+        "Give more documents",
+        "Give more minutes",
+        "Leave --nested out",
+    ]
+    pairs["train"], lacking["plan"] = 1000, {"epochs": 1.0, "nested": []}
+    assert advice(lacking) == [last]
+
+
+def test_queries_were_given_also_where_they_were_too_few_for_a_test() -> None:
+    assert were_given({"figures": {"test": {"kind": "given"}}})
+    assert were_given({"figures": {"test": None, "data": {"pairs": {"task": "given queries"}}}})
+    assert not were_given({"figures": {"data": {"pairs": {"task": "heading"}}}})

@@ -77,7 +77,8 @@ def test_of_one_page_there_is_no_interval(manifest: dict[str, Any]) -> None:
         row["low"] = row["high"] = None
     html = render_report(manifest)
     assert "<p>95 % interval" not in html and "result gain" not in html
-    assert "of others nothing can be said" in html and "over queries." in html
+    assert "of others nothing can be said" in html and "bootstrap" not in html
+    assert "intervals" not in html and "intervals" not in render_model_card(manifest)
     assert render_model_card(manifest).count("| –") >= 2
     check_figures(html, manifest)
 

@@ -62,7 +62,7 @@ def test_of_one_page_no_interval_is_shown(manifest: dict[str, Any]) -> None:
     text = printed(manifest)
     assert "of others nothing can be said" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "nDCG@10, dense: +12.6" in lines
+    assert "nDCG@10, dense: +12.6" in lines and "Tuned minus base in points" in lines
     assert "2x96 15.7 M 384 2.7 20.2 65.2 +45.0" in lines
 
 

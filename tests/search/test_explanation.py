@@ -325,3 +325,29 @@ def test_a_query_is_taken_apart_into_six_concepts_at_most() -> None:
     rows, weights = express(np.full(9, 1 / 3), np.eye(9))
     assert len(rows) == 6
     np.testing.assert_allclose(weights, 1 / 3)
+
+
+def test_what_speaks_against_a_document_is_named_by_its_size() -> None:
+    query, document = np.array([1.0, 2.0, 1.0, 1.0]), np.array([1.0, -2.0, 0.5, 0.25])
+    found = contributions(query, document, ["a", "b", "c", "d"], top=2)
+    assert found == [("b", -4.0), ("a", 1.0), ("2 others", 0.75)]
+    assert shares([("a", 1.0), ("b", 0.0)]) == [("a", 1.0), ("b", 0.0)]
+
+
+def test_a_small_part_that_words_do_not_account_for_is_a_rest_too() -> None:
+    parts = Parts.of_words(["a"], np.array([2.01]), ["x"], np.array([[2.0]]))
+    found = {part.name: part.value for part in parts.explain("a")}
+    assert found == {"x": 2.0, REST: pytest.approx(0.01)}
+
+
+def test_few_passages_share_words_and_blanks_are_no_part_of_a_heading() -> None:
+    assert concept_names("why", [""] * 3, ["pump oil", "pump air", "bag"]) == ["why", "pump"]
+    assert concept_names("why", ["Guide >  Keys ", " "], ["", ""]) == ["Keys", "why"]
+    # Behind an exclamation mark a sentence begins.
+    assert concept_names("Stop! It may run", [""], [""]) == ["stop", "may", "run"]
+
+
+def test_a_concept_that_later_ones_replace_is_not_among_those_that_are_used() -> None:
+    concepts = np.array([[0.48, 0.8, 0.36], [0.6, 0.8, 0.0], [0.0, 0.8, 0.6]])
+    rows, weights = express(np.array([0.0, 1.0, 0.0]), concepts)
+    assert sorted(rows.tolist()) == [1, 2] and (weights > 0).all()

@@ -56,10 +56,10 @@ class Few:
         ]  # fmt: skip
 
     def vectors(self, numbers: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        return np.tile(VECTOR, (len(numbers), 1))
 
     def word_scores(self, words: Sequence[str], numbers: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        return np.zeros((len(numbers), len(words)))
 
 
 def search(
@@ -137,3 +137,23 @@ def test_one_side_alone_keeps_its_scores() -> None:
     for mode, expected in (("dense", DENSE), ("lexical", LEXICAL)):
         results, _ = search(3, mode, weight=0.1)  # type: ignore[arg-type]
         assert [(each.document, each.score) for each in results] == expected
+
+
+def test_what_stands_behind_comes_by_its_better_rank_and_says_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (
+        ("ROWS", [(name, 0) for name in "abcde"]),
+        ("BY_VECTORS", [(0, 0.9), (1, 0.5), (2, 0.1)]),
+        ("BY_WORDS", [(3, 9.0), (4, 8.0), (1, 7.0)]),
+    ):
+        monkeypatch.setitem(globals(), name, value)
+    few = Few()
+    found = HybridSearch.run(few, "words", VECTOR, 9, "hybrid", depth=1, dense_weight=0.6)
+    explained = found.explained(lambda names: np.ones((len(names), 2), dtype=np.float32))
+    behind = [(result.document, *parts) for result, parts in explained[2:]]
+    assert [(document, part.side, part.name) for document, part in behind] == [
+        ("b", "dense", "rank 2, behind what is fused"),
+        ("e", "lexical", "rank 2, behind what is fused"),
+        ("c", "dense", "rank 3, behind what is fused"),
+    ]

@@ -411,3 +411,22 @@ def test_the_spread_is_that_of_each_querys_own_scores() -> None:
     queries = np.eye(2)
     spreads = [(documents @ query).std() for query in queries]
     assert suitable_temperature(queries, documents) == pytest.approx(np.mean(spreads) / 2, rel=0.05)
+
+
+def test_nearly_all_queries_are_read_to_their_end(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    lengths = [3] * 180 + [40] * 20
+    assert machine.plan(tiny, replace(work, query_lengths=lengths)).query_tokens == 40
+
+
+def test_first_passages_are_encoded_for_batches_where_only_a_sample_was_ranked(
+    machine: Machine, tiny: TextEncoder, work: Workload
+) -> None:
+    many = replace(work, passage_tokens=[*work.passage_tokens] * 50, documents=10_000)
+    for asked, first in ((work, 0.0), (many, float(np.mean(work.first_tokens)))):
+        plan = machine.plan(tiny, asked, encoding=0.3)
+        assert (plan.pool < asked.documents) == (first > 0)
+        speed = plan.measured["encode_tokens_per_second_float32"]
+        expected = plan.pairs * (plan.query_tokens + first) / speed
+        assert plan.estimate_seconds["batches"] == pytest.approx(expected, abs=0.1)

@@ -71,3 +71,12 @@ def test_shares_that_do_not_fit_raise() -> None:
             list(task_batches(KEYS, TASKS, 8, 4, 0, shares=shares))
     with pytest.raises(ValueError, match=r"zip\(\)"):
         list(task_batches(KEYS, TASKS[:-1], 8, 4, 0))
+
+
+def test_the_order_in_which_shares_are_given_does_not_count() -> None:
+    shares = {"a": 1.0, "b": 1.0, "c": 1.0}
+    backwards = dict(reversed(shares.items()))
+    one, other = (
+        list(task_batches(KEYS, TASKS, 8, 10, 1, shares=some)) for some in (shares, backwards)
+    )
+    assert one == other

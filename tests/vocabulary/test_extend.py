@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import processors
 
 from isometry.core.errors import InputError
 from isometry.encoders.surgery.first_token import with_first_token
@@ -121,3 +122,17 @@ def test_a_saved_view_begins_with_its_token_in_plain_sentence_transformers(
 def test_a_first_token_that_is_not_there_is_refused(tiny: TextEncoder) -> None:
     with pytest.raises(InputError, match=r"no token '\[numpy\]'"):
         with_first_token(tiny, "[numpy]")
+
+
+def test_the_second_of_two_texts_is_still_told_apart(tiny: TextEncoder) -> None:
+    seen = with_first_token(extended(tiny), "[scipy]").tokenizer.encode("a path", "x")
+    assert seen.tokens == ["[scipy]", "a", "path", "[SEP]", "x", "[SEP]"]
+    assert seen.type_ids == [0, 0, 0, 0, 1, 1]
+
+
+def test_texts_that_do_not_stand_between_two_tokens_get_no_other_first_one(
+    growing: TextEncoder,
+) -> None:
+    growing.model.tokenizer.backend_tokenizer.post_processor = processors.Sequence([])
+    with pytest.raises(InputError, match=r"does not put texts between \[CLS\] and \[SEP\]"):
+        with_first_token(growing, "[MASK]")

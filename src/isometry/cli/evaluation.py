@@ -35,8 +35,8 @@ def evaluate(
     beir: Annotated[
         Path | None,
         typer.Option(
-            help="A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv; or dev.tsv, or the"
-            " only file in qrels/."
+            help="A folder with corpus.jsonl, queries.jsonl and qrels/test.tsv; or dev.tsv,"
+            " validation.tsv, or the only file in qrels/."
         ),
     ] = None,
     documents: Annotated[

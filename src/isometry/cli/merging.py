@@ -88,8 +88,9 @@ def merge(
         typer.Option(
             help="self-positioning: a source as fit takes it, once for each task; the weights are"
             " learned on queries made from its documents: those that the validation of fits without"
-            " --queries, --pairs and --limit asks. A folder in BEIR's layout is asked its own, and"
-            " no model should have been tuned on these.",
+            " --queries, --pairs and --limit asks. Of a folder in BEIR's layout, those of its own"
+            " queries that a fit with them validates on; where they are few, also those that it"
+            " trains on.",
             show_default=False,
             rich_help_panel=_METHODS,
         ),

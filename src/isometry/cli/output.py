@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Generator, Mapping
@@ -53,8 +52,8 @@ def progress(quiet: bool) -> Generator[None]:
     from isometry.core.progress import progress_shown
 
     if quiet:
-        # Of every try to reach the hub it tells on standard error.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        # Of every try to reach the hub its library tells on standard error.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     with progress_shown(not quiet):
         yield
 
@@ -106,6 +105,9 @@ def _write(text: str) -> None:
     What its encoding lacks is escaped.
     """
     encoding = sys.stdout.encoding or "utf-8"
+    if "\u2212".encode(encoding, "ignore") == b"":
+        # The minus sign of typesetters has a plain form.
+        text = text.replace("\u2212", "-")
     try:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()

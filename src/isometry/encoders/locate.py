@@ -77,14 +77,11 @@ def locate(source: str | Path) -> tuple[str | Path, bool]:
         return folder, True
     if folder.exists():
         raise InputError(f"{folder} is a file; a model is a folder.")
-    if text[:1] not in ".~/" and len(folder.parts) == 2 and folder.parent.is_dir():
-        # It could be a name of the hub; but who has the first half as a folder means that.
+    if (folder.parent / "space.json").is_file():
+        # It looks like a name of the hub, where a migration may have left another folder.
         raise InputError(
-            f"There is no folder {folder}.",
-            f"Give one that is there, or the Space {folder.parent} itself."
-            if (folder.parent / "space.json").is_file()
-            else "Give one that is there; for a model of the hub, run this where there is no"
-            f" folder {folder.parent}.",
+            f"The Space {folder.parent} has no folder {folder.name}.",
+            f"Give {folder.parent} itself: its model is meant.",
         )
     if isinstance(source, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text):
         return text, False

@@ -188,7 +188,7 @@ def _columns_of(space: Space, name: str) -> dict[str, str | None]:
 
 
 def _compare(space: Space, reader: Source, origin: str, *, keep_removed: bool) -> _Change:
-    before = held_documents(space.documents, space.manifest["source"]["name"])
+    before = held_documents(space)
     report = ReadingReport()
     found: dict[str, Document] = {}
     with track("Reading", None, "documents") as task:

@@ -181,7 +181,7 @@ def write_changes(writer: Writer, entries: Mapping[str, Entry], number: int) -> 
         InputError: When the disk is full.
     """
     space = writer.space
-    before = held_documents(space.documents, space.manifest["source"]["name"])
+    before = held_documents(space)
     names = pa.array(list(entries), pa.string())
     known = pc.is_in(before["id"], names)  # pyright: ignore[reportAttributeAccessIssue]
     old = {row["id"]: row for row in before.filter(known).to_pylist()}

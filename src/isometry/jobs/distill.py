@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,13 @@ from isometry.core.workspace import Workspace, discard_finished_work, discard_ot
 from isometry.core.writing import atomic_folder, out_folder, write_json
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import is_static, locate, model_files, public_name
-from isometry.jobs.places import as_typed, check_model_alone, check_place, check_replaceable
+from isometry.jobs.places import (
+    as_typed,
+    check_model_alone,
+    check_place,
+    check_plan_options,
+    check_replaceable,
+)
 
 if TYPE_CHECKING:
     from isometry.encoders.text import TextEncoder
@@ -187,10 +192,7 @@ def check(settings: DistillSettings, folder: Path) -> Source:
     for name, value in (("--layers", settings.layers), ("--dim", settings.dim)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, not {value}.")
-    if not 0 < settings.minutes < math.inf:
-        raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
-    if settings.seed < 0:
-        raise InputError(f"--seed must be at least 0, not {settings.seed}.")
+    check_plan_options(settings.minutes, settings.seed)
     place, is_local = locate(settings.teacher)
     check_place(folder, {settings.teacher: Path(place)} if is_local else {})
     check_model_alone(folder)

@@ -42,7 +42,7 @@ def evaluate(
     Fusion uses a Space's own weight, and the usual one for a plain model, for which nothing was
     tuned. The passages that are ranked by words are the first model's, and words are matched as the
     first Space does, or without one by the documents' language, so this mode is the same for all.
-    A query that has the id of a document does not find that, unless it is judged (as in BEIR).
+    A query that is a document itself does not find that one, unless it is judged.
 
     Args:
         models: Spaces, model folders, `packaged:NAME` or hub ids; differences are to the first. One
@@ -180,13 +180,7 @@ def _compare(
         {number[document]: grade for document, grade in judged.relevance[query].items()}
         for query in judged.queries
     ]
-    # A query may be a document, which finds itself: BEIR leaves that out.
-    itself = np.array(
-        [
-            number[query] if query in number and query not in judged.relevance[query] else -1
-            for query in judged.queries
-        ]
-    )
+    itself = ranking.asked_documents(texts, relevance, views)
     depth = ranking.DEPTH + int((itself >= 0).any())
     # No near-duplicates are looked for here: pages, and what answers one query.
     parts = independent_parts(

@@ -79,7 +79,7 @@ def exported(space: Space) -> Exported:
 def _to_postgres(space: Space, new: Exported, target: str, *, replace: bool) -> dict[str, Any]:
     from isometry.search.postgres_updates import writing
 
-    after = _with_row_hashes(held_documents(space.documents, space.manifest["source"]["name"]))
+    after = _with_row_hashes(held_documents(space))
     with writing(target) as tables:
         old = tables.exported()
         if old is not None and not replace:
@@ -88,7 +88,7 @@ def _to_postgres(space: Space, new: Exported, target: str, *, replace: bool) -> 
         before = _hashes([] if whole else tables.hashes())
         written, stale = differences(before, after)
         moved = _moved(before, after)
-        passages = _rows_of(space.index, written)
+        passages = space.index.of_documents(written)
         if whole:
             tables.create(new.dim)
         elif stale:
@@ -215,13 +215,6 @@ def _moved(before: pa.Table, after: pa.Table) -> list[dict[str, Any]]:
 def _chosen(documents: pa.Table, ids: Sequence[str]) -> pa.Table:
     names = pa.array(ids, pa.string())
     return documents.filter(pc.is_in(documents["id"], names))  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _rows_of(index: ChunkIndex, documents: Sequence[str]) -> Int[np.ndarray, " rows"]:
-    """The rows of some documents' passages."""
-    names = pa.array(documents, pa.string())
-    found = pc.is_in(index.rows.documents, names)  # pyright: ignore[reportAttributeAccessIssue]
-    return np.flatnonzero(found.to_numpy(zero_copy_only=False))
 
 
 def _blocks(

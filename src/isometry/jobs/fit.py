@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import glob
 import os
 import re
 import shutil
@@ -21,7 +21,7 @@ from isometry.core.writing import atomic_file, out_folder, replace_folder, write
 from isometry.corpora.readers import Source, open_source
 from isometry.encoders.locate import locate, model_files
 from isometry.encoders.sizes import read_sizes, size_name
-from isometry.jobs.places import as_typed, check_apart
+from isometry.jobs.places import as_typed, check_apart, check_plan_options
 from isometry.space import Space
 from isometry.space_files import DOCUMENTS, MANIFEST, MODEL, REPORT, is_written, seal
 
@@ -235,10 +235,7 @@ def check(settings: FitSettings) -> Source:
     Raises:
         InputError: With what is wrong and what to do.
     """
-    if not 0 < settings.minutes < math.inf:
-        raise InputError(f"--minutes must be more than 0 and finite, not {settings.minutes}.")
-    if settings.seed < 0:
-        raise InputError(f"--seed must be at least 0, not {settings.seed}.")
+    check_plan_options(settings.minutes, settings.seed)
     most = _THREADS_PER_PROCESSOR * (os.cpu_count() or 1)
     if settings.threads is not None and not 1 <= settings.threads <= most:
         raise InputError(f"--threads must be from 1 to {most} here, not {settings.threads}.")
@@ -335,6 +332,10 @@ def _replace(folder: Path, new: Path) -> None:
     # What waits in the journal goes with the rest, and the index may be what is damaged.
     with Writer(folder, "fit --force", fold=False) if is_space else nullcontext():
         replace_folder(folder, new)
+        if is_space:
+            # What a kill left of such a change before; nobody needs it beside a whole Space.
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _finished(folder: Path, fingerprint: str, *, force: bool) -> Space | None:
@@ -379,6 +380,7 @@ def _fit(
     from isometry.jobs.manifest import make_manifest
     from isometry.jobs.proof import prove, verdict
     from isometry.jobs.selection import choose, keep_base
+    from isometry.jobs.training import batches, train
     from isometry.report.model_card import render_model_card
     from isometry.report.page import render_report
 
@@ -386,19 +388,19 @@ def _fit(
     job.announce()
     validation = job.compare_before_training()
     if job.data.too_little is None:
-        batches = job.batches()
-        training = job.train(batches)
+        made = batches(job)
+        training = train(job, made)
         choice = choose(job)
     else:
-        batches, training, choice = None, None, keep_base(job, job.data.too_little)
+        made, training, choice = None, None, keep_base(job, job.data.too_little)
     proof = prove(job, choice)
     index = job.build_index(choice)
     figures = {
         "verdict": verdict(choice, proof),
         "data": {**job.data.facts, **index},
         "validation": validation | choice["validation"],
-        "written": None if batches is None else batches["written"] or None,
-        "batches": None if batches is None else batches["facts"],
+        "written": None if made is None else made["written"] or None,
+        "batches": None if made is None else made["facts"],
         "training": training,
         **proof,
         "seconds": job.seconds,

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from isometry.core.errors import InputError
@@ -29,23 +28,18 @@ from isometry.encoders.text import TextEncoder
 from isometry.evaluation.retention import Encode, gloss_retention
 from isometry.evaluation.retrieval import score_rankings
 from isometry.jobs import ranking
-from isometry.jobs.batching import make_batches, read_rows
 from isometry.jobs.fit import FitSettings
 from isometry.jobs.loading import check_prompts, check_same_model, load_sound_text_encoder
 from isometry.jobs.planning import plan_for
 from isometry.jobs.preparation import Prepared, Questions, prepare, word_language
 from isometry.jobs.ranking import Collection, Rankings
 from isometry.jobs.sampling import Sample
-from isometry.jobs.writing import SHARE_OF_TIME, filter_pairs, written_pairs
+from isometry.jobs.writing import SHARE_OF_TIME, written_pairs
 from isometry.merging.average import average
 from isometry.search.fusion import USUAL_WEIGHT
 from isometry.search.lancedb import ChunkIndex, Lexical
 from isometry.space_files import INDEX, MODEL
-from isometry.training.plan import Plan, make_learner
-from isometry.training.trainer import Batches, Trainer
-
-# The clock ends a training that takes this many times what was planned.
-_PATIENCE = 1.5
+from isometry.training.plan import Plan
 
 
 @contextmanager
@@ -74,7 +68,7 @@ class Fitting:
         self.work = work
         self.settings = settings
         self._started = time.monotonic()
-        self._given_plan = None if given_plan is None else Plan.from_json(given_plan)
+        self.given_plan = None if given_plan is None else Plan.from_json(given_plan)
         self._check_plan()
         # Reading the source may take minutes: what is wrong with the base is said before.
         check_prompts(self.base_encoder)
@@ -97,7 +91,7 @@ class Fitting:
 
     def _check_plan(self) -> None:
         """Refuses settings that the plan to follow decides otherwise, and another base."""
-        plan, threads = self._given_plan, self.settings.threads
+        plan, threads = self.given_plan, self.settings.threads
         if plan is None:
             return
         for option, said, planned in (
@@ -121,7 +115,7 @@ class Fitting:
 
     def _nested(self) -> tuple[Size, ...]:
         """The smaller sizes to train, which the base can be cut to."""
-        asked, given = self.settings.nested, self._given_plan
+        asked, given = self.settings.nested, self.given_plan
         sizes = () if asked is None else read_sizes(asked)
         if given is not None:
             if asked is not None and sizes != given.nested:
@@ -151,9 +145,10 @@ class Fitting:
     @cached_property
     def base_encoder(self) -> TextEncoder:
         """The encoder to start from."""
-        return self._load_base()
+        return self.load_base()
 
-    def _load_base(self) -> TextEncoder:
+    def load_base(self) -> TextEncoder:
+        """The base, loaded anew, for what changes it."""
         return load_sound_text_encoder(
             self.settings.base,
             query_prompt=self.settings.query_prompt,
@@ -201,8 +196,8 @@ class Fitting:
         """What this machine can do in the minutes; from here on all is determined."""
 
         def make() -> Any:
-            if self._given_plan is not None:
-                return self._given_plan.to_json()
+            if self.given_plan is not None:
+                return self.given_plan.to_json()
             # First, so that the time it takes is counted.
             _ = self.written
             with self.phase("plan"):
@@ -329,86 +324,6 @@ class Fitting:
                 }
 
         return self.work.json("before", make)
-
-    def batches(self) -> dict[str, Any]:
-        """The pairs of every step; see `make_batches`."""
-        plan = self.plan
-
-        def make() -> dict[str, Any]:
-            with self.phase("batches"):
-                kept, facts = self._found_again()
-                pairs = [*self.data.pairs, *kept]
-                drawn = np.random.default_rng(plan.seed).permutation(len(pairs))[: plan.pairs]
-                made = make_batches(
-                    [pairs[row] for row in np.sort(drawn)],
-                    self.hidden,
-                    self.data.clusters,
-                    self.base,
-                    size=plan.batch,
-                    steps=plan.steps,
-                    seed=plan.seed,
-                )
-                return made | {"written": facts}
-
-        return self.work.json("batches", make)
-
-    def _found_again(self) -> tuple[list[Pair], dict[str, Any]]:
-        """The written pairs that pass the round trip."""
-        written, facts = self.written
-        if not written:
-            return [], facts
-        trained = np.array(self.data.sides) == "train"
-        answers = {pair.document for pair in written}
-        rows = {row for row, name in enumerate(self.documents) if name in answers}
-        passages = self.hidden.only(self.sample.filled(rows) & trained)
-        kept, filtered = filter_pairs(
-            written,
-            passages,
-            self.data.clusters,
-            self.by_lexis("lexical-train", passages),
-            self.base,
-            dense_weight=self.compare_before_training()["dense_weight"],
-            held_out=[query for part in self.data.questions.values() for query in part.queries],
-        )
-        return kept, facts | filtered
-
-    def train(self, batches: dict[str, Any]) -> dict[str, Any]:
-        """The planned steps, from the last checkpoint on; leaves the folder `tuned`."""
-        plan = self.plan
-
-        def make() -> dict[str, Any]:
-            with self.phase("training"):
-                # A copy: the base must stay what it is.
-                encoder = self._load_base()
-                trainer = Trainer(
-                    make_learner(encoder, plan),
-                    Batches(read_rows(batches), batches["order"]),
-                    self.work.path / "checkpoints",
-                    learning_rate=plan.learning_rate,
-                    bfloat16=plan.precision == "bfloat16",
-                    checkpoint_every=max(1, min(50, plan.steps // 5)),
-                    seconds=self._patience(),
-                )
-                trained = trainer.run()
-                encoder.save(self.work.path / "tuned")
-            return {
-                "steps": plan.steps,
-                "steps_done": trained.steps,
-                "pairs_seen": sum(len(batch) for batch in batches["order"][: trained.steps]),
-                "stopped_early": trained.stopped_early,
-                "loss": trained.loss,
-                "seconds": self.seconds["training"],
-            }
-
-        result = self.work.json("training", make)
-        self.work.discard("checkpoints")
-        return result
-
-    def _patience(self) -> float | None:
-        """How long training may take; a plan that was given is followed to its end."""
-        if self._given_plan is not None:
-            return None
-        return _PATIENCE * max(60.0, self.plan.estimate_seconds["training"])
 
     def build_index(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Saves the chosen encoder and encodes everything as it will be served."""

@@ -96,9 +96,9 @@ def merge(
         probe: For self-positioning, sources as `fit` takes them, one for each task that the merge
             shall be good at: weights are learned on queries made from their documents, as many of
             each; those that a `fit` with this seed validates on, unless it had `queries`,
-            `pairs` or `limit`. A folder in BEIR's layout is asked its own queries, which no model
-            should have been tuned on, but those that `evaluate` asks. What counts of each task is
-            the share of the best model's gain.
+            `pairs` or `limit`. Of a folder in BEIR's layout, those of its own that a fit with
+            them validates on; where they are few, also those that it trains on. What counts of each
+            task is the share of the best model's gain.
         seed: Of DARE's masks, and of the split and the queries of probes and of an evaluation;
             that of the fits that made the models.
         prompts_from: The model whose prompts to keep, where they differ.

@@ -89,8 +89,9 @@ def scores_of(model: str, data: Prepared, cache: Path) -> ranking.PerQuery:
     ranked = ranking.collection(documents, ranking.passages_of(encoder, documents, data.views))
     asked = data.questions["test"]
     cached = CachedEncoder(encoder, cache, "float32")
-    found = ranking.found_by_vectors(cached, ranked, asked.queries)
-    return score_rankings(found.order, asked.relevance)
+    found = ranking.found_by_vectors(cached, ranked, asked.queries, ranking.DEPTH + 1)
+    itself = ranking.asked_documents(asked.queries, asked.relevance, data.views)
+    return score_rankings(ranking.without(found, itself).order, asked.relevance)
 
 
 def compare(scores: Mapping[str, ranking.PerQuery], data: Prepared) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ def probe_rows(
             data = task.prepared(work, seed)
         rows = _pairs(data, ())
         trained = [pair for pair in data.pairs if pair.task == GIVEN]
-        if len(rows) < FEWEST_QUERIES and trained:
+        if len(rows) < _BATCH and trained:
             rows = _pairs(data, trained)
             warnings.append(
                 f"The probe {name} has few queries, so those that isometry fit would train on are"
@@ -83,7 +83,10 @@ def probe_rows(
                 "Give more documents, or leave this --probe out.",
             )
         found[name] = random.Random(seed).sample(rows, len(rows))
-    fewest = min(_MOST_PAIRS, *(len(rows) for rows in found.values()))
+    least = min(found, key=lambda name: len(found[name]))
+    fewest = min(_MOST_PAIRS, len(found[least]))
+    if fewest < _BATCH:
+        warnings.append(f"The weights are learned on {fewest} pairs: {least} gives no more.")
     return {name: rows[:fewest] for name, rows in found.items()}, warnings
 
 

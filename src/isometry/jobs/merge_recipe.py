@@ -285,7 +285,7 @@ def read_recipe(path: Path) -> tuple[MergeSettings, dict[int, str]]:
             method=_method(values.get("method") or "average"),
             base=None if base is None else base[0],
             weights=_numbers(values.get("weights")),
-            tensors=tuple(map(tensor_weights, values.get("tensors") or ())),
+            tensors=tuple(map(_tensor_weights, values.get("tensors") or ())),
             scale=_number(values.get("scale")),
             keep=_number(values.get("keep")),
             drop=_number(values.get("drop")),
@@ -310,11 +310,22 @@ def tensor_weights(own: TensorWeights | Mapping[str, Any]) -> TensorWeights:
     """Weights of some tensors, as they are or as a recipe has them.
 
     Raises:
-        KeyError: When pattern or weights are missing.
-        ValueError: When a number is none.
+        InputError: When they are neither.
     """
     if isinstance(own, TensorWeights):
         return own
+    try:
+        return _tensor_weights(own)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{own!r} are no weights of tensors: {error}.",
+            'Give "pattern" and "weights", one for each model.',
+        ) from error
+
+
+def _tensor_weights(own: Mapping[str, Any]) -> TensorWeights:
+    if unknown := sorted(set(own) - set(TensorWeights.__dataclass_fields__)):
+        raise ValueError(f"unknown settings of tensors: {', '.join(unknown)}")
     return TensorWeights(
         str(own["pattern"]), _numbers(own["weights"]) or (), _number(own.get("scale"))
     )
@@ -359,9 +370,9 @@ def _switch(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or value != int(value):
+    if isinstance(value, bool) or float(value) != int(float(value)):
         raise ValueError(f"seed is no whole number: {value!r}")
-    return int(value)
+    return int(float(value))
 
 
 def _number(value: Any) -> float | None:
@@ -375,4 +386,6 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
         raise ValueError(f"weights are no list: {value!r}")
     if value is None:
         return None
-    return tuple(number for one in value if (number := _number(one)) is not None)
+    if any(one is None for one in value):
+        raise ValueError("a weight is missing")
+    return tuple(float(_number(one) or 0) for one in value)

@@ -102,7 +102,7 @@ def _switch(writer: Writer, encoder: CachedEncoder, name: str) -> dict[str, Any]
     if encoder.fingerprint == old["fingerprint"]:
         say(f"Nothing to do: {writer.folder} has this model already.")
         return _figures(space, migrated=False, passages=0)
-    table = held_documents(space.documents, space.manifest["source"]["name"])
+    table = held_documents(space)
     documents = from_table(table)
     views = views_of(documents)
     chunks = passages_of(encoder.encoder, [document.id for document in documents], views)
@@ -134,9 +134,8 @@ def _return(writer: Writer) -> dict[str, Any]:
     space = writer.space
     former = space.manifest["former"]
     was = Current.of({"current": former})
-    origin = space.manifest["source"]["name"]
-    before = held_documents(writer.folder / was.documents, origin)
-    after = held_documents(space.documents, origin)
+    before = held_documents(space, writer.folder / was.documents)
+    after = held_documents(space)
     version, passages = was.index_version, 0
     if any(differences(before, after)):
         from isometry.encoders.cached import CachedEncoder

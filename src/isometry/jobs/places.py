@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +25,18 @@ _OF_A_MODEL = (
     *("vocab.txt", "vocab.json", "vocab.bpe", "merges.txt", "unigram.json", "chat_template.json"),
     *("cut.json", "distillation.json", "recipe.json"),
 )
+
+
+def check_plan_options(minutes: float, seed: int) -> None:
+    """Refuses minutes that nothing can be planned for, and a seed that nothing is drawn by.
+
+    Raises:
+        InputError: With what is wrong.
+    """
+    if not 0 < minutes < math.inf:
+        raise InputError(f"--minutes must be more than 0 and finite, not {minutes}.")
+    if seed < 0:
+        raise InputError(f"--seed must be at least 0, not {seed}.")
 
 
 def check_replaceable(folder: Path, is_one: bool, kind: str, force: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +39,8 @@ FEWEST_QUERIES = 10
 MOST_QUERIES = 1000
 # The task of pairs whose queries people gave.
 GIVEN = "given"
+# What may stand around words of a query and asks nothing else.
+_QUOTES, _MARKS = "\"'`“”„‘’«»()", "?!.,;:…？！。，、；："
 _MOST_LISTED = 200
 
 
@@ -377,9 +378,9 @@ def _sampled(given: Judgements, sides: Sequence[str], known: dict[str, int], see
 
 
 def _bare(query: str) -> str:
-    """A query without what is no word of it: with a question mark it asks the same."""
-    marks = (" " if unicodedata.category(one).startswith("P") else one for one in query)
-    return normalize("".join(marks)) or query
+    """A query without quotes and marks around its words: with a question mark it asks the same."""
+    words = (word.lstrip(_QUOTES).rstrip(_QUOTES + _MARKS) for word in normalize(query).split())
+    return " ".join(filter(None, words)) or normalize(query)
 
 
 def joined(given: Judgements) -> Judgements:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from isometry.core.progress import say, track
+from isometry.corpora.curation.dedup import normalize
 from isometry.corpora.views.chunks import chunk
 from isometry.evaluation.retrieval import METRICS, rank_documents, score_rankings
 from isometry.evaluation.significance import grouped_bootstrap
@@ -228,6 +229,23 @@ def found_by_vectors(
     order, scores = rank_documents(asked, vectors, ranked.owner, depth)
     order[~asked.any(axis=1)] = -1
     return Rankings(order, np.where(order >= 0, scores, 0.0))
+
+
+def asked_documents(
+    queries: Sequence[str],
+    relevance: Sequence[Mapping[int, int]],
+    views: Sequence[tuple[str, str]],
+) -> Int[np.ndarray, " queries"]:
+    """For each query the document that says the same, unless it is an answer; -1 for none.
+
+    Where queries are documents, as in data sets of duplicate questions, each finds itself first.
+    """
+    number: dict[str, int] = {}
+    for row, (_, body) in enumerate(views):
+        number.setdefault(normalize(body), row)
+    rows = [number.get(normalize(query), -1) for query in queries]
+    answers = zip(rows, relevance, strict=True)
+    return np.array([-1 if row in known else row for row, known in answers], dtype=np.int64)
 
 
 def without(found: Rankings, documents: Int[np.ndarray, " queries"]) -> Rankings:

@@ -113,10 +113,9 @@ def _check(space: Space, state: Mapping[str, Any]) -> None:
 
 
 def _figures(space: Space, state: Mapping[str, Any]) -> dict[str, Any]:
-    origin = space.manifest["source"]["name"]
     was = Current.of({"current": state})
-    before = held_documents(space.documents, origin)
-    after = held_documents(space.folder / was.documents, origin)
+    before = held_documents(space)
+    after = held_documents(space, space.folder / was.documents)
     return {
         "to": state["state"]["number"],
         "by": state["state"]["by"],

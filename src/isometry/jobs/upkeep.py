@@ -227,17 +227,18 @@ def _by(owner: Path) -> str:
         return " by another process"
 
 
-def held_documents(path: Path, origin: str) -> pa.Table:
+def held_documents(space: Space, path: Path | None = None) -> pa.Table:
     """The documents of a Space with where each came from; `fit` itself notes that nowhere.
 
     Args:
-        path: Their file.
-        origin: The name of the source that was fitted.
+        space: The Space.
+        path: The file of another of its states.
 
     Raises:
         InputError: When there is no such file.
     """
-    table = read_documents(path)
+    table = read_documents(space.documents if path is None else path)
+    origin = space.manifest["source"]["name"]
     if "hash" in table.column_names:
         return table.select(HELD.names)
     rows = table.select(SCHEMA.names).to_pylist()

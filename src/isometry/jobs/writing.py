@@ -53,7 +53,6 @@ def written_pairs(
     writer: OpenAIWriter,
     *,
     limit: int = MOST_DOCUMENTS,
-    per_document: int = PER_DOCUMENT,
     seed: int = 0,
     seconds: float,
 ) -> tuple[list[Pair], dict[str, Any]]:
@@ -68,7 +67,6 @@ def written_pairs(
         sides: "train", "validation" or "test" for each.
         writer: Writes the queries.
         limit: How many documents it is asked about at most: a random sample.
-        per_document: How many queries it is asked for each.
         seed: Of the sample.
         seconds: How long that may take, over all the runs that it takes.
 
@@ -77,7 +75,7 @@ def written_pairs(
     """
     chosen = sample_documents(documents, sides, limit, seed)
     path = work.path / ANSWERS
-    facts = work.json(STEP, lambda: _ask(path, chosen, writer, per_document, seconds))
+    facts = work.json(STEP, lambda: _ask(path, chosen, writer, seconds))
     answers = {row["document"]: row["queries"] for row in _recover(path)}
     known = {document.id for document in chosen}
     pairs = [
@@ -184,14 +182,13 @@ def _ask(
     path: Path,
     chosen: Sequence[Document],
     writer: OpenAIWriter,
-    per_document: int,
     seconds: float,
 ) -> dict[str, Any]:
     rows = _recover(path)
     spent = max((row["seconds"] for row in rows), default=0.0)
     answered = {row["document"] for row in rows}
     left = [document for document in chosen if document.id not in answered]
-    prompts = [query_prompt(document, per_document) for document in left]
+    prompts = [query_prompt(document, PER_DOCUMENT) for document in left]
     started = time.monotonic()
     asked, failed, in_a_row, ended = len(answered), 0, 0, None
     if left:
@@ -219,7 +216,7 @@ def _ask(
             document = left[answer.number]
             row = {
                 "document": document.id,
-                "queries": parse_queries(answer.text, document, per_document),
+                "queries": parse_queries(answer.text, document, PER_DOCUMENT),
                 "seconds": round(spent + time.monotonic() - started, 1),
             }
             file.write(json.dumps(row) + "\n")

@@ -116,10 +116,10 @@ def change(row: Mapping[str, Any]) -> str:
     return f"{text} [{low}, {high}]"
 
 
-def difference_place(manifest: Mapping[str, Any], mode: str, metric: str = "ndcg@10") -> int | None:
-    """The position of a mode's difference among those of the test, if it was measured."""
+def difference_place(manifest: Mapping[str, Any], mode: str) -> int | None:
+    """The position of a mode's difference in nDCG@10 among the test's, if it was measured."""
     for place, row in enumerate(look_up(manifest, "figures.test.differences") or []):
-        if row.get("mode") == mode and row.get("metric") == metric:
+        if row.get("mode") == mode and row.get("metric") == "ndcg@10":
             return None if row.get("difference") is None else place
     return None
 

@@ -165,9 +165,9 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
         if row.get("difference") is not None
     ]
     if intervals:
-        parts.append(
-            "Tuned minus base on the same queries, with bootstrap intervals over queries and pages:"
-        )
+        drawn = any(row.get("low") is not None for row in differences)
+        ends = ", with bootstrap intervals over queries and pages" if drawn else ""
+        parts.append(f"Tuned minus base on the same queries{ends}:")
         parts.append(table(["Metric and search", "Difference", "95 % interval"], intervals))
         parts.append(figures.certainty(manifest))
     return "\n\n".join(parts)

@@ -52,7 +52,8 @@ def render_summary(
         if row.get("metric") == "ndcg@10" and row.get("difference") is not None
     ]
     if lines:
-        parts.append(Text("Tuned minus base in points, with 95 % intervals", style="bold"))
+        ends = ", with 95 % intervals" if any("[" in line for line in lines) else ""
+        parts.append(Text(f"Tuned minus base in points{ends}", style="bold"))
         parts += [Text(f"  {line}") for line in lines]
         parts.append(Padding(Text(figures.certainty(manifest)), (0, 2)))
     parts.append(Padding(Text(figures.query_kind(manifest), style="dim"), (0, 2)))

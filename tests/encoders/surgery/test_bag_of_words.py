@@ -91,3 +91,11 @@ def test_a_model_without_learned_positions_is_refused(tiny: TextEncoder) -> None
     transformer.model.embeddings.position_embeddings = None
     with pytest.raises(InputError, match="no position embeddings"):
         bag_of_words(tiny, 16, 8, seed=0)
+
+
+def test_the_order_of_words_does_not_come_to_count_in_training(tiny: TextEncoder) -> None:
+    bag = bag_of_words(tiny, 16, 8, seed=0)
+    bag(bag.collate(["the cat saw the dog"], "document")).vector[:, 0].sum().backward()
+    trained = {name for name, part in bag.named_parameters() if part.grad is not None}
+    assert any("word_embeddings" in name for name in trained)
+    assert not any("position_embeddings" in name for name in trained)

@@ -125,3 +125,17 @@ def test_a_model_that_makes_its_own_mask_is_refused() -> None:
 
     with pytest.raises(InputError, match="Stubborn does not take its causal mask"):
         bidirectional(Stubborn(MistralConfig(**SIZES)), 8)
+
+
+def test_a_window_that_no_layer_uses_asks_for_no_choice() -> None:
+    model = decoder(Gemma3TextConfig, sliding_window=2, layer_types=["full_attention"] * 2)
+    bidirectional(model, 8)
+    assert (dependence(model, 4, 0) > 0).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_trains_goes_on_and_keeps_nothing_for_further_tokens(training: bool) -> None:
+    model = decoder(LlamaConfig).train(training)
+    bidirectional(model, 8)
+    assert all(part.training == training for part in model.modules())
+    assert model(input_ids=torch.tensor([[1, 2]])).past_key_values is None

@@ -79,7 +79,8 @@ def test_parameters_are_those_of_the_dense_model_and_the_further_experts(
         return sum(part.numel() for part in encoder.parameters())
 
     assert count(MixtureOfExperts(tiny, 5)) == count(tiny) + 2 * 4 * FEED_FORWARD
-    assert count(MixtureOfExperts(tiny, 5, [1])) == count(tiny) + 4 * FEED_FORWARD
+    for layers in ([1], [1, 1]):
+        assert count(MixtureOfExperts(tiny, 5, layers)) == count(tiny) + 4 * FEED_FORWARD
     assert count(MixtureOfExperts(tiny, 1)) == count(tiny)
     paths = [name for name, _ in MixtureOfExperts(tiny, 2, [1]).named_modules()]
     assert [path for path in paths if path.endswith("dense.experts")] == [
@@ -203,7 +204,7 @@ def test_one_expert_needs_no_assignment_and_several_do(tiny: TextEncoder) -> Non
 
 
 def test_what_cannot_be_built_is_refused(tiny: TextEncoder) -> None:
-    for layers in ([2], [-1], []):
+    for layers in ([2], [-1], [0, -1], [2, 0], []):
         with pytest.raises(ValueError, match="of 2 layers"):
             MixtureOfExperts(tiny, 2, layers)
     with pytest.raises(ValueError, match="an expert"):

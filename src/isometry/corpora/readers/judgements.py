@@ -136,7 +136,8 @@ def _ids(known: Collection[str]) -> str:
 def read_beir(folder: Path) -> tuple[Path, Judgements]:
     """The corpus file of a folder in BEIR's layout, and the judgements of its test split.
 
-    Without `qrels/test.tsv`, `qrels/dev.tsv` or else the only file in `qrels` is read.
+    Without `qrels/test.tsv`, `qrels/dev.tsv`, `qrels/validation.tsv` or else the only file in
+    `qrels` is read.
 
     Raises:
         InputError: When a part is missing, and as `read_judgements` does.

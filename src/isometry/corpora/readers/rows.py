@@ -125,13 +125,6 @@ def clear_read_errors(shown: str) -> Generator[None]:
             raise
         # A reason alone, as the readers of compressed files give it.
         raise InputError(f"Cannot read {shown}: {error.message}.", error.hint) from error
-    except (
-        OSError,
-        EOFError,
-        UnicodeError,
-        zlib.error,
-        lzma.LZMAError,
-        pa.ArrowException,
-    ) as error:
+    except _BROKEN as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"Cannot read {shown}: {str(reason).rstrip('.')}.") from error

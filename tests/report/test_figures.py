@@ -142,6 +142,8 @@ def test_advice_is_for_what_a_fit_lacked() -> None:
         "Give more minutes",
         "Leave --nested out",
     ]
+    lacking["plan"]["epochs"] = 0.0
+    assert any(line.startswith("Give more minutes") for line in advice(lacking))
     pairs["train"], lacking["plan"] = 1000, {"epochs": 1.0, "nested": []}
     assert advice(lacking) == [last]
 

@@ -194,7 +194,8 @@ def advice(manifest: Mapping[str, Any]) -> list[str]:
         )
     if pairs is not None and pairs < 1000:
         lines.append(f"Give more documents: {pairs:,} training pairs are few.")
-    if (look_up(manifest, "plan.epochs") or 1) < 1:
+    epochs = look_up(manifest, "plan.epochs")
+    if epochs is not None and epochs < 1:
         lines.append("Give more minutes: training did not see every pair once.")
     if look_up(manifest, "plan.nested"):
         lines.append("Leave --nested out: the whole model gains more where it is trained alone.")

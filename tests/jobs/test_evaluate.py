@@ -189,7 +189,10 @@ def test_an_id_alone_makes_no_query_a_document() -> None:
     assert found.tolist() == [0, -1, -1, 0]
 
 
-def test_one_model_with_two_prompts_has_two_names(beir: Path, small_folder: Path) -> None:
+def test_one_model_with_two_prompts_has_two_names(
+    tmp_path: Path, small_folder: Path, pairs: list[tuple[str, str]]
+) -> None:
+    beir = write_beir(tmp_path / "few", pairs[:12])
     result = evaluate([small_folder] * 2, beir=beir, query_prompts=["", "query: "])
     names = [str(small_folder), f"{small_folder} (2)"]
     assert [row["model"] for row in result["rows"]] == [names[0]] * 3 + [names[1]] * 3

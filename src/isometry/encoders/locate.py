@@ -77,7 +77,7 @@ def locate(source: str | Path) -> tuple[str | Path, bool]:
         return folder, True
     if folder.exists():
         raise InputError(f"{folder} is a file; a model is a folder.")
-    if (folder.parent / "space.json").is_file():
+    if len(folder.parts) == 2 and (folder.parent / "space.json").is_file():
         # It looks like a name of the hub, where a migration may have left another folder.
         raise InputError(
             f"The Space {folder.parent} has no folder {folder.name}.",

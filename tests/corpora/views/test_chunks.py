@@ -75,7 +75,8 @@ def test_windows_cover_every_token_and_fit(
         assert covered.issuperset(range(start, end))
     for before, after in itertools.pairwise(chunks):
         assert before.start < after.start <= len(text)
-        assert before.end < after.end
+        # Where a header leaves room for one character of several tokens, one may be cut off twice.
+        assert before.end < after.end or (before.end == after.end and tokenizer is BYTES)
     if count(text, tokenizer) <= (tokens - 2) - (tokens - 2) // 3 - 1:
         assert len(chunks) == 1
 

@@ -282,3 +282,18 @@ def test_a_damaged_space_is_replaced_with_what_waits_in_its_journal(
     _replace(space, new)
     assert not new.exists()
     Space.open(space).verify()
+
+
+def test_what_a_kill_left_aside_goes_with_the_next_change_and_no_other_s(
+    space: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    shutil.copytree(space, new)
+    left = space.with_name(f".{space.name}.0123abcd.old")
+    other = space.with_name(f".{space.name}.v2.0123abcd.old")
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "model").write_text("years of work")
+    _replace(space, new)
+    assert not left.exists() and (other / "model").exists()
+    Space.open(space).verify()

@@ -334,7 +334,8 @@ def _replace(folder: Path, new: Path) -> None:
         replace_folder(folder, new)
         if is_space:
             # What a kill left of such a change before; nobody needs it beside a whole Space.
-            for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+            # Not `*`: what stands aside of `docs.v2` may be the only copy of that Space.
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}.{'[0-9a-f]' * 8}.old"):
                 shutil.rmtree(left, ignore_errors=True)
 
 

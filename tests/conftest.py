@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+from small_vocabulary import WORDS
 
 # Before torch is imported: its threads would spin while they wait, and where another process
 # wants the core, a small operation takes a hundred times as long.
@@ -132,9 +133,18 @@ def minilm() -> TextEncoder:
     return TextEncoder.load("packaged:minilm")
 
 
+def _copy_tokenizer(folder: Path) -> None:
+    """MiniLM's, with its first words alone."""
+    tokenizer = read_json(packaged_folder("minilm") / "tokenizer.json")
+    vocabulary = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {word: row for word, row in vocabulary.items() if row < WORDS}
+    write_json(folder / "tokenizer.json", tokenizer)
+    shutil.copy(packaged_folder("minilm") / "tokenizer_config.json", folder)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence-transformers folder with a random BERT, 2 layers of 32, and MiniLM's tokenizer."""
+    """A sentence-transformers folder with a random BERT, 2 layers of 32, and frequent words."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
@@ -146,6 +156,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     BertModel(
         BertConfig(
+            vocab_size=WORDS,
             hidden_size=32,
             num_hidden_layers=2,
             num_attention_heads=4,
@@ -154,8 +165,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             initializer_range=0.2,
         )
     ).save_pretrained(body)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(packaged_folder("minilm") / name, body)
+    _copy_tokenizer(body)
     transformer = Transformer(str(body), max_seq_length=64)
     model = SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu")
     model.save(str(folder / "model"), create_model_card=False)
@@ -170,7 +180,7 @@ def tiny_original(tiny_folder: Path) -> TextEncoder:
 
 @pytest.fixture
 def tiny(tiny_original: TextEncoder) -> Iterator[TextEncoder]:
-    """The tiny model; a test may change it, but not the 30,000 words of its tokenizer."""
+    """The tiny model; a test may change it, but not the words of its tokenizer."""
     words = tiny_original.model.tokenizer.backend_tokenizer
     before = words.get_vocab_size()
     # To copy them takes longer than all else.
@@ -186,7 +196,10 @@ def growing(tiny_original: TextEncoder) -> TextEncoder:
 
 @pytest.fixture(scope="session")
 def small_folder(shared: Path) -> Path:
-    """A poor but real encoder: MiniLM's word vectors, projected to 64, under one weak layer."""
+    """A poor but real encoder: MiniLM's word vectors, projected to 64, under two weak layers.
+
+    Of its words it has the frequent ones, and the pieces that others are made of.
+    """
     folder = shared / "small"
     make_once(folder / "model", "10 MB", lambda: _make_small(folder))
     return folder / "model"
@@ -203,6 +216,7 @@ def _make_small(folder: Path) -> None:
     torch.manual_seed(0)
     body = BertModel(
         BertConfig(
+            vocab_size=WORDS,
             hidden_size=64,
             num_hidden_layers=2,
             num_attention_heads=4,
@@ -212,12 +226,11 @@ def _make_small(folder: Path) -> None:
         )
     )
     weights = load_file(packaged_folder("minilm") / "model.safetensors")
-    words = weights["embeddings.word_embeddings.weight"]
+    words = weights["embeddings.word_embeddings.weight"][:WORDS]
     directions = torch.linalg.svd(words[::10] - words.mean(0), full_matrices=False).Vh[:64]
     body.embeddings.word_embeddings.weight.data = (words - words.mean(0)) @ directions.T
     body.save_pretrained(folder / "body")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(packaged_folder("minilm") / name, folder / "body")
+    _copy_tokenizer(folder / "body")
     transformer = Transformer(str(folder / "body"), max_seq_length=128)
     model = SentenceTransformer(modules=[transformer, Pooling(64)], device="cpu")
     model.save(str(folder / "model"), create_model_card=False)

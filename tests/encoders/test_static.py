@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
+from small_vocabulary import WORDS
 from tokenizers import Tokenizer
 from tokenizers.normalizers import NFC
 
@@ -157,7 +158,7 @@ def test_vectors_have_the_teachers_own_width(tiny: TextEncoder) -> None:
 
 def test_special_and_unused_tokens_are_no_text(teacher: TextEncoder, tiny: TextEncoder) -> None:
     np.testing.assert_array_equal(real_tokens(teacher), np.arange(8, len(KEPT)))
-    assert len(real_tokens(tiny)) == 30522 - 5 - 994
+    assert len(real_tokens(tiny)) == WORDS - 5 - 994
 
 
 def test_the_axes_are_the_principal_components_of_the_real_tokens(
@@ -346,10 +347,10 @@ def test_what_a_table_would_leave_out_is_refused(tmp_path: Path, small: StaticEn
 
 
 def test_a_table_and_weights_must_fit_the_tokens(tiny: TextEncoder) -> None:
-    table = torch.zeros(30522, 4)
-    with pytest.raises(ValueError, match="none for token 30521"):
+    table = torch.zeros(WORDS, 4)
+    with pytest.raises(ValueError, match=f"none for token {WORDS - 1}"):
         StaticEncoder(table[:-1], tiny.tokenizer)
-    for weights in (torch.ones(30521), -torch.ones(30522)):
+    for weights in (torch.ones(WORDS - 1), -torch.ones(WORDS)):
         with pytest.raises(ValueError, match="weights must"):
             StaticEncoder(table, tiny.tokenizer, weights)
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from small_vocabulary import WORDS
 from torch import nn
 
 from isometry.core.errors import InputError
@@ -197,10 +198,11 @@ def test_a_prompt_that_pooling_leaves_out_is_read_but_not_averaged(
     config = prompted / "1_Pooling" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "include_prompt": False}))
     encoder = TextEncoder.load(prompted)
-    # "query: " is two tokens behind [CLS]; pooling leaves all three out.
+    # Pooling leaves out [CLS] and what comes of the prompt.
+    prompt = encoder.tokenizer.encode("query: ", add_special_tokens=False).ids
     encoded = encoder(encoder.collate(SENTENCES, "query"))
     raw = encoder.model[0](encoder.collate(SENTENCES, "query"))["attention_mask"].bool()
-    raw[:, :3] = False
+    raw[:, : 1 + len(prompt)] = False
     by_hand = (encoded.tokens * raw[..., None]).sum(dim=1) / raw.sum(dim=1, keepdim=True)
     torch.testing.assert_close(encoded.vector, by_hand)
     encoder.save(tmp_path / "saved")
@@ -523,7 +525,7 @@ def test_states_that_a_shorter_model_would_not_pool_are_no_vectors(tmp_path: Pat
     from transformers import AlbertConfig, AlbertModel, ModernBertConfig, ModernBertModel
 
     sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
-    tokens = {"vocab_size": 30522, "pad_token_id": 0}
+    tokens = {"vocab_size": WORDS, "pad_token_id": 0}
     normed = ModernBertModel(
         ModernBertConfig(
             num_hidden_layers=3,

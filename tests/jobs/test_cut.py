@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from small_vocabulary import WORDS
 from torch.nn import functional
 from transformers import ModernBertConfig, ModernBertModel
 from tuned_folders import change_json, change_weights, with_dense
@@ -268,7 +269,7 @@ def test_dimensions_alone_are_cut_where_inner_layers_have_no_vectors(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     config = ModernBertConfig(
-        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=WORDS, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=64, pad_token_id=0, cls_token_id=101,
         sep_token_id=102, bos_token_id=101, eos_token_id=102,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from small_vocabulary import WORDS
 from tuned_folders import change_json, change_weights
 
 from isometry.cli.main import main
@@ -117,7 +118,7 @@ def test_the_record_says_how_good_and_how_big(made: Made, name: str) -> None:
     assert sizes == ((2, 32, 1, 16) if name == "layers" else (2, 64, 0, 32))
     assert student["parameters"] < teacher["parameters"]
     if name == "table":
-        assert student["parameters"] == 30522 * 32
+        assert student["parameters"] == WORDS * 32
     speed = record["speed"]
     assert speed["times_as_fast"] == pytest.approx(
         speed["student_texts_a_cpu_second"] / speed["teacher_texts_a_cpu_second"]
@@ -551,7 +552,7 @@ def test_a_teacher_with_one_tensor_under_two_names(
 
     teacher = Path(shutil.copytree(tiny_folder, tmp_path / "t5"))
     config = T5Config(
-        vocab_size=30522, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=0
+        vocab_size=WORDS, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=0
     )
     T5EncoderModel(config).save_pretrained(teacher)
     monkeypatch.setattr(Distilling, "_make_plan", lambda _: plan(2, 1e-3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import random
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from forking import forking
 from living_spaces import PARCELS, State, change, living, state
 
 import isometry
@@ -80,20 +80,7 @@ def test_kills_at_random_moments(
     tiny_folder: Path,
     tmp_path: Path,
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    # The imports are done once. Not LanceDB's: its threads do not live on in a forked process.
-    context.set_forkserver_preload(
-        [
-            "isometry.jobs.add",
-            "isometry.jobs.migrate",
-            "isometry.jobs.ranking",
-            "isometry.encoders.text",
-        ]
-    )
-    # And before anything is timed.
-    imported = context.Process(target=int)
-    imported.start()
-    imported.join()
+    context = forking()
     pristine, docs = origin
 
     def start(space: Path) -> Any:

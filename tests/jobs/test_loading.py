@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_vocabulary import WORDS
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -176,7 +177,7 @@ def test_a_tokenizer_with_words_that_the_model_does_not_know_is_named(
     np.testing.assert_array_equal(shared.encode(texts), sound.encode(texts))
     with pytest.raises(InputError, match="no vector for a token of the text 'an isometric path'"):
         shared.encode([*texts, "an isometric path"])
-    with pytest.raises(InputError, match=r"has token 30,522, its table 30,522 tokens"):
+    with pytest.raises(InputError, match=r"has token 8,192, its table 8,192 tokens"):
         vocabulary_vectors(shared)
     change_weights(model, lambda state: state.update({words: state[words][:-9].clone()}))
     change_json(model / "config.json", vocab_size=len(tokenizer) - 10)
@@ -188,7 +189,7 @@ def test_no_text_is_longer_than_there_are_positions(model: Path, tmp_path: Path)
     # RoBERTa counts from behind the padding, of which a tokenizer without a limit knows nothing;
     # and this one has no token to pad with.
     config = RobertaConfig(
-        vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=WORDS, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=40, pad_token_id=0, type_vocab_size=2,
     )  # fmt: skip
     RobertaModel(config).save_pretrained(tmp_path / "body")

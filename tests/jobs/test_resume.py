@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import time
 from pathlib import Path
 from typing import Any
+
+from forking import forking
 
 from isometry import InputError, Space
 
@@ -42,15 +43,7 @@ def _opens(folder: Path) -> bool:
 def test_kills_at_random_moments(
     few_docs: Path, small_folder: Path, brief_plan: Path, tmp_path: Path
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    # The imports are done once; every fit then starts in a fresh process at once.
-    context.set_forkserver_preload(
-        ["isometry.jobs.proof", "isometry.report.page", "isometry.training.trainer"]
-    )
-    # And before anything is timed.
-    imported = context.Process(target=int)
-    imported.start()
-    imported.join()
+    context = forking()
 
     def start(out: Path) -> Any:
         arguments = tuple(str(path) for path in (few_docs, small_folder, brief_plan, out))

@@ -102,7 +102,7 @@ def test_it_trains_encoder_and_head_and_never_the_classes(
     batch = learner.collate(rows([0, 1, 2, 3]))
     with torch.no_grad():
         first = float(learner.loss(batch)["loss"])
-    batches = Batches(rows([0, 1, 2, 3]), [range(4)] * 12)
+    batches = Batches(rows([0, 1, 2, 3]), [range(4)] * 20)
     Trainer(learner, batches, tmp_path, learning_rate=3e-3).run()
     with torch.no_grad():
         assert float(learner.loss(batch)["loss"]) < first / 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_vocabulary import WORDS
 from torch import Tensor
 from torch.nn import functional
 
@@ -300,7 +301,7 @@ def other_body(tiny: TextEncoder, name: str, **options: Any) -> TextEncoder:
     import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(vocab_size=30522, **options)
+    config = getattr(transformers, f"{name}Config")(vocab_size=WORDS, **options)
     tiny.model[0].model = getattr(transformers, f"{name}Model")(config).eval()
     return tiny
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
 import time
 from pathlib import Path
 from typing import Any
+
+from forking import forking
 
 from isometry.systems.catalogue import find
 from isometry.systems.records import read_record, record_path
@@ -37,13 +38,7 @@ def _comparable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_kills_at_random_moments(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    # The imports are done once; every run then starts in a fresh process at once.
-    context.set_forkserver_preload(["isometry.systems.run", "isometry.systems.causes_study"])
-    # And before anything is timed.
-    imported = context.Process(target=int)
-    imported.start()
-    imported.join()
+    context = forking()
 
     def start(folder: Path) -> Any:
         process = context.Process(target=_reproduce, args=(str(folder),))

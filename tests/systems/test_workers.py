@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from forking import forking
 
 from isometry.core.progress import progress_shown
 from isometry.core.workspace import Workspace
@@ -105,7 +105,7 @@ def test_two_processes_make_the_record_of_one(
 def test_helpers_end_with_a_killed_owner_and_the_next_run_goes_on(
     alone: dict[str, Any], tmp_path: Path
 ) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_killable, args=(tmp_path,))
+    process = forking().Process(target=_killable, args=(tmp_path,))
     process.start()
     deadline = time.monotonic() + 120
     while not list((tmp_path / "work").rglob("*-seed-*.json")) and time.monotonic() < deadline:

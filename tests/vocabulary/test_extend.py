@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_vocabulary import WORDS
 from tokenizers import processors
 
 from isometry.core.errors import InputError
@@ -42,7 +43,7 @@ def test_new_rows_are_copies_behind_the_old_ones(tiny: TextEncoder) -> None:
     assert torch.equal(new[len(old) :], old[[101, 101]])
     assert body(tiny).config.vocab_size == len(old) + 2
     assert tokenizer.get_vocab().items() >= known.items()
-    assert [token_id(tokenizer, name) for name in NAMES] == [30522, 30523]
+    assert [token_id(tokenizer, name) for name in NAMES] == [WORDS, WORDS + 1]
 
 
 def test_a_text_is_not_cut_within_a_new_token(tiny: TextEncoder) -> None:
@@ -56,21 +57,21 @@ def test_rows_beyond_the_tokenizer_are_used_and_tied_tables_stay_tied(tiny: Text
     from transformers import BertConfig, BertForMaskedLM
 
     config = BertConfig(
-        vocab_size=30_530, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        vocab_size=WORDS + 8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
         intermediate_size=8,
     )  # fmt: skip
     model = BertForMaskedLM(config)
     extend(tiny.model.tokenizer, NAMES, copy_from="[CLS]", model=model)
     table = model.get_input_embeddings().weight
-    assert table.shape[0] == 30_530 and model.get_output_embeddings().weight is table
-    assert torch.equal(table[30_522:30_524], table[[101, 101]])
+    assert table.shape[0] == WORDS + 8 and model.get_output_embeddings().weight is table
+    assert torch.equal(table[WORDS : WORDS + 2], table[[101, 101]])
 
 
 @pytest.mark.parametrize("pieces", [["[numpy]", "[numpy]"], ["path"], [" "]])
 def test_known_and_repeated_tokens_are_refused(tiny: TextEncoder, pieces: list[str]) -> None:
     with pytest.raises(InputError, match="already"):
         extend(tiny.model.tokenizer, pieces, copy_from="[CLS]", model=body(tiny))
-    assert len(tiny.model.tokenizer) == 30522
+    assert len(tiny.model.tokenizer) == WORDS
 
 
 def test_absent_and_divided_tokens_are_named(tiny: TextEncoder) -> None:
@@ -93,12 +94,12 @@ def test_the_first_token_is_the_domains_and_changes_nothing_before_training(
     encoder = extended(tiny)
     seen = with_first_token(encoder, "[scipy]")
     assert seen.tokenizer.encode("a path").tokens == ["[scipy]", "a", "path", "[SEP]"]
-    assert seen.collate(["a path"], "query")["input_ids"][0, 0] == 30523
+    assert seen.collate(["a path"], "query")["input_ids"][0, 0] == WORDS + 1
     np.testing.assert_array_equal(seen.encode(TEXTS[:1]), plain)
     # The other view stays, and weights are one and the same.
     assert encoder.tokenizer.encode("a path").tokens[0] == "[CLS]"
     with torch.no_grad():
-        body(encoder).get_input_embeddings().weight[30523] *= -1
+        body(encoder).get_input_embeddings().weight[WORDS + 1] *= -1
     assert np.abs(seen.encode(TEXTS[:1]) - plain).max() > 1e-3
     np.testing.assert_array_equal(encoder.encode(TEXTS[:1]), plain)
 
@@ -110,7 +111,7 @@ def test_a_saved_view_begins_with_its_token_in_plain_sentence_transformers(
 
     encoder = extended(tiny)
     with torch.no_grad():
-        body(encoder).get_input_embeddings().weight[30523] *= -1
+        body(encoder).get_input_embeddings().weight[WORDS + 1] *= -1
     seen = with_first_token(encoder, "[scipy]")
     seen.save(tmp_path / "model")
     plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")

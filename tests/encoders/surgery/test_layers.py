@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from small_vocabulary import WORDS
 from torch import nn
 
 from isometry.core.errors import InputError
@@ -119,7 +120,7 @@ def other_bodies() -> dict[str, Any]:
         ),
         "mpnet": MPNetModel(
             MPNetConfig(
-                vocab_size=30522,
+                vocab_size=WORDS,
                 hidden_size=32,
                 intermediate_size=64,
                 num_hidden_layers=3,
